@@ -1,0 +1,80 @@
+"""What the router decided: candidate, attempt, decision. Frozen values that travel as the ticket.
+
+An attempt names exactly one deployment: weights over deployments and keys are drawn when the decision is made, so
+that the body can already carry the provider's own model id and the price estimate is that of the attempt.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+# Causes of a failed attempt that have an answer, and may therefore have a chain of their own.
+RATE_LIMITED = "rate_limited"
+SERVER_ERROR = "server_error"
+CONTEXT_LENGTH = "context_length"
+CAUSES = (RATE_LIMITED, SERVER_ERROR, CONTEXT_LENGTH)
+
+# When the attempt leg runs.
+LEG_NEVER = "never"
+LEG_LATER = "later"
+LEG_ALWAYS = "always"
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One place to try: a deployment and the model id its provider knows.
+
+    ``level`` tells why it stands in the chain: ``primary``, ``same_model``, ``target``, ``same_tier``, ``last_resort``.
+    """
+
+    deployment: str
+    model: str
+    provider_model: str
+    tier: str
+    level: str = "primary"
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """One deployment that was looked at. ``rejected`` is why it fell, or None when it stayed."""
+
+    deployment: str
+    model: str
+    tier: str
+    rejected: str | None = None
+    estimated_cost_usd: float | None = None
+    time_to_first_byte_ms: float | None = None
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """The outcome for one request.
+
+    ``chain`` is tried in order; ``cause_chains`` are tried instead once an attempt failed for that cause.
+    ``reason`` is one machine-readable word or ``rule:NAME``. Times are in milliseconds, costs in USD.
+    ``half_open`` names the cooling deployment that this request probes, if any. ``degraded`` marks an answer that is
+    less than what was promised (``all-cooling-down``).
+    """
+
+    route: str
+    reason: str
+    chain: tuple[Attempt, ...]
+    cause_chains: dict[str, tuple[Attempt, ...]] = {}
+    rule: str | None = None
+    deadline_ms: int = 600_000
+    attempt_timeout_ms: int | None = None
+    first_token_timeout_ms: int | None = None
+    retry_within_ms: int = 60_000
+    max_attempts: int = 4
+    check_answer: bool = False
+    stream: bool = False
+    estimated_cost_usd: float | None = None
+    half_open: str | None = None
+    degraded: str | None = None
+    candidates: tuple[Candidate, ...] = ()
+
+    @property
+    def leg(self) -> str:
+        """When the attempt leg must run: to judge every answer, to rename the model on a later attempt, or never."""
+        if self.check_answer or (self.stream and self.first_token_timeout_ms is not None):
+            return LEG_ALWAYS
+        first = self.chain[0].provider_model
+        others = (attempt for chain in (self.chain, *self.cause_chains.values()) for attempt in chain)
+        return LEG_LATER if any(attempt.provider_model != first for attempt in others) else LEG_NEVER

@@ -1,0 +1,145 @@
+"""The one tree of errors; each knows its status and what a client may read.
+
+    RouterError
+    ├── ConfigurationError        router.yaml is wrong; carries every problem found
+    ├── StartError                a process or port cannot be had; the message names the key to change
+    └── RequestError              what a client is told, in its own API's shape
+        ├── BadRequestError           400  malformed JSON, no model
+        ├── MissingCapabilityError    400  no model of the route can do what the request needs
+        ├── ModelNotFoundError        404  names the nearest model
+        ├── PathNotFoundError         404  names the path
+        ├── MethodNotAllowedError     405
+        ├── PayloadTooLargeError      413
+        └── UnavailableError          503  nothing healthy is strong enough; says why for machines
+
+Rules: no logic here, no import from any other room. ``message`` is shown to clients, so it never holds a
+credential, a body or a provider's address.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class RouterError(Exception):
+    """The root: everything this package raises on purpose."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong in a configuration file.
+
+    ``line`` and ``column`` count from 1; ``key`` is the dotted path (``models.gpt-4o.tier``); ``fix`` says what would
+    be right. ``code`` is a stable name for machines, ``severity`` is ``error`` (refused) or ``warning`` (accepted).
+    """
+
+    file: str
+    line: int
+    column: int
+    key: str
+    message: str
+    fix: str = ""
+    code: str = "invalid"
+    severity: str = "error"
+
+    def __str__(self) -> str:
+        """The one line that ``validate`` prints and logs carry."""
+        fix = f" ({self.fix})" if self.fix else ""
+        return f"{self.file}:{self.line}:{self.column}: {self.severity}: {self.key or 'file'}: {self.message}{fix}"
+
+
+class ConfigurationError(RouterError):
+    """``router.yaml`` cannot be used; ``problems`` holds all that is wrong, in file order."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+class StartError(RouterError):
+    """A process, a binary or a port that the service needs cannot be had."""
+
+
+class RequestError(RouterError):
+    """A request that gets an answer from the router itself instead of a provider's.
+
+    ``type``, ``code`` and ``param`` are the fields of OpenAI's error object. ``reason`` is the machine-readable word
+    for ``x-router-reason``; ``retry_after`` is in seconds.
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    default_code: ClassVar[str | None] = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        reason: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.default_code
+        self.param = param
+        self.reason = reason or self.code or "error"
+        self.retry_after = retry_after
+
+
+class BadRequestError(RequestError):
+    """The body cannot be read."""
+
+    status = 400
+    type = "invalid_request_error"
+    default_code = "invalid_request"
+
+
+class MissingCapabilityError(RequestError):
+    """No model that the route may use can do what the request needs."""
+
+    status = 400
+    type = "invalid_request_error"
+    default_code = "missing_capability"
+
+
+class ModelNotFoundError(RequestError):
+    """The ``model`` names no model, route or alias."""
+
+    status = 404
+    type = "invalid_request_error"
+    default_code = "model_not_found"
+
+
+class PathNotFoundError(RequestError):
+    """No provider serves this path."""
+
+    status = 404
+    type = "invalid_request_error"
+    default_code = "path_not_found"
+
+
+class MethodNotAllowedError(RequestError):
+    """The path exists, the method does not."""
+
+    status = 405
+    type = "invalid_request_error"
+    default_code = "method_not_allowed"
+
+
+class PayloadTooLargeError(RequestError):
+    """The body is over ``limits.max_body_bytes``."""
+
+    status = 413
+    type = "invalid_request_error"
+    default_code = "request_too_large"
+
+
+class UnavailableError(RequestError):
+    """Nothing that may serve the request can serve it now."""
+
+    status = 503
+    type = "server_error"
+    default_code = "no_deployment_available"

@@ -1,0 +1,53 @@
+"""Live health of deployments as values: written by the observer, read by every decider within a second."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+CLOSED = "closed"
+OPEN = "open"
+HALF_OPEN = "half_open"
+
+
+class DeploymentHealth(msgspec.Struct, frozen=True):
+    """``state`` is ``closed`` (healthy), ``open`` (cooling down) or ``half_open`` (one probe may pass).
+
+    ``probe`` names the single probe that is free while half open: whoever claims it first may send one request.
+    ``open_until`` is in seconds since the epoch. ``time_to_first_byte_ms`` is the recent median, None without traffic.
+    ``failure_ratio`` is the share of failed attempts in the rolling window.
+    """
+
+    state: str = CLOSED
+    probe: str | None = None
+    open_until: float = 0.0
+    failure_ratio: float = 0.0
+    consecutive_failures: int = 0
+    time_to_first_byte_ms: float | None = None
+
+
+class Health(msgspec.Struct, frozen=True):
+    """All deployments that were seen; one that is missing is healthy and unmeasured. ``written_at`` in epoch seconds."""
+
+    written_at: float = 0.0
+    deployments: dict[str, DeploymentHealth] = {}
+
+
+UNKNOWN_HEALTH: Mapping[str, DeploymentHealth] = {}
+
+
+def encode_health(health: Health) -> bytes:
+    """The document that ``read_health`` reads."""
+    return msgspec.json.encode(health)
+
+
+def read_health(path: Path) -> Health:
+    """Reads what the observer wrote last.
+
+    Raises:
+        OSError: there is no such file.
+        msgspec.DecodeError: it is not a health document of this version.
+    """
+    return msgspec.json.decode(path.read_bytes(), type=Health)
