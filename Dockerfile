@@ -3,10 +3,14 @@
 #   docker build -t router-extproc .                        the service alone, a sidecar beside your Envoy (the default)
 #   docker build -t router-extproc:envoy --target envoy .   the same with Envoy inside: `up` starts both
 #
-# Both run as user 65532, write only to /var/lib/router-extproc, and read /etc/router-extproc/router.yaml. They can run
-# with a read-only root filesystem. Kubernetes does not use HEALTHCHECK; give it
-#   livenessProbe:  httpGet {path: /healthz, port: 9902}
-#   readinessProbe: httpGet {path: /readyz,  port: 9902}
+# Both run as user 65532, read router.yaml from /etc/router-extproc (mount the folder, so that a changed file is noticed)
+# and write only to /var/lib/router-extproc; the rest of the filesystem may be read-only. Without a file the provider keys
+# in the environment are used.
+#
+# Inside a container router.yaml must open what others shall reach: `listener: {address: 0.0.0.0}` for clients, and
+# `admin: {address: 0.0.0.0}` for Prometheus and for Kubernetes, which does not use HEALTHCHECK but
+#   livenessProbe:  {httpGet: {path: /healthz, port: 9902}}
+#   readinessProbe: {httpGet: {path: /readyz, port: 9902}}
 
 ARG PYTHON_VERSION=3.12
 
@@ -37,7 +41,7 @@ ENV PATH=/opt/router-extproc/bin:$PATH \
     PYTHONUNBUFFERED=1
 RUN install -d -o 65532 -g 65532 /var/lib/router-extproc \
  && install -d /etc/router-extproc
-WORKDIR /var/lib/router-extproc
+WORKDIR /etc/router-extproc
 USER 65532:65532
 VOLUME ["/var/lib/router-extproc"]
 # 9902: console, admin API, /metrics, /healthz, /readyz
@@ -50,11 +54,11 @@ ENTRYPOINT ["router-extproc"]
 # ── Envoy included: `docker build --target envoy` ────────────────────────────────────────────────────────────────────
 FROM base AS envoy
 COPY --from=builder-envoy /opt/router-extproc /opt/router-extproc
-# 10000: clients; 9901: Envoy's own admin (bound to loopback unless router.yaml says otherwise)
+# 10000: clients
 EXPOSE 10000
-CMD ["up"]
+CMD ["up", "--state", "/var/lib/router-extproc"]
 
 # ── the sidecar, and the default target ──────────────────────────────────────────────────────────────────────────────
 FROM base AS service
 COPY --from=builder /opt/router-extproc /opt/router-extproc
-CMD ["serve"]
+CMD ["serve", "--state", "/var/lib/router-extproc"]

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-FRONT_AND_EDGES = ["cli", "console", "kubernetes", "simulator", "extproc", "observer", "envoyconf"]
+FRONT_AND_EDGES = ["cli", "supervisor", "console", "kubernetes", "simulator", "extproc", "observer", "envoyconf"]
 ROOMS = ["guard", "cache", "limits", "policy", "quality"]
 GROUND = ["analysis", "config", "dialects", "registry", "store", "telemetry"]
 PACKAGES = [*FRONT_AND_EDGES, *ROOMS, *GROUND]
@@ -27,6 +27,7 @@ BREACHES = {
     "a room imports its neighbour": (FLOORS, {"guard/loops.py": "import router_extproc.cache"}),
     "one edge imports another": (FLOORS, {"observer/logs.py": "from router_extproc.extproc import server"}),
     "something imports the front door": (FLOORS, {"simulator/app.py": "import router_extproc.cli"}),
+    "a process knows its supervisor": (FLOORS, {"observer/logs.py": "import router_extproc.supervisor"}),
     "a ground room imports one it may not": (FLOORS, {"store/rows.py": "import router_extproc.telemetry"}),
     "the permitted neighbours are permitted one way only": (FLOORS, {"dialects/chat.py": "import router_extproc.analysis"}),
     "a room without a floor": (FLOORS, {"helpers/__init__.py": ""}),
