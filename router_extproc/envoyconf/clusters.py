@@ -1,0 +1,112 @@
+"""One cluster for each deployment: where it is, how to speak to it, and the filters every attempt passes."""
+
+from __future__ import annotations
+
+from router_extproc.config.schema import Provider, RouterConfig
+from router_extproc.envoyconf import names
+from router_extproc.envoyconf.endpoint import Endpoint
+from router_extproc.envoyconf.layout import Layout
+from router_extproc.envoyconf.messages import (
+    HTTP_PROTOCOL_OPTIONS,
+    Message,
+    duration,
+    extension,
+    socket_address,
+    typed,
+)
+from router_extproc.envoyconf.secrets import credential_of
+from router_extproc.envoyconf.upstream_filters import upstream_filters
+from router_extproc.envoyconf.upstream_tls import upstream_tls
+from router_extproc.envoyconf.workers import circuit_breakers
+from router_extproc.registry.snapshot import Deployment, Model, Registry
+
+IDLE_CONNECTION_MS = 50_000
+"""How long an unused connection is kept: less than the 60 s after which common load balancers drop theirs, so that a
+request rarely meets a connection that is just being closed."""
+
+
+def build_clusters(config: RouterConfig, registry: Registry, layout: Layout, roots: str, buffer_bytes: int) -> list[Message]:
+    """All provider clusters, in the registry's order. ``roots`` is the system's bundle of certificate authorities."""
+    attempt_timeout = judgement_timeout(registry)
+    clusters = []
+    for model in registry.models.values():
+        for deployment in model.deployments:
+            provider = config.providers[deployment.provider]
+            key = credential_of(deployment, provider)
+            filters = upstream_filters(layout, provider, key, attempt_timeout)
+            cluster = _cluster(model, deployment, provider, roots)
+            cluster["per_connection_buffer_limit_bytes"] = buffer_bytes
+            cluster["typed_extension_protocol_options"] = {HTTP_PROTOCOL_OPTIONS: _protocol(provider, filters)}
+            clusters.append(cluster)
+    return clusters
+
+
+def judgement_timeout(registry: Registry) -> int:
+    """The longest an attempt leg may rightly keep Envoy waiting, in milliseconds: it holds an answer while it judges it.
+
+    Envoy's own timeout of an attempt still runs meanwhile, so a stuck worker does not hold a request this long.
+    """
+    waits = [0]
+    for route in registry.routes.values():
+        waits.append(route.first_token_timeout_ms or 0)
+        if route.check_answer:
+            waits.append(route.attempt_timeout_ms or route.deadline_ms)
+    return max(waits)
+
+
+def _cluster(model: Model, deployment: Deployment, provider: Provider, roots: str) -> Message:
+    endpoint = Endpoint.of(provider.base_url)
+    address = socket_address(endpoint.host, endpoint.port)
+    cluster: Message = {
+        "name": deployment.name,
+        "connect_timeout": duration(provider.connect_timeout),
+        "load_assignment": {
+            "cluster_name": deployment.name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+        },
+        "circuit_breakers": circuit_breakers(provider.max_connections, provider.max_requests),
+        "upstream_connection_options": {
+            "tcp_keepalive": {"keepalive_probes": 3, "keepalive_time": 30, "keepalive_interval": 10},
+        },
+        "metadata": {"filter_metadata": {names.TICKET: _metadata(model, deployment, endpoint)}},
+    }
+    cluster |= {"type": "STATIC"} if endpoint.is_address else {"cluster_type": _dns()}
+    if endpoint.secure:
+        cluster["transport_socket"] = upstream_tls(provider, endpoint, roots)
+    return cluster
+
+
+def _dns() -> Message:
+    """Names are resolved again as their records expire; every address found is used."""
+    return extension(
+        "envoy.clusters.dns",
+        "extensions.clusters.dns.v3.DnsCluster",
+        dns_lookup_family="V4_PREFERRED",
+        respect_dns_ttl=True,
+        dns_refresh_rate="30s",
+    )
+
+
+def _metadata(model: Model, deployment: Deployment, endpoint: Endpoint) -> Message:
+    """What router.lua, the attempt leg and the response headers know about a deployment."""
+    return {
+        "model": model.name,
+        "tier": model.tier.label,
+        "provider_model": deployment.provider_model,
+        "path": endpoint.path,
+        "host": endpoint.authority,
+    }
+
+
+def _protocol(provider: Provider, filters: list[Message]) -> Message:
+    if provider.http_version == "2":
+        keepalive = {"interval": "30s", "timeout": "10s"}
+        explicit: Message = {"http2_protocol_options": {"connection_keepalive": keepalive}}
+    else:
+        explicit = {"http_protocol_options": {}}
+    return typed(
+        "extensions.upstreams.http.v3.HttpProtocolOptions",
+        explicit_http_config=explicit,
+        common_http_protocol_options={"idle_timeout": duration(IDLE_CONNECTION_MS)},
+        http_filters=filters,
+    )

@@ -1,0 +1,53 @@
+"""Where the files and sockets lie that Envoy's configuration names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+class Directories(Protocol):
+    """What a state directory offers."""
+
+    @property
+    def envoy(self) -> Path:
+        """The directory that the rendered files are written to."""
+
+    @property
+    def sockets(self) -> Path:
+        """The directory of the workers' and the observer's Unix sockets."""
+
+    @property
+    def logs(self) -> Path:
+        """The directory of Envoy's access log."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The absolute or relative paths written into the configuration, complete."""
+
+    bootstrap: Path
+    listeners: Path
+    routes: Path
+    clusters: Path
+    script: Path
+    secrets: Path
+    workers: tuple[Path, ...]
+    observer: Path
+    access_log: Path
+
+    @classmethod
+    def of(cls, directories: Directories, workers: int) -> Layout:
+        """The layout below a state directory, with ``workers`` decider sockets."""
+        return cls(
+            bootstrap=directories.envoy / "bootstrap.json",
+            listeners=directories.envoy / "lds.json",
+            routes=directories.envoy / "rds.json",
+            clusters=directories.envoy / "cds.json",
+            script=directories.envoy / "router.lua",
+            secrets=directories.envoy / "secrets",
+            workers=tuple(directories.sockets / f"worker-{index}.sock" for index in range(workers)),
+            observer=directories.sockets / "observer.sock",
+            access_log=directories.logs / "access.jsonl",
+        )

@@ -1,0 +1,96 @@
+"""Errors that Envoy itself answers, in the shape of OpenAI's error object.
+
+The first mapper that matches wins. Answers of the workers and of ``router.lua`` already have the right shape and only
+gain headers.
+"""
+
+from __future__ import annotations
+
+from router_extproc.envoyconf.messages import Message, extension, set_header
+
+OWN_DETAILS = "router_"
+"""Prefix of ``ImmediateResponse.details`` by which an answer of a worker is known."""
+
+_DETAILS = "response.code_details"
+
+# Condition in CEL, message, type, code. In this order.
+_REPLIES: tuple[tuple[str, str, str, str], ...] = (
+    (
+        f"{_DETAILS} == 'request_payload_too_large'",
+        "The request body is larger than the router accepts (limits.max_body_bytes).",
+        "invalid_request_error",
+        "request_too_large",
+    ),
+    (
+        f"{_DETAILS}.startsWith('failed_to_inject_credential')",
+        "The router has no usable key for the provider it chose.",
+        "server_error",
+        "missing_credential",
+    ),
+    (
+        f"{_DETAILS}.contains('no_healthy_upstream') || {_DETAILS}.contains('cluster_not_found')",
+        "No deployment can serve this request now.",
+        "server_error",
+        "no_deployment_available",
+    ),
+    (
+        "response.code == 504 || response.code == 408",
+        "The request ran into a timeout of the router (%RESPONSE_CODE_DETAILS%).",
+        "timeout_error",
+        "timeout",
+    ),
+    ("response.code == 431", "The request headers are too large.", "invalid_request_error", "headers_too_large"),
+    ("response.code == 404", "Not found.", "invalid_request_error", "not_found"),
+    (
+        "response.code >= 400 && response.code < 500",
+        "The request cannot be read (%RESPONSE_CODE_DETAILS%).",
+        "invalid_request_error",
+        "invalid_request",
+    ),
+    (
+        "response.code == 502 || response.code == 503",
+        "No deployment answered (%RESPONSE_CODE_DETAILS%).",
+        "server_error",
+        "upstream_unavailable",
+    ),
+    ("response.code >= 500", "The router failed (%RESPONSE_CODE_DETAILS%).", "server_error", "internal_error"),
+)
+
+
+def error_body(message: str, error_type: str, code: str) -> Message:
+    """OpenAI's error object as an Envoy body format; what is filled in is escaped by Envoy."""
+    return {
+        "json_format": {"error": {"message": message, "type": error_type, "param": None, "code": code}},
+        "content_type": "application/json",
+    }
+
+
+def local_reply_config() -> Message:
+    """The mappers of the listener."""
+    complete = " || ".join(
+        (
+            f"{_DETAILS}.startsWith('{OWN_DETAILS}')",
+            f"{_DETAILS} == 'lua_response'",
+            f"{_DETAILS} == 'direct_response'",
+        )
+    )
+    mappers = [{"filter": _expression(complete), "headers_to_add": _headers()}]
+    for condition, message, error_type, code in _REPLIES:
+        mappers.append(
+            {
+                "filter": _expression(condition),
+                "body_format_override": error_body(message, error_type, code),
+                "headers_to_add": _headers(),
+            }
+        )
+    return {"mappers": mappers}
+
+
+def _headers() -> list[Message]:
+    return [set_header("x-router-decision", "%REQ(x-request-id)%")]
+
+
+def _expression(expression: str) -> Message:
+    return {
+        "extension_filter": extension("cel", "extensions.access_loggers.filters.cel.v3.ExpressionFilter", expression=expression)
+    }

@@ -1,0 +1,36 @@
+"""Names that several files of the rendered configuration, or other processes, must agree on."""
+
+from __future__ import annotations
+
+WORKERS = "extproc"
+"""Cluster of all decider workers."""
+
+OBSERVER = "observer"
+"""Cluster of the observer, which receives the access logs."""
+
+LISTENER = "clients"
+ROUTES = "routes"
+SERVER_CERTIFICATE = "listener"
+
+TICKET = "router"
+"""Namespace of the decision in the request's dynamic metadata; also of a cluster's own metadata."""
+
+ATTEMPT = "router.attempt"
+"""Namespace of what ``router.lua`` reports about the attempts of a request."""
+
+USAGE = "router.usage"
+"""Namespace of the token counts that a provider reported."""
+
+ROUTE_LEG = "route"
+ATTEMPT_LEG = "attempt"
+LEG = "leg"
+"""gRPC metadata key by which a worker tells the two legs apart."""
+
+ATTEMPT_LOG = "attempts"
+REQUEST_LOG = "requests"
+
+FINAL = "x-envoy-ratelimited"
+"""Response header with which ``router.lua`` tells Envoy not to retry; removed before the client sees it."""
+
+NO_DEFAULT_CHAIN = "no-default-chain"
+"""A cluster that does not exist: what is routed to it is answered by Envoy with 503."""

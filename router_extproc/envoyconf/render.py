@@ -1,0 +1,73 @@
+"""``router.yaml`` in, the files that Envoy reads out: pure but for the keys, which are read where they lie."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib import resources
+
+from router_extproc.config.schema import RouterConfig
+from router_extproc.envoyconf.bootstrap import build_bootstrap
+from router_extproc.envoyconf.clusters import build_clusters
+from router_extproc.envoyconf.layout import Directories, Layout
+from router_extproc.envoyconf.listener import buffer_bytes, build_listener
+from router_extproc.envoyconf.messages import Message, typed
+from router_extproc.envoyconf.routes import build_routes
+from router_extproc.envoyconf.secrets import render_secrets
+from router_extproc.envoyconf.upstream_tls import system_roots
+from router_extproc.registry.snapshot import Registry
+
+RenderedFiles = dict[str, bytes]
+"""File contents by path below the rendered directory, in the order in which they are to be written."""
+
+
+def render(
+    config: RouterConfig, registry: Registry, directories: Directories, workers: int, environ: Mapping[str, str]
+) -> RenderedFiles:
+    """All files of one configuration, secrets included. ``workers`` is the number of decider sockets.
+
+    Equal input gives equal bytes, so a file that did not change need not be written again.
+
+    Raises:
+        StartError: the listener's certificate or key cannot be read.
+    """
+    layout = Layout.of(directories, workers)
+    files = render_secrets(config, environ)
+    files["router.lua"] = script()
+    for name, message in build_messages(config, registry, layout, system_roots()).items():
+        files[f"{name}.json"] = encode(message)
+    return files
+
+
+def build_messages(config: RouterConfig, registry: Registry, layout: Layout, roots: str) -> dict[str, Message]:
+    """The four documents, in the order in which Envoy must see them: clusters before the routes that name them."""
+    size = buffer_bytes(config)
+    clusters = build_clusters(config, registry, layout, roots, size)
+    return {
+        "cds": _discovery("config.cluster.v3.Cluster", clusters),
+        "rds": _discovery("config.route.v3.RouteConfiguration", [build_routes(config, registry)]),
+        "lds": _discovery("config.listener.v3.Listener", [build_listener(config, layout)]),
+        "bootstrap": build_bootstrap(config, layout, size),
+    }
+
+
+def script() -> bytes:
+    """The one Lua file: the same for every configuration, its data comes from the clusters and the ticket."""
+    return resources.files("router_extproc.envoyconf").joinpath("lua/router.lua").read_bytes()
+
+
+def encode(message: Message) -> bytes:
+    """One document as indented JSON."""
+    return json.dumps(message, indent=1).encode() + b"\n"
+
+
+def version(resources_: list[Message]) -> str:
+    """The version that Envoy's ``version_text`` statistics report once it runs these resources."""
+    return hashlib.sha256(json.dumps(resources_, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _discovery(type_name: str, messages: list[Message]) -> Message:
+    """A file of the xDS file protocol."""
+    typed_messages = [typed(type_name, **message) for message in messages]
+    return {"version_info": version(typed_messages), "resources": typed_messages}

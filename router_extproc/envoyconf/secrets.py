@@ -1,0 +1,128 @@
+"""Keys as the secret files that Envoy watches.
+
+Rules of this file
+- A key is read here and written into one file of mode 0600; it appears in no message, log or error.
+- A key that cannot be had gives an empty secret: Envoy refuses to start without the file, and with an empty secret
+  answers 401 for that deployment until the key comes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from router_extproc.config.schema import Credential, Provider, RouterConfig
+from router_extproc.envoyconf import names
+from router_extproc.envoyconf.messages import Message, typed
+from router_extproc.errors import StartError
+from router_extproc.registry.snapshot import Deployment
+
+_SECRET = "extensions.transport_sockets.tls.v3.Secret"  # noqa: S105  a message's type, not a secret
+
+
+@dataclass(frozen=True)
+class CredentialKey:
+    """Names one credential of one provider."""
+
+    provider: str
+    credential: str
+
+    @property
+    def secret_name(self) -> str:
+        """The name of the SDS resource."""
+        return f"{self.provider}@{self.credential}"
+
+    @property
+    def file_name(self) -> str:
+        """The file in the secrets directory; names may hold ``/``, file names may not."""
+        return f"{quote(self.provider, safe='')}@{quote(self.credential, safe='')}.json"
+
+
+def credential_keys(name: str, provider: Provider) -> dict[CredentialKey, Credential]:
+    """All credentials of a provider: by their own name, or by their place counted from 1."""
+    return {
+        CredentialKey(name, credential.name or str(place)): credential
+        for place, credential in enumerate(provider.credentials, start=1)
+    }
+
+
+def credential_of(deployment: Deployment, provider: Provider) -> CredentialKey | None:
+    """The credential a deployment uses: the provider's only one, or the one its name says after the last ``@``."""
+    keys = list(credential_keys(deployment.provider, provider))
+    if len(keys) <= 1:
+        return keys[0] if keys else None
+    _, _, suffix = deployment.name.rpartition("@")
+    return next(key for key in keys if key.credential == suffix)
+
+
+def credential_files(config: RouterConfig) -> tuple[Path, ...]:
+    """The files whose change calls for rendering the secrets again: keys, and the listener's certificate."""
+    files = [credential.file for provider in config.providers.values() for credential in provider.credentials]
+    if config.listener.tls is not None:
+        files += [config.listener.tls.certificate, config.listener.tls.key]
+    return tuple(dict.fromkeys(Path(file) for file in files if file is not None))
+
+
+def render_secrets(config: RouterConfig, environ: Mapping[str, str]) -> dict[str, bytes]:
+    """The secret files, by their path below the rendered directory.
+
+    Raises:
+        StartError: the listener's certificate or key cannot be read.
+    """
+    files = {}
+    for name, provider in config.providers.items():
+        for key, credential in credential_keys(name, provider).items():
+            value = read_key(credential, environ)
+            files[f"secrets/{key.file_name}"] = _key_file(key, provider.credential_prefix + value if value else "")
+    if config.listener.tls is not None:
+        certificate = {
+            "certificate_chain": {"inline_string": _read_pem("certificate", config.listener.tls.certificate)},
+            "private_key": {"inline_string": _read_pem("key", config.listener.tls.key)},
+        }
+        files[f"secrets/{names.SERVER_CERTIFICATE}.json"] = _secret_file(
+            names.SERVER_CERTIFICATE, {"tls_certificate": certificate}
+        )
+    return files
+
+
+def placeholder_secrets(config: RouterConfig) -> dict[str, bytes]:
+    """The same files without any secret, for a configuration that is shown or kept."""
+    files = {
+        f"secrets/{key.file_name}": _key_file(key, "")
+        for name, provider in config.providers.items()
+        for key in credential_keys(name, provider)
+    }
+    if config.listener.tls is not None:
+        certificate = {"certificate_chain": {"inline_string": ""}, "private_key": {"inline_string": ""}}
+        files[f"secrets/{names.SERVER_CERTIFICATE}.json"] = _secret_file(
+            names.SERVER_CERTIFICATE, {"tls_certificate": certificate}
+        )
+    return files
+
+
+def read_key(credential: Credential, environ: Mapping[str, str]) -> str:
+    """The key without surrounding white space, or nothing when it cannot be had."""
+    if credential.env is not None:
+        return environ.get(credential.env, "").strip()
+    try:
+        return Path(credential.file or "").read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _read_pem(key: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StartError(f"listener.tls.{key}: {path} cannot be read ({type(error).__name__})") from error
+
+
+def _key_file(key: CredentialKey, value: str) -> bytes:
+    return _secret_file(key.secret_name, {"generic_secret": {"secret": {"inline_string": value}}})
+
+
+def _secret_file(name: str, secret: Message) -> bytes:
+    return json.dumps({"resources": [typed(_SECRET, name=name, **secret)]}, indent=1).encode() + b"\n"

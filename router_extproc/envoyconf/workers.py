@@ -1,0 +1,132 @@
+"""How Envoy talks to the deciders: the ext_proc filters of both legs and the clusters of workers and observer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from router_extproc.envoyconf import names
+from router_extproc.envoyconf.messages import HTTP_PROTOCOL_OPTIONS, Message, duration, extension, pipe_address, typed
+
+MESSAGE_TIMEOUT_MS = 10_000
+"""How long Envoy waits for a worker's answer; its own default of 200 ms turns every busy moment into an undecided request."""
+
+UNLIMITED = 1_000_000
+"""For circuit breakers that must never close: each stream in flight holds one gRPC stream, and the default of 1,024
+would let request 1,025 pass undecided."""
+
+# With STREAMED and a whole, buffered body both request messages leave at once: one round trip.
+_ROUTE_MODE = {
+    "request_header_mode": "SEND",
+    "request_body_mode": "STREAMED",
+    "response_header_mode": "SKIP",
+    "response_body_mode": "NONE",
+}
+_ATTEMPT_MODE = {
+    "request_header_mode": "SEND",
+    "request_body_mode": "BUFFERED",
+    "response_header_mode": "SEND",
+    "response_body_mode": "STREAMED",
+}
+
+
+def route_leg() -> Message:
+    """The listener's filter: one exchange for each request, which leaves the ticket. It falls open when no worker answers."""
+    return _ext_proc(names.ROUTE_LEG, _ROUTE_MODE, message_timeout=duration(MESSAGE_TIMEOUT_MS), failure_mode_allow=True)
+
+
+def attempt_leg(judgement_ms: int) -> Message:
+    """The upstream filter that renames the model of one attempt, or judges its answer for at most ``judgement_ms``.
+
+    It cannot fall open: its failure is a 503.
+    """
+    return _ext_proc(
+        names.ATTEMPT_LEG,
+        _ATTEMPT_MODE,
+        message_timeout=duration(MESSAGE_TIMEOUT_MS + judgement_ms),
+        request_attributes=["xds.cluster_name", "xds.cluster_metadata"],
+        status_on_error={"code": "ServiceUnavailable"},
+    )
+
+
+def _ext_proc(leg: str, mode: Message, **more: Any) -> Message:
+    namespaces = {"untyped": [names.TICKET]}
+    # An exchange whose worker dies before it answered starts again at another worker.
+    retry = {
+        "retry_on": "connect-failure,reset,unavailable",
+        "num_retries": 3,
+        "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.005s"},
+    }
+    return extension(
+        f"ext_proc.{leg}",
+        "extensions.filters.http.ext_proc.v3.ExternalProcessor",
+        grpc_service={
+            "envoy_grpc": {"cluster_name": names.WORKERS},
+            "initial_metadata": [{"key": names.LEG, "value": leg}],
+            "retry_policy": retry,
+        },
+        processing_mode=mode,
+        allow_mode_override=True,
+        send_body_without_waiting_for_header_response=True,
+        mutation_rules={"allow_all_routing": True, "allow_envoy": True},
+        metadata_options={"receiving_namespaces": namespaces, "forwarding_namespaces": namespaces},
+        **more,
+    )
+
+
+def worker_cluster(sockets: tuple[Path, ...], buffer_bytes: int) -> Message:
+    """All workers behind one name. A worker that stops serving is left out within a second.
+
+    ``buffer_bytes`` bounds what may wait on one connection: more than the largest body, or it would be cut into pieces
+    that wait for one another.
+    """
+    health_check = {
+        "timeout": "1s",
+        "interval": "1s",
+        "no_traffic_interval": "1s",
+        "unhealthy_threshold": 1,
+        "healthy_threshold": 1,
+        "grpc_health_check": {},
+    }
+    return {
+        **_grpc_cluster(names.WORKERS, sockets, buffer_bytes),
+        "lb_policy": "LEAST_REQUEST",
+        "health_checks": [health_check],
+        # Never fall back to workers known to be dead: the listener's default chain is the better answer.
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+    }
+
+
+def observer_cluster(socket: Path, buffer_bytes: int) -> Message:
+    """The receiver of the access logs."""
+    return _grpc_cluster(names.OBSERVER, (socket,), buffer_bytes)
+
+
+def _grpc_cluster(name: str, sockets: tuple[Path, ...], buffer_bytes: int) -> Message:
+    options = typed(
+        "extensions.upstreams.http.v3.HttpProtocolOptions",
+        explicit_http_config={"http2_protocol_options": {"max_concurrent_streams": UNLIMITED}},
+    )
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "per_connection_buffer_limit_bytes": buffer_bytes,
+        "circuit_breakers": circuit_breakers(UNLIMITED, UNLIMITED),
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": pipe_address(socket)}} for socket in sockets]}],
+        },
+        "typed_extension_protocol_options": {HTTP_PROTOCOL_OPTIONS: options},
+    }
+
+
+def circuit_breakers(connections: int, requests: int) -> Message:
+    """Bounds for one cluster, the same for both priorities."""
+    bounds = {
+        "max_connections": connections,
+        "max_pending_requests": requests,
+        "max_requests": requests,
+        "max_retries": requests,
+    }
+    return {"thresholds": [{"priority": priority, **bounds} for priority in ("DEFAULT", "HIGH")]}
