@@ -1,0 +1,256 @@
+"""What pydantic found wrong, in words for the person who wrote the file.
+
+One function for each family of pydantic's error types; an unknown type falls back to pydantic's own words, so that a
+newer version can add one without being silent.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from router_extproc.config import schema
+from router_extproc.config.redaction import shown
+from router_extproc.config.source import Path, Source
+from router_extproc.config.tree import Scalar
+from router_extproc.errors import Problem
+
+# What each pattern of the schema asks for, and an example of it.
+_PATTERNS = {
+    schema.NAME: ("is not a name", "letters, digits and . _ : / @ + - only, a letter or digit first"),
+    schema.NAME_PATTERN: ("is not a name", "letters, digits and . _ : / @ + - only, with * at the end for any rest"),
+    schema.BASE_URL: ("expected a base URL", "for example https://api.openai.com/v1, without user name, ? or #"),
+    schema.HEADER_NAME: ("is not a header's name", "lower-case letters, digits and - only"),
+    schema.VARIABLE_NAME: ("expected the name of an environment variable", "for example OPENAI_API_KEY, never the key itself"),
+    schema.API_PATH: ("is not a path of the API", "begin with /v1/, for example /v1/embeddings or /v1/audio/*"),
+}
+# Patterns of values that may hold a secret by mistake: the value is not repeated.
+_SILENT_PATTERNS = {schema.BASE_URL, schema.VARIABLE_NAME}
+_EXAMPLES = {
+    "base_url": "base_url: https://api.openai.com/v1",
+    "certificate": "certificate: server.pem",
+    "key": "key: server.key",
+    "input": "input: 2.50",
+    "output": "output: 10.00",
+    "provider": "provider: openai",
+    "name": "name: long-prompts",
+    "then": "then: {targets: [gpt-4o]}",
+}
+# Words of other gateways and what they are called here.
+_SYNONYMS = {
+    "api_base": "base_url",
+    "endpoint": "base_url",
+    "url": "base_url",
+    "type": "dialect",
+    "host": "address",
+    "bind": "address",
+    "timeout": "timeouts",
+    "retries": "retry",
+    "fallback": "last_resort",
+    "fallbacks": "last_resort",
+    "max_tokens": "output_limit",
+    "max_output_tokens": "output_limit",
+    "context_length": "context_window",
+    "price": "prices",
+    "pricing": "prices",
+    "conditions": "when",
+    "if": "when",
+    "plan": "then",
+    "cert": "certificate",
+}
+_BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+
+
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """The choice that was probably meant, or None."""
+    found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def meant(word: str, choices: Iterable[str], *, what: str) -> str:
+    """A fix that names the nearest choice, or else what there is to choose from."""
+    known = list(choices)
+    guess = nearest(word, known)
+    if guess is not None:
+        return f"did you mean `{guess}`?"
+    listed = ", ".join(shown(name) for name in known[:12])
+    more = ", …" if len(known) > 12 else ""  # noqa: PLR2004 - a dozen fit on a line
+    return f"{what}: {listed}{more}" if known else f"{what}: none"
+
+
+def describe(error: ErrorDetails, source: Source) -> Problem:
+    """One pydantic error as a problem with its place in the file."""
+    path: Path = error["loc"]
+    at_key = bool(path) and path[-1] == "[key]"
+    if at_key:
+        path = path[:-1]
+    kind = error["type"]
+    value = path[-1] if at_key and path else error["input"]
+    context: dict[str, Any] = error.get("ctx", {})
+    if kind == "extra_forbidden":
+        return _unknown_key(path, source)
+    if kind == "missing":
+        name = str(path[-1])
+        example = _EXAMPLES.get(name)
+        message, fix = "is missing", f"for example `{example}`" if example else ""
+        return source.problem(path, message, fix=fix, code="missing_key", key=True)
+    if kind == "literal_error":
+        message, fix = _wrong_choice(path, value)
+        return source.problem(path, message, fix=fix, code="unknown_value")
+    if kind == "string_pattern_mismatch":
+        message, fix = _wrong_form(str(context["pattern"]), value)
+        return source.problem(path, message, fix=fix, code="wrong_form", key=at_key)
+    if describer := _TYPES.get(kind):
+        message, fix = describer(value, source, path)
+        return source.problem(path, message, fix=fix, code="wrong_type")
+    if bound := next((bound for bound in _BOUNDS if bound in context), None):
+        message = f"expected a number {_BOUNDS[bound]} {_figure(context[bound])}, found {_figure(value)}"
+        return source.problem(path, message, code="out_of_range")
+    if kind in ("string_too_long", "string_too_short"):
+        message = f"longer than {context['max_length']} characters" if kind == "string_too_long" else "is empty"
+        return source.problem(path, message, code="out_of_range", key=at_key)
+    if kind in ("duration", "size"):
+        fix = str(context.get("fix", ""))
+        return source.problem(path, f"{error['msg']}, found {_found(value)}", fix=fix, code="wrong_type")
+    return source.problem(path, error["msg"], fix=str(context.get("fix", "")), code="invalid")
+
+
+def _unknown_key(path: Path, source: Source) -> Problem:
+    word = str(path[-1])
+    section = section_at(path[:-1])
+    known = list(section.model_fields) if section is not None else []
+    synonym = _SYNONYMS.get(word)
+    home = _home_of(word) if len(path) == 1 else None
+    if synonym in known:
+        fix = f"here it is called `{synonym}`"
+    elif nearest(word, known) is None and home is not None:
+        fix = f"it belongs in `{home}`"
+    else:
+        fix = meant(word, known, what="the keys here are")
+    return source.problem(path, "unknown key", fix=fix, code="unknown_key", key=True)
+
+
+def _home_of(word: str) -> str | None:
+    """The section of the file that has such a key, for a key written at the top."""
+    for name in schema.RouterConfig.model_fields:
+        section = section_at((name,))
+        if section is not None and word in section.model_fields:
+            return name
+    return None
+
+
+def _wrong_choice(path: Path, value: object) -> tuple[str, str]:
+    choices = [str(choice) for choice in _choices(annotation_at(path))]
+    found = f"`{shown(value)}`" if isinstance(value, str) else _found(value)
+    message = f"{found} is not one of {', '.join(choices)}" if len(choices) > 1 else f"expected {choices[0]}, found {found}"
+    guess = nearest(str(value), choices)
+    return message, f"did you mean `{guess}`?" if guess and len(choices) > 1 else ""
+
+
+def _wrong_form(pattern: str, value: object) -> tuple[str, str]:
+    message, fix = _PATTERNS[pattern]
+    if pattern in _SILENT_PATTERNS or not isinstance(value, str):
+        return message, fix
+    return f"`{shown(value)}` {message}" if value else f"an empty text {message}", fix
+
+
+def _found(value: object) -> str:
+    """What stands in the file, without repeating a text that was to be something else."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, (int, float)):
+        return f"the number {_figure(value)}"
+    if isinstance(value, str):
+        return f"the text `{shown(value)}`" if value else "an empty text"
+    return "a mapping" if isinstance(value, dict) else "a list"
+
+
+def _figure(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _text(value: object, source: Source, path: Path) -> tuple[str, str]:
+    node = source.find(path)
+    quotable = isinstance(node, Scalar) and value is not None
+    fix = f'write it in quotes: "{shown(node.text)}"' if isinstance(node, Scalar) and quotable else ""
+    return f"expected text, found {_found(value)}", fix
+
+
+def _number(value: object, what: str) -> tuple[str, str]:
+    is_quoted = isinstance(value, str) and value.strip().lstrip("+-").replace(".", "", 1).isdigit()
+    return f"expected {what}, found {_found(value)}", "write it without quotes" if is_quoted else ""
+
+
+def _truth(value: object, *_: object) -> tuple[str, str]:
+    meaning = {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(str(value).lower())
+    return f"expected true or false, found {_found(value)}", f"write {meaning}" if meaning else ""
+
+
+def _mapping(value: object, *_: object) -> tuple[str, str]:
+    found = "text" if isinstance(value, str) else _found(value)
+    return f"expected keys with values, found {found}", "write {} for one that is empty" if value is None else ""
+
+
+def _list(value: object, *_: object) -> tuple[str, str]:
+    found = "text" if isinstance(value, str) else _found(value)
+    fixes = {type(None): "write [] for one that is empty", str: "write it in brackets: [ ]", dict: "begin each item with `- `"}
+    return f"expected a list, found {found}", fixes.get(type(value), "")
+
+
+_TYPES: dict[str, Callable[[object, Source, Path], tuple[str, str]]] = {
+    "string_type": _text,
+    "int_type": lambda value, *_: _number(value, "a whole number"),
+    "int_from_float": lambda value, *_: _number(value, "a whole number"),
+    "float_type": lambda value, *_: _number(value, "a number"),
+    "finite_number": lambda value, *_: _number(value, "a number"),
+    "bool_type": _truth,
+    "model_type": _mapping,
+    "model_attributes_type": _mapping,
+    "dict_type": _mapping,
+    "tuple_type": _list,
+}
+
+
+def _without_optional(annotation: object) -> object:
+    """The annotation inside ``Annotated`` and ``| None``."""
+    while True:
+        if get_origin(annotation) is Annotated:
+            annotation = get_args(annotation)[0]
+        elif get_origin(annotation) in (Union, types.UnionType):
+            annotation = next(option for option in get_args(annotation) if option is not type(None))
+        else:
+            return annotation
+
+
+def annotation_at(path: Path) -> object:
+    """The type that the schema gives the path, or None where it has none."""
+    annotation: object = schema.RouterConfig
+    for part in path:
+        annotation = _without_optional(annotation)
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            fields = annotation.model_fields
+            annotation = fields[str(part)].annotation if part in fields else None
+        elif get_origin(annotation) is dict:
+            annotation = get_args(annotation)[1]
+        elif get_origin(annotation) is tuple:
+            annotation = get_args(annotation)[0]
+        else:
+            return None
+    return _without_optional(annotation)
+
+
+def section_at(path: Path) -> type[BaseModel] | None:
+    """The section of the schema at the path, if it is one."""
+    annotation = annotation_at(path)
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def _choices(annotation: object) -> tuple[object, ...]:
+    return get_args(annotation) if get_origin(annotation) is Literal else ()

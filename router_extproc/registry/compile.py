@@ -1,0 +1,147 @@
+"""From ``router.yaml`` to the registry: everything filled in, so that a decider has nothing left to look up.
+
+The file says little; the registry holds what it left out: deployments from the providers' lists and keys, limits and
+prices from the catalogue, the routes that every configuration has, the chain that Envoy serves alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from router_extproc.config import schema
+from router_extproc.config.deployments import configured_deployments
+from router_extproc.config.schema import RouterConfig
+from router_extproc.registry.default_chain import derived_chain, explicit_chain
+from router_extproc.registry.models import Catalogue, compile_models
+from router_extproc.registry.plans import PlanCompiler
+from router_extproc.registry.snapshot import Condition, Model, Plan, Registry, Route, Rule, Target, encode_registry
+
+# Names that every configuration serves, with the strategy that each stands for.
+DEFAULT_ROUTES = {"auto": "cheap", "fast": "fast", "cheap": "cheap", "best": "best"}
+AUTO = "auto"
+# From this size on, in tokens, auto asks for the strongest model unless the file has rules or a plan of its own.
+LONG_PROMPT_TOKENS = 4_000
+_REVISION_DIGITS = 16
+
+Section = TypeVar("Section", bound=schema.Section)
+
+
+def compile_registry(config: RouterConfig, catalogue: Catalogue) -> Registry:
+    """Compiles a checked configuration; ``revision`` is the beginning of the SHA-256 of the content."""
+    configured = configured_deployments(config)
+    models = compile_models(config, configured, catalogue)
+    plans = PlanCompiler(models, configured)
+    routes = _routes(config, models, plans)
+    rules = tuple(_rule(rule, plans) for rule in config.rules)
+    if auto_is_ours(config):
+        rules += _default_rules(config, plans)
+    chosen = plans.targets(config.default_chain)
+    registry = Registry(
+        models=models,
+        routes=routes,
+        aliases=resolved_aliases(config),
+        rules=rules,
+        default_chain=explicit_chain(chosen, models) if chosen else derived_chain(routes[AUTO].plan, models),
+        catalogue=catalogue.source,
+        max_body_bytes=config.limits.max_body_bytes,
+        max_body_bytes_in_flight=config.limits.max_body_bytes_in_flight,
+    )
+    return replace(registry, revision=hashlib.sha256(encode_registry(registry)).hexdigest()[:_REVISION_DIGITS])
+
+
+def auto_is_ours(config: RouterConfig) -> bool:
+    """Whether the file leaves it to us how ``auto`` decides: it has neither a plan for it nor a rule."""
+    auto = config.routes.get(AUTO)
+    has_plan = auto is not None and (bool(auto.targets) or auto.strategy is not None)
+    return not has_plan and not any(AUTO in (rule.when.route or (AUTO,)) for rule in config.rules)
+
+
+def resolved_aliases(config: RouterConfig) -> dict[str, str]:
+    """Each alias with the name it finally stands for; aliases of aliases are followed."""
+    resolved = {}
+    for alias, name in config.aliases.items():
+        final, seen = name, {alias}
+        while final in config.aliases and final not in seen:
+            seen.add(final)
+            final = config.aliases[final]
+        resolved[alias] = final
+    return resolved
+
+
+def _routes(config: RouterConfig, models: dict[str, Model], plans: PlanCompiler) -> dict[str, Route]:
+    """The default routes, the file's own, and one for every model."""
+    names = dict.fromkeys((*DEFAULT_ROUTES, *config.routes, *models))
+    return {name: _route(name, config, models, plans) for name in names}
+
+
+def _route(name: str, config: RouterConfig, models: dict[str, Model], plans: PlanCompiler) -> Route:
+    written = config.routes.get(name, schema.Route())
+    timeouts = _filled(config.defaults.timeouts, written.timeouts)
+    retry = _filled(config.defaults.retry, written.retry)
+    check = _filled(config.defaults.check, written.check)
+    return Route(
+        name=name,
+        plan=_route_plan(name, written, models, plans),
+        named_model=name if name in models else None,
+        allow_cross_model=written.allow_cross_model,
+        passthrough=written.mode == "passthrough",
+        deadline_ms=timeouts.deadline,
+        attempt_timeout_ms=timeouts.attempt,
+        first_token_timeout_ms=timeouts.first_token,
+        stream_idle_ms=timeouts.stream_idle,
+        max_attempts=retry.max_attempts,
+        retry_within_ms=retry.within,
+        check_answer=check.answer,
+    )
+
+
+def _route_plan(name: str, written: schema.Route, models: dict[str, Model], plans: PlanCompiler) -> Plan:
+    strategy = DEFAULT_ROUTES.get(name, "cheap")
+    plan = plans.plan(written, strategy=strategy)
+    if name in models:
+        if not written.targets:
+            ordered = written.strategy or "ordered"
+            plan = replace(plan, strategy=ordered, targets=(Target(kind="model", name=name),))
+        # A named model is never replaced in silence; who allows another may also have the tier's.
+        return plan if written.allow_cross_model else replace(plan, same_tier=False)
+    if name in DEFAULT_ROUTES and name != AUTO and written.strategy is None:
+        # `fast` over some targets still promises the fastest of them.
+        plan = replace(plan, strategy=strategy)
+    return plan
+
+
+def _filled(defaults: Section, written: Section | None) -> Section:
+    """The section as written, what it leaves out taken from the file's defaults."""
+    if written is None:
+        return defaults
+    return defaults.model_copy(update={name: getattr(written, name) for name in written.model_fields_set})
+
+
+def _rule(written: schema.Rule, plans: PlanCompiler) -> Rule:
+    when = written.when
+    tokens = when.prompt_tokens or schema.Range(at_least=0)
+    condition = Condition(
+        routes=when.route or (AUTO,),
+        headers=tuple(when.headers.items()),
+        path=when.path,
+        prompt_tokens_at_least=tokens.at_least or None,
+        prompt_tokens_at_most=tokens.at_most,
+        code=when.code,
+        tools=when.tools,
+        images=when.images,
+        stream=when.stream,
+    )
+    return Rule(name=written.name, when=condition, plan=plans.plan(written.then))
+
+
+def _default_rules(config: RouterConfig, plans: PlanCompiler) -> tuple[Rule, ...]:
+    """Hard work goes to the strongest model: what auto does until the file says more."""
+    written = config.routes.get(AUTO, schema.Route())
+    best = replace(plans.plan(written), strategy="best")
+    return (
+        Rule(name="default:code", when=Condition(routes=(AUTO,), code=True), plan=best),
+        Rule(name="default:long", when=Condition(routes=(AUTO,), prompt_tokens_at_least=LONG_PROMPT_TOKENS), plan=best),
+    )

@@ -1,0 +1,136 @@
+"""The models of the registry: what the file says about each, then what the catalogue knows, then safe defaults."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from router_extproc.config import schema
+from router_extproc.config.deployments import ConfiguredDeployment
+from router_extproc.config.schema import RouterConfig
+from router_extproc.registry.api_paths import served_paths
+from router_extproc.registry.snapshot import Deployment, Model, Prices, Tier
+
+# Of a model nobody described: neither trusted with hard work nor refused.
+DEFAULT_TIER = Tier.STANDARD
+DEFAULT_QUALITY = 0.5
+
+# A model that can do these and nothing else generates no text.
+_NOT_TEXT = frozenset({"embeddings", "speech", "transcription"})
+# Parts of names that say the same of models no catalogue describes.
+_NOT_TEXT_NAMES = ("embed", "whisper", "-tts", "tts-", "moderation", "dall-e", "gpt-image", "rerank")
+
+
+class CatalogueModel(Protocol):
+    """What a catalogue may know about a model; None where it does not."""
+
+    @property
+    def tier(self) -> Tier | None: ...  # noqa: D102
+    @property
+    def quality(self) -> float | None: ...  # noqa: D102
+    @property
+    def context_window(self) -> int | None: ...  # noqa: D102
+    @property
+    def output_limit(self) -> int | None: ...  # noqa: D102
+    @property
+    def capabilities(self) -> frozenset[str] | None: ...  # noqa: D102
+    @property
+    def strengths(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def prices(self) -> Prices | None: ...  # noqa: D102
+
+
+class Catalogue(Protocol):
+    """Public facts about models; ``source`` names where they come from and their date."""
+
+    @property
+    def source(self) -> str: ...  # noqa: D102
+    def lookup(self, provider: str, model: str) -> CatalogueModel | None: ...  # noqa: D102
+
+
+def compile_models(
+    config: RouterConfig, configured: tuple[ConfiguredDeployment, ...], catalogue: Catalogue
+) -> dict[str, Model]:
+    """Every model that has a deployment, in file order: those of ``models`` first, then those of providers' lists."""
+    grouped: dict[str, list[ConfiguredDeployment]] = {name: [] for name in config.models}
+    for deployment in configured:
+        grouped.setdefault(deployment.model, []).append(deployment)
+    return {
+        name: _model(name, config.models.get(name, schema.Model()), deployments, catalogue)
+        for name, deployments in grouped.items()
+        if deployments
+    }
+
+
+def generates_text(model: Model) -> bool:
+    """Whether the model can answer a chat: one that only embeds, speaks, transcribes or draws cannot."""
+    if model.capabilities:
+        return not model.capabilities <= _NOT_TEXT
+    return not any(part in model.name.lower() for part in _NOT_TEXT_NAMES)
+
+
+def is_wildcard(name: str) -> bool:
+    """Whether the name stands for every name with its prefix."""
+    return name.endswith("*")
+
+
+def catalogue_entry(deployments: list[ConfiguredDeployment], catalogue: Catalogue) -> CatalogueModel | None:
+    """What the catalogue knows about a model: of its deployments, the first that it knows speaks for all."""
+    for deployment in deployments:
+        if is_wildcard(deployment.provider_model):
+            continue
+        known = catalogue.lookup(deployment.provider_name, deployment.provider_model)
+        known = known or catalogue.lookup(deployment.provider_name, deployment.model)
+        if known is not None:
+            return known
+    return None
+
+
+def _model(name: str, written: schema.Model, deployments: list[ConfiguredDeployment], catalogue: Catalogue) -> Model:
+    known = catalogue_entry(deployments, catalogue)
+    model = Model(name=name, tier=DEFAULT_TIER, quality=DEFAULT_QUALITY, deployments=())
+    if known is not None:
+        model = Model(
+            name=name,
+            tier=known.tier or DEFAULT_TIER,
+            quality=DEFAULT_QUALITY if known.quality is None else known.quality,
+            deployments=(),
+            context_window=known.context_window,
+            output_limit=known.output_limit,
+            capabilities=known.capabilities,
+            strengths=known.strengths,
+            prices=known.prices,
+        )
+    model = _overridden(model, written)
+    text = generates_text(model)
+    return replace(model, deployments=tuple(_deployment(deployment, generates=text) for deployment in deployments))
+
+
+def _overridden(model: Model, written: schema.Model) -> Model:
+    """The model with what the file says about it."""
+    changes: dict[str, object] = {}
+    if written.tier is not None:
+        changes["tier"] = Tier[written.tier.upper()]
+    if written.prices is not None:
+        prices = written.prices
+        changes["prices"] = Prices(input=prices.input, output=prices.output, cached_input=prices.cached_input)
+    if written.capabilities is not None:
+        changes["capabilities"] = frozenset(written.capabilities)
+    for name in ("quality", "context_window", "output_limit", "strengths"):
+        value = getattr(written, name)
+        if value is not None:
+            changes[name] = value
+    return replace(model, **changes)
+
+
+def _deployment(configured: ConfiguredDeployment, *, generates: bool) -> Deployment:
+    return Deployment(
+        name=configured.name,
+        model=configured.model,
+        provider=configured.provider_name,
+        provider_model=configured.provider_model,
+        weight=configured.weight,
+        region=configured.provider.region,
+        paths=served_paths(configured.provider.paths, generates_text=generates),
+    )
