@@ -24,6 +24,7 @@ from router_extproc.errors import Problem
 _PATTERNS = {
     schema.NAME: ("is not a name", "letters, digits and . _ : / @ + - only, a letter or digit first"),
     schema.NAME_PATTERN: ("is not a name", "letters, digits and . _ : / @ + - only, with * at the end for any rest"),
+    schema.CREDENTIAL_NAME: ("is not a credential's name", "letters, digits and . _ - only, a letter or digit first"),
     schema.BASE_URL: ("expected a base URL", "for example https://api.openai.com/v1, without user name, ? or #"),
     schema.HEADER_NAME: ("is not a header's name", "lower-case letters, digits and - only"),
     schema.VARIABLE_NAME: ("expected the name of an environment variable", "for example OPENAI_API_KEY, never the key itself"),
@@ -89,50 +90,50 @@ def describe(error: ErrorDetails, source: Source) -> Problem:
     at_key = bool(path) and path[-1] == "[key]"
     if at_key:
         path = path[:-1]
+    if error["type"] == "extra_forbidden":
+        return source.problem(path, "unknown key", fix=_known_keys(path), code="unknown_key", key=True)
+    if error["type"] == "missing":
+        example = _EXAMPLES.get(str(path[-1]))
+        fix = f"for example `{example}`" if example else ""
+        return source.problem(path, "is missing", fix=fix, code="missing_key", key=True)
+    code, message, fix = _wording(error, path[-1] if at_key else error["input"], path, source)
+    return source.problem(path, message, fix=fix, code=code, key=at_key)
+
+
+def _wording(error: ErrorDetails, value: object, path: Path, source: Source) -> tuple[str, str, str]:
+    """Code, message and fix of what is wrong with a value."""
     kind = error["type"]
-    value = path[-1] if at_key and path else error["input"]
     context: dict[str, Any] = error.get("ctx", {})
-    if kind == "extra_forbidden":
-        return _unknown_key(path, source)
-    if kind == "missing":
-        name = str(path[-1])
-        example = _EXAMPLES.get(name)
-        message, fix = "is missing", f"for example `{example}`" if example else ""
-        return source.problem(path, message, fix=fix, code="missing_key", key=True)
+    bound = next((bound for bound in _BOUNDS if bound in context), None)
+    code, message, fix = "invalid", error["msg"], str(context.get("fix", ""))
     if kind == "literal_error":
-        message, fix = _wrong_choice(path, value)
-        return source.problem(path, message, fix=fix, code="unknown_value")
-    if kind == "string_pattern_mismatch":
-        message, fix = _wrong_form(str(context["pattern"]), value)
-        return source.problem(path, message, fix=fix, code="wrong_form", key=at_key)
-    if describer := _TYPES.get(kind):
-        message, fix = describer(value, source, path)
-        return source.problem(path, message, fix=fix, code="wrong_type")
-    if bound := next((bound for bound in _BOUNDS if bound in context), None):
-        message = f"expected a number {_BOUNDS[bound]} {_figure(context[bound])}, found {_figure(value)}"
-        return source.problem(path, message, code="out_of_range")
-    if kind in ("string_too_long", "string_too_short"):
-        message = f"longer than {context['max_length']} characters" if kind == "string_too_long" else "is empty"
-        return source.problem(path, message, code="out_of_range", key=at_key)
-    if kind in ("duration", "size"):
-        fix = str(context.get("fix", ""))
-        return source.problem(path, f"{error['msg']}, found {_found(value)}", fix=fix, code="wrong_type")
-    return source.problem(path, error["msg"], fix=str(context.get("fix", "")), code="invalid")
+        code, (message, fix) = "unknown_value", _wrong_choice(path, value)
+    elif kind == "string_pattern_mismatch":
+        code, (message, fix) = "wrong_form", _wrong_form(str(context["pattern"]), value)
+    elif kind in _TYPES:
+        code, (message, fix) = "wrong_type", _TYPES[kind](value, source, path)
+    elif kind in ("duration", "size"):
+        code, message = "wrong_type", f"{error['msg']}, found {_found(value)}"
+    elif kind == "string_too_long":
+        code, message = "out_of_range", f"longer than {context['max_length']} characters"
+    elif kind == "string_too_short":
+        code, message = "out_of_range", "is empty"
+    elif bound is not None:
+        code, message = "out_of_range", f"expected a number {_BOUNDS[bound]} {_figure(context[bound])}, found {_figure(value)}"
+    return code, message, fix
 
 
-def _unknown_key(path: Path, source: Source) -> Problem:
+def _known_keys(path: Path) -> str:
+    """What was probably meant by an unknown key."""
     word = str(path[-1])
     section = section_at(path[:-1])
     known = list(section.model_fields) if section is not None else []
-    synonym = _SYNONYMS.get(word)
     home = _home_of(word) if len(path) == 1 else None
-    if synonym in known:
-        fix = f"here it is called `{synonym}`"
-    elif nearest(word, known) is None and home is not None:
-        fix = f"it belongs in `{home}`"
-    else:
-        fix = meant(word, known, what="the keys here are")
-    return source.problem(path, "unknown key", fix=fix, code="unknown_key", key=True)
+    if _SYNONYMS.get(word) in known:
+        return f"here it is called `{_SYNONYMS[word]}`"
+    if nearest(word, known) is None and home is not None:
+        return f"it belongs in `{home}`"
+    return meant(word, known, what="the keys here are")
 
 
 def _home_of(word: str) -> str | None:

@@ -18,9 +18,11 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
+from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from router_extproc.config.redaction import shown
@@ -44,6 +46,7 @@ _BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 # Patterns of text values; messages.py says each in words.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$"
 NAME_PATTERN = r"^(\*|[A-Za-z0-9][A-Za-z0-9._:/@+-]*\*?)$"
+CREDENTIAL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 BASE_URL = r"^https?://[^/\s?#@]+(/[^\s?#]*)?$"
 HEADER_NAME = r"^[a-z0-9-]+$"
 VARIABLE_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -85,13 +88,16 @@ def read_path(value: str, info: ValidationInfo) -> str:
     return str(Path(directory) / value) if directory is not None else value
 
 
-Milliseconds = Annotated[int, BeforeValidator(read_duration, json_schema_input_type=str | float)]
-Bytes = Annotated[int, BeforeValidator(read_size, json_schema_input_type=str | int), Field(gt=0)]
+DURATION_SCHEMA = {"anyOf": [{"type": "string", "pattern": f"^{_DURATION.pattern}$"}, {"type": "number"}]}
+SIZE_SCHEMA = {"anyOf": [{"type": "string", "pattern": f"^{_SIZE.pattern}$"}, {"type": "integer"}]}
+
+Milliseconds = Annotated[int, BeforeValidator(read_duration), WithJsonSchema(DURATION_SCHEMA)]
+Bytes = Annotated[int, Field(gt=0), BeforeValidator(read_size), WithJsonSchema(SIZE_SCHEMA)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, Field(pattern=NAME, max_length=120)]
 NamePattern = Annotated[str, Field(pattern=NAME_PATTERN, max_length=120)]
 FilePath = Annotated[str, Field(min_length=1), AfterValidator(read_path)]
-HttpVersion = Annotated[Literal["1.1", "2"], BeforeValidator(read_http_version, json_schema_input_type=str | float)]
+HttpVersion = Annotated[Literal["1.1", "2"], BeforeValidator(read_http_version), WithJsonSchema({"enum": ["1.1", "2", 1.1, 2]})]
 Weight = Annotated[float, Field(gt=0, le=1_000_000)]
 Price = Annotated[float, Field(ge=0, le=1_000_000)]
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
@@ -155,7 +161,7 @@ class Workers(Section):
 class Credential(Section):
     """One key of a provider, read from a file (re-read when it changes) or an environment variable; never inline."""
 
-    name: Name | None = None
+    name: str | None = Field(None, pattern=CREDENTIAL_NAME, max_length=60)
     env: str | None = Field(None, pattern=VARIABLE_NAME, max_length=120)
     file: FilePath | None = None
     weight: Weight = 1.0
@@ -239,8 +245,17 @@ class Model(Section):
     prices: Prices | None = None
 
 
+def _also_as_text(schema: JsonDict) -> None:
+    """Says in the JSON Schema that a plain text is enough."""
+    mapping = dict(schema)
+    schema.clear()
+    schema |= {"anyOf": [{"type": "string", "description": "A model's name."}, mapping]}
+
+
 class Target(Section):
     """What an attempt may use: a model, a tier, or one deployment. With ``weight``, the order is drawn by weight."""
+
+    model_config = ConfigDict(json_schema_extra=_also_as_text)
 
     model: str | None = None
     tier: TierName | None = None
@@ -349,7 +364,7 @@ class When(Section):
     images: bool | None = None
     stream: bool | None = None
 
-    @field_validator("route", mode="before")
+    @field_validator("route", mode="before", json_schema_input_type=str | tuple[str, ...])
     @classmethod
     def _one_or_many(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value

@@ -14,8 +14,9 @@ from msgspec.structs import replace
 from router_extproc.config import schema
 from router_extproc.config.deployments import configured_deployments
 from router_extproc.config.schema import RouterConfig
+from router_extproc.registry.catalogue import Catalogue
 from router_extproc.registry.default_chain import derived_chain, explicit_chain
-from router_extproc.registry.models import Catalogue, compile_models
+from router_extproc.registry.models import compile_models
 from router_extproc.registry.plans import PlanCompiler
 from router_extproc.registry.snapshot import Condition, Model, Plan, Registry, Route, Rule, Target, encode_registry
 
@@ -45,7 +46,7 @@ def compile_registry(config: RouterConfig, catalogue: Catalogue) -> Registry:
         aliases=resolved_aliases(config),
         rules=rules,
         default_chain=explicit_chain(chosen, models) if chosen else derived_chain(routes[AUTO].plan, models),
-        catalogue=catalogue.source,
+        catalogue=f"{catalogue.source}, {catalogue.built}",
         max_body_bytes=config.limits.max_body_bytes,
         max_body_bytes_in_flight=config.limits.max_body_bytes_in_flight,
     )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from msgspec.structs import replace
 
 from router_extproc.config import schema
 from router_extproc.config.deployments import ConfiguredDeployment
 from router_extproc.config.schema import RouterConfig
 from router_extproc.registry.api_paths import served_paths
+from router_extproc.registry.catalogue import Catalogue, CatalogueModel, provider_at
 from router_extproc.registry.snapshot import Deployment, Model, Prices, Tier
 
 # Of a model nobody described: neither trusted with hard work nor refused.
@@ -20,33 +19,6 @@ DEFAULT_QUALITY = 0.5
 _NOT_TEXT = frozenset({"embeddings", "speech", "transcription"})
 # Parts of names that say the same of models no catalogue describes.
 _NOT_TEXT_NAMES = ("embed", "whisper", "-tts", "tts-", "moderation", "dall-e", "gpt-image", "rerank")
-
-
-class CatalogueModel(Protocol):
-    """What a catalogue may know about a model; None where it does not."""
-
-    @property
-    def tier(self) -> Tier | None: ...  # noqa: D102
-    @property
-    def quality(self) -> float | None: ...  # noqa: D102
-    @property
-    def context_window(self) -> int | None: ...  # noqa: D102
-    @property
-    def output_limit(self) -> int | None: ...  # noqa: D102
-    @property
-    def capabilities(self) -> frozenset[str] | None: ...  # noqa: D102
-    @property
-    def strengths(self) -> tuple[str, ...]: ...  # noqa: D102
-    @property
-    def prices(self) -> Prices | None: ...  # noqa: D102
-
-
-class Catalogue(Protocol):
-    """Public facts about models; ``source`` names where they come from and their date."""
-
-    @property
-    def source(self) -> str: ...  # noqa: D102
-    def lookup(self, provider: str, model: str) -> CatalogueModel | None: ...  # noqa: D102
 
 
 def compile_models(
@@ -80,8 +52,8 @@ def catalogue_entry(deployments: list[ConfiguredDeployment], catalogue: Catalogu
     for deployment in deployments:
         if is_wildcard(deployment.provider_model):
             continue
-        known = catalogue.lookup(deployment.provider_name, deployment.provider_model)
-        known = known or catalogue.lookup(deployment.provider_name, deployment.model)
+        provider = provider_at(deployment.provider.base_url) or deployment.provider_name
+        known = catalogue.lookup(provider, deployment.provider_model) or catalogue.lookup(provider, deployment.model)
         if known is not None:
             return known
     return None
@@ -91,20 +63,27 @@ def _model(name: str, written: schema.Model, deployments: list[ConfiguredDeploym
     known = catalogue_entry(deployments, catalogue)
     model = Model(name=name, tier=DEFAULT_TIER, quality=DEFAULT_QUALITY, deployments=())
     if known is not None:
-        model = Model(
-            name=name,
-            tier=known.tier or DEFAULT_TIER,
-            quality=DEFAULT_QUALITY if known.quality is None else known.quality,
-            deployments=(),
-            context_window=known.context_window,
-            output_limit=known.output_limit,
-            capabilities=known.capabilities,
-            strengths=known.strengths,
-            prices=known.prices,
-        )
+        model = _described(model, known, f"{catalogue.source}, {catalogue.built}")
     model = _overridden(model, written)
     text = generates_text(model)
     return replace(model, deployments=tuple(_deployment(deployment, generates=text) for deployment in deployments))
+
+
+def _described(model: Model, known: CatalogueModel, source: str) -> Model:
+    """The model with what the catalogue knows about it."""
+    prices = known.prices
+    return replace(
+        model,
+        tier=DEFAULT_TIER if known.tier is None else Tier[known.tier.upper()],
+        quality=DEFAULT_QUALITY if known.quality is None else known.quality,
+        context_window=known.context_window,
+        output_limit=known.output_limit,
+        capabilities=None if known.capabilities is None else frozenset(known.capabilities),
+        strengths=known.strengths or (),
+        prices=None
+        if prices is None
+        else Prices(input=prices.input, output=prices.output, cached_input=prices.cached_input, source=source),
+    )
 
 
 def _overridden(model: Model, written: schema.Model) -> Model:

@@ -1,0 +1,46 @@
+"""The JSON Schema of ``router.yaml``: editors complete and check the file with it."""
+
+from __future__ import annotations
+
+import json
+
+from router_extproc.config import schema
+from router_extproc.config.schema import RouterConfig
+
+# Largest first, to write a default as a user would.
+_DURATIONS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
+_SIZES = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
+
+
+def json_schema() -> dict[str, object]:
+    """The schema of what a user may write, which is not always what the program holds: durations are text there."""
+    document = RouterConfig.model_json_schema(mode="validation")
+    _write_defaults(document)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **document, "title": "router.yaml"}
+
+
+def json_schema_text() -> str:
+    """As it is checked in and printed by ``router-extproc schema``."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _write_defaults(node: object) -> None:
+    """Says defaults in the units of the file, and leaves out those of whole sections: their keys have their own."""
+    if isinstance(node, list):
+        for item in node:
+            _write_defaults(item)
+    elif isinstance(node, dict):
+        default = node.get("default")
+        if isinstance(default, dict):
+            del node["default"]
+        elif isinstance(default, int) and node.get("anyOf") == schema.DURATION_SCHEMA["anyOf"]:
+            node["default"] = _in_units(default, _DURATIONS)
+        elif isinstance(default, int) and node.get("anyOf") == schema.SIZE_SCHEMA["anyOf"]:
+            node["default"] = _in_units(default, _SIZES)
+        for value in node.values():
+            _write_defaults(value)
+
+
+def _in_units(amount: int, units: dict[str, int]) -> str:
+    unit = next(name for name, size in units.items() if amount % size == 0)
+    return f"{amount // units[unit]}{unit}"
