@@ -25,7 +25,11 @@ class LogNormal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sigma: NonNegative = 0.5
 
 
-Milliseconds = NonNegative | tuple[NonNegative, NonNegative] | LogNormal
+# Not ``tuple[float, float]``: beside a constrained number msgspec 0.22 leaves part of such a type unset, and the garbage
+# collector crashes on it.
+Bounds = Annotated[tuple[NonNegative, ...], msgspec.Meta(min_length=2, max_length=2)]
+
+Milliseconds = NonNegative | Bounds | LogNormal
 """Fixed, drawn evenly between two bounds, or drawn from a log-normal distribution."""
 
 Malformation = Literal["broken", "truncated"]
@@ -175,7 +179,8 @@ def draw_seconds(delay: Milliseconds, generator: random.Random) -> float:
     if isinstance(delay, LogNormal):
         return delay.median * generator.lognormvariate(0.0, delay.sigma) / 1000
     if isinstance(delay, tuple):
-        return generator.uniform(*delay) / 1000
+        lowest, highest = delay
+        return generator.uniform(lowest, highest) / 1000
     return delay / 1000
 
 
