@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import os
 import subprocess
 import sys
@@ -111,3 +112,14 @@ def test_a_planted_breach_is_caught(tmp_path: Path, breach: str) -> None:
     result = check(tmp_path)
     assert result.returncode == 1, result.stdout
     assert contract in broken_contracts(result.stdout)
+
+
+def test_every_pure_room_is_guarded() -> None:
+    """Each room that decides is named by the purity contract as soon as it exists (a contract cannot name one that does not)."""
+    contracts = configparser.ConfigParser()
+    contracts.read(ROOT / ".importlinter")
+    guarded = contracts["importlinter:contract:purity"]["source_modules"].split()
+    rooms = ["policy", "analysis", "dialects", "router", "request", "decision"]
+    package = ROOT / "router_extproc"
+    present = [room for room in rooms if (package / room).is_dir() or (package / f"{room}.py").exists()]
+    assert guarded == [f"router_extproc.{room}" for room in present]
