@@ -1,0 +1,1 @@
+"""How processes say what they do: structured logs, one JSON object a line."""

@@ -1,0 +1,243 @@
+"""When a deployment is left alone: a state machine for each, fed with attempts. Pure: time and names are given.
+
+    closed ── failures in a row, or their share ──► open ── time is over ──► half_open ── success ──► closed
+       └──── 429 or a dead key: at once ────────────►  ◄──── failure: twice the time ────┘
+
+Rules of this file
+- ``open_until`` moves only forward while open: a later ``retry-after`` extends, nothing shortens.
+- One probe is free at a time. Any attempt that started in the half-open time is its result.
+- Attempts that started before the deployment opened say nothing about whether it has recovered.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import deque
+from collections.abc import Callable, Collection
+
+import msgspec
+
+from router_extproc.observer import causes
+from router_extproc.observer.options import Cooling
+from router_extproc.observer.records import AttemptRecord
+from router_extproc.registry.health import CLOSED, HALF_OPEN, OPEN, DeploymentHealth
+
+# A probe that was claimed by a request which never came to the deployment must not block recovery.
+PROBE_SECONDS = 10.0
+# A share of failures says something only over this many attempts.
+FEWEST_ATTEMPTS = 10
+# The latency is a median over few and recent answers, but a quiet minute must not make it unknown.
+LATENCY_SAMPLES = 50
+LATENCY_SECONDS = 300.0
+_BUCKETS = 10
+_MOST_DEPLOYMENTS = 4_096
+
+SUCCESS = "success"
+FAILURE = "failure"
+RATE_LIMITED = "rate_limited"
+DEAD_KEY = "dead_key"
+NEUTRAL = "neutral"
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """What one attempt says about its deployment. ``started_at`` is in epoch seconds, ``retry_after`` in seconds."""
+
+    kind: str
+    started_at: float
+    retry_after: float | None = None
+    time_to_first_byte_ms: float | None = None
+
+
+def evidence_of(attempt: AttemptRecord) -> Evidence:
+    """Weighs an attempt. A dead or unpaid key (401, 402) is dead for every request; a 403 may be about one request's
+    content, so it counts like any failure. What the caller or the client's connection caused says nothing.
+    """
+    started_at = attempt.started_at.timestamp()
+    if attempt.cause == causes.NONE:
+        return Evidence(SUCCESS, started_at, time_to_first_byte_ms=attempt.time_to_first_byte_ms)
+    if attempt.cause == causes.RATE_LIMITED:
+        return Evidence(RATE_LIMITED, started_at, retry_after=attempt.retry_after_seconds)
+    if attempt.cause == causes.UNAUTHORIZED:
+        return Evidence(DEAD_KEY, started_at)
+    return Evidence(FAILURE if attempt.cause in causes.PROVIDER_FAULTS else NEUTRAL, started_at)
+
+
+class Breaker:
+    """One deployment. ``new_probe`` makes a name that was never used before."""
+
+    def __init__(self, cooling: Cooling, new_probe: Callable[[], str]) -> None:
+        self._cooling = cooling
+        self._new_probe = new_probe
+        self.state = CLOSED
+        self.open_until = 0.0
+        self.probe: str | None = None
+        self._cool_down = 0.0
+        self._opened_at = 0.0
+        self._half_open_since = 0.0
+        self._recovered_since = 0.0
+        self._probe_since = 0.0
+        self._failures_in_a_row = 0
+        self._buckets: deque[list[int]] = deque(maxlen=_BUCKETS)
+        self._latencies: deque[tuple[float, float]] = deque(maxlen=LATENCY_SAMPLES)
+
+    @classmethod
+    def restored(cls, cooling: Cooling, new_probe: Callable[[], str], health: DeploymentHealth, now: float) -> Breaker:
+        """The breaker of a process that ended, as far as its last view of ``health`` tells."""
+        breaker = cls(cooling, new_probe)
+        breaker._failures_in_a_row = health.consecutive_failures
+        if health.time_to_first_byte_ms is not None:
+            breaker._latencies.append((now, health.time_to_first_byte_ms))
+        if health.state != CLOSED:
+            breaker.state, breaker.open_until = OPEN, health.open_until
+            breaker._opened_at = min(now, health.open_until)
+            breaker._cool_down = cooling.time_ms / 1_000
+            breaker.advance(now)
+        return breaker
+
+    def adopt(self, cooling: Cooling) -> None:
+        """Takes other limits over; what is open stays open as long as it was."""
+        if cooling.window_ms != self._cooling.window_ms:
+            self._buckets.clear()
+        self._cooling = cooling
+
+    def record(self, evidence: Evidence, now: float) -> None:
+        """Takes the end of one attempt into account. ``now`` is in epoch seconds."""
+        self.advance(now)
+        if evidence.kind == SUCCESS and evidence.time_to_first_byte_ms is not None:
+            self._latencies.append((now, evidence.time_to_first_byte_ms))
+        # What began before a recovery, and ends only now, is no news.
+        if evidence.kind != NEUTRAL and evidence.started_at >= self._recovered_since:
+            failed = evidence.kind != SUCCESS
+            self._count(failed=failed, now=now)
+            self._failures_in_a_row = self._failures_in_a_row + 1 if failed else 0
+        if self.state == CLOSED:
+            self._while_closed(evidence, now)
+        elif self.state == OPEN:
+            self._while_open(evidence, now)
+        elif evidence.started_at >= self._half_open_since:
+            self._while_half_open(evidence, now)
+        else:
+            self._while_open(evidence, now)
+
+    def advance(self, now: float) -> None:
+        """Lets time pass: an open deployment becomes half open, a probe without result is replaced."""
+        if self.state == OPEN and now >= self.open_until:
+            self.state = HALF_OPEN
+            self._half_open_since = self.open_until
+            self._free_probe(now)
+        elif self.state == HALF_OPEN and now - self._probe_since >= PROBE_SECONDS:
+            self._free_probe(now)
+
+    def view(self, now: float) -> DeploymentHealth:
+        """What deciders are told."""
+        failed, total = self._window(now)
+        latencies = [latency for at, latency in self._latencies if now - at < LATENCY_SECONDS]
+        return DeploymentHealth(
+            state=self.state,
+            probe=self.probe,
+            open_until=round(self.open_until, 3),
+            failure_ratio=round(failed / total, 4) if total else 0.0,
+            consecutive_failures=self._failures_in_a_row,
+            time_to_first_byte_ms=round(statistics.median(latencies), 1) if latencies else None,
+        )
+
+    def _while_closed(self, evidence: Evidence, now: float) -> None:
+        pause = self._pause(evidence)
+        if pause is None and evidence.kind == FAILURE and evidence.started_at >= self._recovered_since:
+            failed, total = self._window(now)
+            in_a_row = self._failures_in_a_row >= self._cooling.failures
+            share = total >= FEWEST_ATTEMPTS and failed / total >= self._cooling.failure_ratio
+            pause = self._cooling.time_ms / 1_000 if in_a_row or share else None
+        if pause is not None:
+            self._cool_down = self._cooling.time_ms / 1_000
+            self._open(now, pause)
+
+    def _while_open(self, evidence: Evidence, now: float) -> None:
+        """Only a provider's own word, or a failure of an attempt that started after the opening, extends the time."""
+        pause = self._pause(evidence)
+        if pause is None and evidence.kind == FAILURE and evidence.started_at > self._opened_at:
+            pause = self._cooling.time_ms / 1_000
+        if pause is None or now + pause <= self.open_until:
+            return
+        self.state, self.probe = OPEN, None
+        self.open_until = now + pause
+
+    def _while_half_open(self, evidence: Evidence, now: float) -> None:
+        if evidence.kind == SUCCESS:
+            self.state, self.probe, self.open_until, self._cool_down = CLOSED, None, 0.0, 0.0
+            self._recovered_since = self._half_open_since
+            self._failures_in_a_row = 0
+            self._buckets.clear()
+        elif evidence.kind == NEUTRAL:
+            # The probe was spent on a request that says nothing: the next one may try.
+            self._free_probe(now)
+        else:
+            self._cool_down = min(2 * self._cool_down, self._cooling.max_time_ms / 1_000)
+            self._open(now, max(self._pause(evidence) or 0.0, self._cool_down))
+
+    def _pause(self, evidence: Evidence) -> float | None:
+        """How long this evidence alone keeps the deployment closed to requests, None when it alone does not."""
+        if evidence.kind == DEAD_KEY:
+            return self._cooling.max_time_ms / 1_000
+        if evidence.kind == RATE_LIMITED:
+            return self._cooling.time_ms / 1_000 if evidence.retry_after is None else evidence.retry_after
+        return None
+
+    def _open(self, now: float, pause: float) -> None:
+        self.state, self.probe = OPEN, None
+        self._opened_at = now
+        self.open_until = max(self.open_until, now + pause)
+
+    def _free_probe(self, now: float) -> None:
+        self.probe, self._probe_since = self._new_probe(), now
+
+    def _count(self, *, failed: bool, now: float) -> None:
+        bucket = int(now * 1_000 * _BUCKETS / self._cooling.window_ms)
+        if not self._buckets or self._buckets[-1][0] != bucket:
+            self._buckets.append([bucket, 0, 0])
+        self._buckets[-1][1] += failed
+        self._buckets[-1][2] += 1
+
+    def _window(self, now: float) -> tuple[int, int]:
+        oldest = int(now * 1_000 * _BUCKETS / self._cooling.window_ms) - _BUCKETS
+        recent = [bucket for bucket in self._buckets if bucket[0] > oldest]
+        return sum(bucket[1] for bucket in recent), sum(bucket[2] for bucket in recent)
+
+
+class Breakers:
+    """The breakers of all deployments that were seen, at most ``_MOST_DEPLOYMENTS``."""
+
+    def __init__(self, cooling: Cooling, new_probe: Callable[[], str]) -> None:
+        self._cooling, self._new_probe = cooling, new_probe
+        self._breakers: dict[str, Breaker] = {}
+
+    def restore(self, health: dict[str, DeploymentHealth], now: float) -> None:
+        """Goes on where another process ended."""
+        for name, deployment in list(health.items())[:_MOST_DEPLOYMENTS]:
+            self._breakers[name] = Breaker.restored(self._cooling, self._new_probe, deployment, now)
+
+    def cool(self, cooling: Cooling) -> None:
+        """Takes other limits over."""
+        self._cooling = cooling
+        for breaker in self._breakers.values():
+            breaker.adopt(cooling)
+
+    def retain(self, names: Collection[str]) -> None:
+        """Forgets deployments that no longer exist."""
+        for name in [name for name in self._breakers if name not in names]:
+            del self._breakers[name]
+
+    def record(self, deployment: str, evidence: Evidence, now: float) -> None:
+        """Takes the end of one attempt into account."""
+        breaker = self._breakers.get(deployment)
+        if breaker is None:
+            if len(self._breakers) >= _MOST_DEPLOYMENTS:
+                return
+            breaker = self._breakers[deployment] = Breaker(self._cooling, self._new_probe)
+        breaker.record(evidence, now)
+
+    def view(self, now: float) -> dict[str, DeploymentHealth]:
+        """What deciders are told about each deployment."""
+        for breaker in self._breakers.values():
+            breaker.advance(now)
+        return {name: breaker.view(now) for name, breaker in self._breakers.items()}

@@ -1,0 +1,69 @@
+"""What the registry knows about the names in a log entry: the model behind a deployment, its tier and its prices.
+
+It also bounds metric labels: a name that the registry does not have is ``other``.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from router_extproc.observer.records import Usage
+from router_extproc.registry.snapshot import Model, Prices, Registry
+
+OTHER = "other"
+_MILLION = 1_000_000
+
+
+class Served(msgspec.Struct, frozen=True):
+    """The model that a deployment serves: ``name`` as in the decision log, ``label`` as in metrics."""
+
+    name: str
+    label: str
+    tier: str
+    prices: Prices | None
+
+
+class KnownNames:
+    """A view of one registry; immutable."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._models: dict[str, Model] = {
+            deployment.name: model for model in registry.models.values() for deployment in model.deployments
+        }
+        self._routes = frozenset(registry.routes) | frozenset(registry.aliases)
+
+    @property
+    def deployments(self) -> frozenset[str]:
+        """All deployments of the registry."""
+        return frozenset(self._models)
+
+    def served(self, deployment: str | None, first_model: str | None) -> Served | None:
+        """The model that ``deployment`` serves, None when unknown.
+
+        Of a wildcard model the name asked for is given, which only ``first_model`` tells.
+        """
+        model = self._models.get(deployment or "")
+        if model is None:
+            return None
+        name = model.name
+        if name.endswith("*") and first_model is not None and first_model.startswith(name[:-1]):
+            name = first_model
+        return Served(name=name, label=model.name, tier=model.tier.label, prices=model.prices)
+
+    def route_label(self, route: str | None) -> str:
+        """The route as a metric label."""
+        return route if route in self._routes else OTHER
+
+    def deployment_label(self, deployment: str) -> str:
+        """The deployment as a metric label."""
+        return deployment if deployment in self._models else OTHER
+
+
+def cost_of(usage: Usage | None, prices: Prices | None) -> float | None:
+    """USD for ``usage``: cached prompt tokens at their own price where there is one. None when either is unknown."""
+    if usage is None or prices is None:
+        return None
+    cached_price = prices.input if prices.cached_input is None else prices.cached_input
+    fresh = usage.prompt_tokens - usage.cached_tokens
+    total = fresh * prices.input + usage.cached_tokens * cached_price + usage.completion_tokens * prices.output
+    return round(total / _MILLION, 10)

@@ -1,0 +1,99 @@
+"""Metrics that are read when they are asked for: health, workers, reloads, and what the observer itself holds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from router_extproc.observer.reload_report import ReloadReport
+from router_extproc.observer.worker_counters import WorkerCounters
+from router_extproc.registry.health import CLOSED, HALF_OPEN, OPEN, DeploymentHealth
+
+# The value of router_deployment_state.
+STATES = {CLOSED: 0, HALF_OPEN: 1, OPEN: 2}
+
+
+@dataclass
+class Live:
+    """What is true now: the server keeps it up to date, a scrape reads it."""
+
+    workers: WorkerCounters
+    health: Mapping[str, DeploymentHealth] = field(default_factory=dict)
+    reload: ReloadReport = field(default_factory=ReloadReport)
+    observer_totals: Callable[[], Mapping[str, int]] = dict
+
+
+class LiveFigures(Collector):
+    """Shows a ``Live`` to Prometheus."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    def collect(self) -> Iterator[Metric]:
+        """All families, in a fixed order."""
+        yield from self._deployments()
+        yield from self._reloads()
+        yield from self._workers()
+        events = CounterMetricFamily(
+            "router_observer_events_total",
+            "What the observer dropped: records for want of room, attempts without their request, attempts that came late.",
+            labels=("event",),
+        )
+        for name, count in self._live.observer_totals().items():
+            events.add_metric((name,), count)
+        yield events
+
+    def _deployments(self) -> Iterator[Metric]:
+        state = GaugeMetricFamily(
+            "router_deployment_state", "0 closed, 1 half open, 2 open (cooling down).", labels=("deployment",)
+        )
+        latency = GaugeMetricFamily(
+            "router_deployment_time_to_first_byte_seconds", "Recent median of successful attempts.", labels=("deployment",)
+        )
+        for name, health in sorted(self._live.health.items()):
+            state.add_metric((name,), STATES[health.state])
+            if health.time_to_first_byte_ms is not None:
+                latency.add_metric((name,), health.time_to_first_byte_ms / 1_000)
+        yield state
+        yield latency
+
+    def _reloads(self) -> Iterator[Metric]:
+        report = self._live.reload
+        reloads = CounterMetricFamily("router_config_reloads_total", "Changes of router.yaml.", labels=("result",))
+        reloads.add_metric(("accepted",), report.accepted)
+        reloads.add_metric(("refused",), report.refused)
+        yield reloads
+        yield GaugeMetricFamily(
+            "router_config_last_reload_success", "1 when the newest router.yaml is in force.", value=float(report.ok)
+        )
+
+    def _workers(self) -> Iterator[Metric]:
+        labels = ("worker",)
+        decided = CounterMetricFamily("router_worker_decisions_total", "Requests that a worker decided.", labels=labels)
+        refused = CounterMetricFamily(
+            "router_worker_refusals_total", "Requests answered with an error.", labels=("worker", "code")
+        )
+        failed = CounterMetricFamily("router_worker_failures_total", "Conversations that broke off.", labels=labels)
+        attempts = CounterMetricFamily(
+            "router_worker_attempt_legs_total", "Attempts that a worker took part in.", labels=labels
+        )
+        seconds = CounterMetricFamily("router_worker_decision_seconds_total", "Time spent deciding.", labels=labels)
+        streams = GaugeMetricFamily("router_worker_streams", "Conversations open now.", labels=labels)
+        in_flight = GaugeMetricFamily("router_worker_in_flight_bytes", "Request bodies held now.", labels=labels)
+        resident = GaugeMetricFamily("router_worker_resident_bytes", "Memory of the worker.", labels=labels)
+        for index, total in self._live.workers.totals(time.time()).items():
+            label = (str(index),)
+            decided.add_metric(label, total.decided)
+            failed.add_metric(label, total.failed)
+            attempts.add_metric(label, total.attempt_leg)
+            seconds.add_metric(label, total.decision_seconds_sum)
+            streams.add_metric(label, total.streams)
+            in_flight.add_metric(label, total.in_flight_bytes)
+            resident.add_metric(label, total.rss_bytes)
+            for code, count in sorted(total.refused.items()):
+                refused.add_metric((str(index), code), count)
+        yield from (decided, refused, failed, attempts, seconds, streams, in_flight, resident)

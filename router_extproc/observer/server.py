@@ -1,0 +1,225 @@
+"""The observer process: takes Envoy's access logs over gRPC, and serves the admin API beside it.
+
+Envoy does not acknowledge log entries and does not wait for them: what is slow here costs no request, and what is lost
+here is lost to the decision log, not to the client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import os
+import signal
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+from envoy.service.accesslog.v3 import als_pb2, als_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+
+from router_extproc.errors import StartError
+from router_extproc.observer.admin import AdminServer, admin_app, bind
+from router_extproc.observer.decision_log import DecisionLog, JsonLinesFile
+from router_extproc.observer.health import Breakers
+from router_extproc.observer.health_file import HealthFile
+from router_extproc.observer.intake import Intake
+from router_extproc.observer.live_figures import Live, LiveFigures
+from router_extproc.observer.metrics import Metrics
+from router_extproc.observer.options import ObserverOptions, read_options
+from router_extproc.observer.probe_claims import forget_claims
+from router_extproc.observer.readiness import reasons_not_ready
+from router_extproc.observer.reload_report import read_reload_report
+from router_extproc.observer.watched_file import WatchedFile
+from router_extproc.observer.worker_counters import WorkerCounters
+from router_extproc.registry.health import Health
+from router_extproc.registry.snapshot import read_registry
+from router_extproc.store.decisions import DecisionWriter
+
+# Envoy collects entries for a moment before it sends them, and every decider must know within a second.
+HEALTH_SECONDS = 0.1
+FLUSH_SECONDS = 0.2
+COUNTERS_SECONDS = 1.0
+TIDY_SECONDS = 60.0
+# Envoy's log streams never end by themselves.
+_GRACE_SECONDS = 0.3
+_LARGEST_MESSAGE_BYTES = 64 << 20
+
+_log = logging.getLogger(__name__)
+
+
+class AccessLogs(als_pb2_grpc.AccessLogServiceServicer):  # type: ignore[misc] # grpc ships no types
+    """Hands each message's entries to the intake."""
+
+    def __init__(self, intake: Intake, clock: Callable[[], float]) -> None:
+        self._intake, self._clock = intake, clock
+
+    async def StreamAccessLogs(self, messages: AsyncIterator[Any], context: Any) -> Any:  # noqa: N802, ARG002 - gRPC's
+        """Reads one stream to its end; only its first message names the log."""
+        log = ""
+        async for message in messages:
+            log = message.identifier.log_name or log
+            self._intake.take(log, message.http_logs.log_entry, self._clock())
+        return als_pb2.StreamAccessLogsResponse()
+
+
+class Observer:
+    """One observer over the state directory ``state``; Envoy finds it at ``observer.sock`` in ``sockets``."""
+
+    def __init__(self, state: Path, sockets: Path, clock: Callable[[], float] = time.time) -> None:
+        self._state, self._sockets, self._clock = state, sockets.absolute(), clock
+        self._options_file = WatchedFile(state / "observer.json", read_options)
+        options = self._options_file.news()
+        if options is None:
+            raise StartError(f"{state / 'observer.json'} is missing or cannot be read; `router-extproc up` writes it")
+        self._options: ObserverOptions = options
+        self._snapshot_file = WatchedFile(state / "snapshot.json", read_registry)
+        self._reload_file = WatchedFile(state / "reload.json", read_reload_report)
+        self._listener = bind(options.admin_address, options.admin_port)
+        self._health_file = HealthFile(state / "health.json")
+        self._breakers = Breakers(options.cooling, lambda: uuid.uuid4().hex)
+        self._breakers.restore(self._health_file.load(), clock())
+        (state / "logs").mkdir(parents=True, exist_ok=True)
+        self._log = DecisionLog(
+            JsonLinesFile(state / "logs" / "decisions.jsonl", options.max_log_bytes),
+            DecisionWriter(state / "decisions.sqlite"),
+        )
+        self._metrics = Metrics()
+        self._intake = Intake(self._breakers, self._metrics, self._log.add)
+        self._live = Live(WorkerCounters(state / "counters"), observer_totals=self._totals)
+        self._metrics.registry.register(LiveFigures(self._live))
+        self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="disk")
+
+    async def run(self, ready_descriptor: int | None) -> None:
+        """Serves until SIGTERM or SIGINT, then writes what it has and ends."""
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        self._reread()
+        self._write_health()
+        socket_path = self._sockets / f"observer.{os.getpid()}.sock"
+        server = await self._start(socket_path)
+        admin = AdminServer(self._admin_app(), self._listener)
+        async with asyncio.TaskGroup() as tasks:
+            serving = tasks.create_task(admin.run_until_stopped())
+            timers = [
+                tasks.create_task(_each(HEALTH_SECONDS, self._write_health)),
+                tasks.create_task(_each(HEALTH_SECONDS, self._reread)),
+                tasks.create_task(_each(FLUSH_SECONDS, self._flush)),
+                tasks.create_task(_each(COUNTERS_SECONDS, self._read_counters)),
+                tasks.create_task(_each(TIDY_SECONDS, self._tidy)),
+            ]
+            _take_link(self._sockets / "observer.sock", socket_path)
+            _say(ready_descriptor, "ready")
+            await stopping.wait()
+            admin.should_exit = True
+            await server.stop(_GRACE_SECONDS)
+            for timer in timers:
+                timer.cancel()
+            await asyncio.wait([serving, *timers])
+        await self._finish()
+        socket_path.unlink(missing_ok=True)
+        # A successor must find the port and the files free: this is said last, not first.
+        _say(ready_descriptor, "draining")
+
+    async def _start(self, socket_path: Path) -> grpc.aio.Server:
+        self._sockets.mkdir(parents=True, exist_ok=True)
+        server = grpc.aio.server(
+            options=[("grpc.max_receive_message_length", _LARGEST_MESSAGE_BYTES), ("grpc.so_reuseport", 0)]
+        )
+        als_pb2_grpc.add_AccessLogServiceServicer_to_server(AccessLogs(self._intake, self._clock), server)
+        health = health_aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(health, server)
+        server.add_insecure_port(f"unix:{socket_path}")
+        await server.start()
+        await health.set("", health_pb2.HealthCheckResponse.SERVING)
+        return server
+
+    def _admin_app(self) -> Any:
+        return admin_app(
+            self._metrics.registry,
+            self._state / "decisions.sqlite",
+            lambda: Health(written_at=self._clock(), deployments=self._breakers.view(self._clock())),
+            functools.partial(reasons_not_ready, self._state / "snapshot.json", self._sockets),
+        )
+
+    def _write_health(self) -> None:
+        now = self._clock()
+        self._intake.pass_time(now)
+        self._live.health = self._breakers.view(now)
+        try:
+            self._health_file.write(dict(self._live.health), now)
+        except OSError:
+            _log.exception("health file cannot be written")
+
+    def _reread(self) -> None:
+        options = self._options_file.news()
+        if options is not None:
+            self._breakers.cool(options.cooling)
+            self._options = options
+        registry = self._snapshot_file.news()
+        if registry is not None:
+            self._intake.know(registry)
+        report = self._reload_file.news()
+        if report is not None:
+            self._live.reload = report
+
+    async def _flush(self) -> None:
+        batch = self._log.take()
+        if batch:
+            await self._on_disk_thread(functools.partial(self._log.write, batch, self._options.max_log_bytes))
+
+    def _read_counters(self) -> None:
+        self._live.workers.refresh(self._clock())
+
+    async def _tidy(self) -> None:
+        now = self._clock()
+        await self._on_disk_thread(functools.partial(self._log.forget, now - self._options.keep_ms / 1_000))
+        await self._on_disk_thread(functools.partial(forget_claims, self._state / "probes", now))
+
+    async def _finish(self) -> None:
+        self._intake.finish(self._clock())
+        self._write_health()
+        await self._flush()
+        self._disk.shutdown()
+        self._log.close()
+
+    async def _on_disk_thread(self, work: Callable[[], None]) -> None:
+        # Shielded: a batch that was taken is written even when the timer that took it is cancelled.
+        await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._disk, work))
+
+    def _totals(self) -> Mapping[str, int]:
+        return {
+            "record_dropped": self._log.dropped,
+            "attempt_without_request": self._intake.join.orphans,
+            "attempt_late": self._intake.join.late,
+        }
+
+
+async def _each(seconds: float, work: Callable[[], Awaitable[None] | None]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        done = work()
+        if done is not None:
+            await done
+
+
+def _take_link(link: Path, target: Path) -> None:
+    """Points Envoy's path at this process in one step: gRPC removes its own path when it stops, never the link."""
+    temporary = link.with_name(f"{target.name}.link")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target.name)
+    temporary.replace(link)
+
+
+def _say(descriptor: int | None, word: str) -> None:
+    if descriptor is not None:
+        with contextlib.suppress(BrokenPipeError):
+            os.write(descriptor, f"{word}\n".encode())

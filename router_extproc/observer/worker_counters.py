@@ -1,0 +1,116 @@
+"""The workers' own figures, which each writes to ``counters/worker-N.json`` once a second, as totals that only grow.
+
+A worker that is restarted counts from zero, and while the old process drains, both write the same file: so figures are
+kept for each process and added up.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+# Figures of now (not totals) are those of processes that wrote within this time.
+_FRESH_SECONDS = 5.0
+# More processes than ever write one file at once; older ones have ended, and their totals stand.
+_MOST_PROCESSES = 8
+_MOST_CODES = 64
+_NAME = re.compile(r"worker-(\d{1,3})\.json")
+
+
+class WorkerFigures(msgspec.Struct, frozen=True):
+    """What a worker writes; what it leaves out is zero. Totals are since the process ``pid`` started."""
+
+    pid: int = 0
+    decided: int = 0
+    refused: dict[str, int] = {}
+    failed: int = 0
+    attempt_leg: int = 0
+    decision_seconds_sum: float = 0.0
+    streams: int = 0
+    in_flight_bytes: int = 0
+    rss_bytes: int = 0
+
+
+@dataclass
+class WorkerTotals:
+    """Sums over all processes that ever were worker N, and the figures of now of those that live."""
+
+    decided: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+    failed: int = 0
+    attempt_leg: int = 0
+    decision_seconds_sum: float = 0.0
+    streams: int = 0
+    in_flight_bytes: int = 0
+    rss_bytes: int = 0
+
+    def add_totals(self, figures: WorkerFigures) -> None:
+        """Adds what only grows."""
+        self.decided += figures.decided
+        self.failed += figures.failed
+        self.attempt_leg += figures.attempt_leg
+        self.decision_seconds_sum += figures.decision_seconds_sum
+        for code, count in figures.refused.items():
+            known = code in self.refused or len(self.refused) < _MOST_CODES
+            name = code if known else "other"
+            self.refused[name] = self.refused.get(name, 0) + count
+
+
+class WorkerCounters:
+    """Reads the files in ``folder``; ``totals`` are by worker index."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._ended: dict[int, WorkerTotals] = {}
+        self._processes: dict[int, OrderedDict[int, tuple[float, WorkerFigures]]] = {}
+
+    def refresh(self, now: float) -> None:
+        """Reads every file once. One that is missing, half gone or no JSON is left for the next time."""
+        try:
+            paths = list(self._folder.iterdir())
+        except FileNotFoundError:
+            return
+        for path in paths:
+            match = _NAME.fullmatch(path.name)
+            if match is None:
+                continue
+            try:
+                figures = msgspec.json.decode(path.read_bytes(), type=WorkerFigures)
+                written_at = path.stat().st_mtime
+            except (OSError, msgspec.DecodeError):
+                continue
+            self.take(int(match[1]), figures, min(written_at, now))
+
+    def take(self, index: int, figures: WorkerFigures, written_at: float) -> None:
+        """Takes the newest figures of a process that is worker ``index``."""
+        processes = self._processes.setdefault(index, OrderedDict())
+        last = processes.get(figures.pid)
+        if last is not None and figures.decided < last[1].decided:
+            # The same process id again, in a new container for example.
+            self._ended.setdefault(index, WorkerTotals()).add_totals(last[1])
+        processes[figures.pid] = written_at, figures
+        processes.move_to_end(figures.pid)
+        if len(processes) > _MOST_PROCESSES:
+            _, (_, oldest) = processes.popitem(last=False)
+            self._ended.setdefault(index, WorkerTotals()).add_totals(oldest)
+
+    def totals(self, now: float) -> dict[int, WorkerTotals]:
+        """The figures by worker index; ``now`` is in epoch seconds."""
+        return {index: self._total(index, now) for index in sorted(self._processes)}
+
+    def _total(self, index: int, now: float) -> WorkerTotals:
+        total = WorkerTotals()
+        ended = self._ended.get(index)
+        if ended is not None:
+            total.add_totals(msgspec.convert(ended, WorkerFigures, from_attributes=True))
+        for written_at, figures in self._processes[index].values():
+            total.add_totals(figures)
+            if now - written_at < _FRESH_SECONDS:
+                total.streams += figures.streams
+                total.in_flight_bytes += figures.in_flight_bytes
+                total.rss_bytes += figures.rss_bytes
+        return total

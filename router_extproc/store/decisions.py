@@ -1,0 +1,169 @@
+"""Decision records in SQLite: each a JSON document with the few columns that are searched by.
+
+Rules of this file
+- Nothing here knows what a document holds beyond its columns.
+- One ``DecisionWriter`` a file, used by one thread at a time; readers open the file for themselves (WAL: they never
+  wait for the writer, nor it for them).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from router_extproc.errors import RouterError
+
+SCHEMA_VERSION = 1
+_BUSY_SECONDS = 5.0
+_DELETED_AT_ONCE = 5_000
+_TABLES = """
+create table decisions (
+  sequence integer primary key,
+  id text not null,
+  started_at real not null,
+  route text,
+  model text,
+  deployment text,
+  status integer not null,
+  cost_usd real,
+  document text not null
+);
+create index decisions_by_id on decisions (id);
+create index decisions_by_start on decisions (started_at);
+"""
+
+_log = logging.getLogger(__name__)
+
+
+class StoreError(RouterError):
+    """The file was written by a newer version of this package."""
+
+
+class DecisionRow(msgspec.Struct, frozen=True):
+    """One record. ``started_at`` is in epoch seconds, ``document`` is the whole record as JSON."""
+
+    id: str
+    started_at: float
+    route: str | None
+    model: str | None
+    deployment: str | None
+    status: int
+    cost_usd: float | None
+    document: str
+
+
+class DecisionWriter:
+    """Writes batches. A file that is no database is put aside, so that a broken disk block does not stop the service."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens or creates the file.
+
+        Raises:
+            StoreError: a newer version of this package wrote it.
+            sqlite3.OperationalError: the directory cannot be written.
+        """
+        try:
+            self._connection = _prepare(path)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:
+            aside = path.with_name(f"{path.name}.broken")
+            _log.exception("decision database is broken, put aside", extra={"aside": str(aside)})
+            path.replace(aside)
+            for suffix in ("-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            self._connection = _prepare(path)
+
+    def write(self, rows: Sequence[DecisionRow]) -> None:
+        """Adds all rows in one transaction.
+
+        Raises:
+            sqlite3.Error: none was added.
+        """
+        with self._connection:
+            self._connection.executemany(
+                "insert into decisions (id, started_at, route, model, deployment, status, cost_usd, document)"
+                " values (?, ?, ?, ?, ?, ?, ?, ?)",
+                [msgspec.structs.astuple(row) for row in rows],
+            )
+
+    def forget(self, before: float) -> int:
+        """Deletes records that started before ``before`` (epoch seconds), some thousands at most; returns how many."""
+        with self._connection:
+            deleted = self._connection.execute(
+                "delete from decisions where sequence in"
+                " (select sequence from decisions where started_at < ? order by started_at limit ?)",
+                (before, _DELETED_AT_ONCE),
+            ).rowcount
+        if deleted:
+            self._connection.execute("pragma incremental_vacuum").fetchall()
+        return deleted
+
+    def close(self) -> None:
+        """Ends the connection; the write-ahead log is folded into the file."""
+        self._connection.close()
+
+
+def recent_decisions(path: Path, limit: int) -> list[str]:
+    """The newest documents first, at most ``limit``; none when there is no file yet."""
+    with _reader(path) as connection:
+        if connection is None:
+            return []
+        rows = connection.execute("select document from decisions order by sequence desc limit ?", (limit,))
+        return [document for (document,) in rows]
+
+
+def find_decision(path: Path, decision: str) -> str | None:
+    """The document of one decision, None when it is not known."""
+    with _reader(path) as connection:
+        if connection is None:
+            return None
+        row = connection.execute(
+            "select document from decisions where id = ? order by sequence desc limit 1", (decision,)
+        ).fetchone()
+        return None if row is None else str(row[0])
+
+
+def _prepare(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, check_same_thread=False)
+    try:
+        version = _pragma(connection, "user_version")
+        _check_version(path, version)
+        if version == 0:
+            # Must be chosen before the first table: it lets deleted records give their space back.
+            connection.execute("pragma auto_vacuum = incremental")
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("pragma synchronous = normal")
+        if version == 0:
+            connection.executescript(f"begin;{_TABLES}pragma user_version = {SCHEMA_VERSION};commit;")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check_version(path: Path, version: int) -> None:
+    if version > SCHEMA_VERSION:
+        raise StoreError(f"{path} was written by a newer version (schema {version}, this one knows {SCHEMA_VERSION})")
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> Any:
+    return connection.execute(f"pragma {name}").fetchone()[0]
+
+
+@contextlib.contextmanager
+def _reader(path: Path) -> Iterator[sqlite3.Connection | None]:
+    if not path.exists():
+        yield None
+        return
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS)
+    try:
+        yield connection
+    finally:
+        connection.close()
