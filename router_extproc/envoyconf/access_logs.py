@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from router_extproc.envoyconf import names
@@ -10,16 +11,30 @@ from router_extproc.envoyconf.messages import Message, extension
 RESPONSE_HEADERS = ("retry-after", "x-ratelimit-remaining-requests", "x-ratelimit-remaining-tokens", "x-router-cause")
 """Logged with every attempt and request: what health and cooling are judged by."""
 
+
+def _metadata(namespace: str, key: str) -> str:
+    return f"%DYNAMIC_METADATA({namespace}:{key})%"
+
+
+def _first_of(*commands: tuple[str, str]) -> str:
+    """The first that has a value."""
+    operators = [{"command": command, "param": param} for command, param in commands]
+    return f"%COALESCE({json.dumps({'operators': operators})})%"
+
+
 _LINE = {
     "time": "%START_TIME%",
     "decision": "%REQ(x-request-id)%",
     "method": "%REQ(:method)%",
-    "path": "%PATH(NQ:ORIG_OR_PATH)%",
-    "route": "%DYNAMIC_METADATA(router:route)%",
-    "reason": "%DYNAMIC_METADATA(router:reason)%",
-    "deployment": "%DYNAMIC_METADATA(router.attempt:deployment)%",
-    "model": "%DYNAMIC_METADATA(router.attempt:model)%",
-    "degraded": "%DYNAMIC_METADATA(router.attempt:degraded)%",
+    # The request's own path may by then have become the provider's.
+    "path": _first_of(("DYNAMIC_METADATA", f"{names.STATE}:path"), ("PATH", "WQ")),
+    "route": _first_of(("DYNAMIC_METADATA", f"{names.TICKET}:route"), ("DYNAMIC_METADATA", f"{names.ATTEMPT}:route")),
+    "reason": _first_of(("DYNAMIC_METADATA", f"{names.TICKET}:reason"), ("DYNAMIC_METADATA", f"{names.ATTEMPT}:reason")),
+    "deployment": _metadata(names.ATTEMPT, "deployment"),
+    "model": _metadata(names.ATTEMPT, "model"),
+    "degraded": _first_of(("DYNAMIC_METADATA", f"{names.TICKET}:degraded"), ("DYNAMIC_METADATA", f"{names.ATTEMPT}:degraded")),
+    "fallback_from": _metadata(names.ATTEMPT, "fallback_from"),
+    "cause": _metadata(names.ATTEMPT, "cause"),
     "status": "%RESPONSE_CODE%",
     "details": "%RESPONSE_CODE_DETAILS%",
     "flags": "%RESPONSE_FLAGS%",
@@ -28,8 +43,8 @@ _LINE = {
     "first_byte_ms": "%RESPONSE_DURATION%",
     "bytes_received": "%BYTES_RECEIVED%",
     "bytes_sent": "%BYTES_SENT%",
-    "prompt_tokens": "%DYNAMIC_METADATA(router.usage:prompt_tokens)%",
-    "completion_tokens": "%DYNAMIC_METADATA(router.usage:completion_tokens)%",
+    "prompt_tokens": _metadata(names.USAGE, "prompt_tokens"),
+    "completion_tokens": _metadata(names.USAGE, "completion_tokens"),
 }
 
 

@@ -15,8 +15,14 @@ SERVER_CERTIFICATE = "listener"
 TICKET = "router"
 """Namespace of the decision in the request's dynamic metadata; also of a cluster's own metadata."""
 
+REQUEST = "router.request"
+"""Namespace of what the route leg says about one request beside its ticket: the estimated cost."""
+
 ATTEMPT = "router.attempt"
 """Namespace of what ``router.lua`` reports about the attempts of a request."""
+
+STATE = "router.state"
+"""Namespace of what ``router.lua`` remembers between attempts: the client's own path, and times."""
 
 USAGE = "router.usage"
 """Namespace of the token counts that a provider reported."""

@@ -35,7 +35,7 @@ RESPONSE_HEADERS: tuple[tuple[str, str], ...] = (
     ("x-router-fallback-from", f"{_ATTEMPT}fallback_from)%"),
     ("x-router-degraded", f"{_TICKET}degraded)%"),
     ("x-router-degraded", f"{_ATTEMPT}degraded)%"),
-    ("x-router-cost-usd", f"{_TICKET}cost)%"),
+    ("x-router-cost-usd", f"%DYNAMIC_METADATA({names.REQUEST}:cost)%"),
 )
 
 

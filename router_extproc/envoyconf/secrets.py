@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from router_extproc.config.deployments import configured_deployments
 from router_extproc.config.schema import Credential, Provider, RouterConfig
 from router_extproc.envoyconf import names
 from router_extproc.envoyconf.messages import Message, typed
 from router_extproc.errors import StartError
-from router_extproc.registry.snapshot import Deployment
 
 _SECRET = "extensions.transport_sockets.tls.v3.Secret"  # noqa: S105  a message's type, not a secret
 
@@ -49,13 +49,14 @@ def credential_keys(name: str, provider: Provider) -> dict[CredentialKey, Creden
     }
 
 
-def credential_of(deployment: Deployment, provider: Provider) -> CredentialKey | None:
-    """The credential a deployment uses: the provider's only one, or the one its name says after the last ``@``."""
-    keys = list(credential_keys(deployment.provider, provider))
-    if len(keys) <= 1:
-        return keys[0] if keys else None
-    _, _, suffix = deployment.name.rpartition("@")
-    return next(key for key in keys if key.credential == suffix)
+def credentials_by_deployment(config: RouterConfig) -> dict[str, CredentialKey | None]:
+    """Which key each deployment uses; None where its provider needs none."""
+    keys: dict[str, CredentialKey | None] = {}
+    for deployment in configured_deployments(config):
+        own = list(credential_keys(deployment.provider_name, deployment.provider))
+        suffix = deployment.name.removeprefix(deployment.group).removeprefix("@")
+        keys[deployment.name] = next((key for key in own if key.credential == suffix), own[0] if own else None)
+    return keys
 
 
 def credential_files(config: RouterConfig) -> tuple[Path, ...]:

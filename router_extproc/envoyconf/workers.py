@@ -50,12 +50,13 @@ def attempt_leg(judgement_ms: int) -> Message:
 
 
 def _ext_proc(leg: str, mode: Message, **more: Any) -> Message:
-    namespaces = {"untyped": [names.TICKET]}
     # An exchange whose worker dies before it answered starts again at another worker.
     retry = {
         "retry_on": "connect-failure,reset,unavailable",
         "num_retries": 3,
         "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.005s"},
+        "retry_host_predicate": [extension("previous", "extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate")],
+        "host_selection_retry_max_attempts": 5,
     }
     return extension(
         f"ext_proc.{leg}",
@@ -69,7 +70,10 @@ def _ext_proc(leg: str, mode: Message, **more: Any) -> Message:
         allow_mode_override=True,
         send_body_without_waiting_for_header_response=True,
         mutation_rules={"allow_all_routing": True, "allow_envoy": True},
-        metadata_options={"receiving_namespaces": namespaces, "forwarding_namespaces": namespaces},
+        metadata_options={
+            "receiving_namespaces": {"untyped": [names.TICKET, names.REQUEST]},
+            "forwarding_namespaces": {"untyped": [names.TICKET]},
+        },
         **more,
     )
 

@@ -105,20 +105,25 @@ local function replace_model(handle, provider_model)
   if headers:get("content-length") ~= nil then headers:replace("content-length", tostring(length)) end
 end
 
+-- The model's own name. A wildcard's cluster is called after the pattern; the ticket knows what was asked for.
+local function model_name(ticket, pattern)
+  if ticket == nil or pattern == nil or string.sub(pattern, -1) ~= "*" then return pattern end
+  local prefix = string.sub(pattern, 1, -2)
+  if ticket["wildcard"] ~= nil then return prefix .. ticket["wildcard"] end
+  local first = ticket["first"]
+  if first ~= nil and string.sub(first, 1, #prefix) == prefix then return first end
+  return pattern
+end
+
 -- What logs and response headers say about the attempt that runs now.
 local function report(metadata, headers, ticket, attempt)
-  local deployment = headers:get("x-router-deployment")
-  local model = headers:get("x-router-model")
-  if ticket ~= nil and ticket["wildcard"] ~= nil and model ~= nil then
-    model = string.gsub(model, "%*$", (string.gsub(ticket["wildcard"], "%%", "%%%%")))
-  end
   local before = metadata:get(ATTEMPT)
   if attempt > 1 and before ~= nil and before["fallback_from"] == nil then
     metadata:set(ATTEMPT, "fallback_from", before["deployment"])
     if before["cause"] == nil then metadata:set(ATTEMPT, "cause", "no_answer") end
   end
-  metadata:set(ATTEMPT, "deployment", deployment)
-  metadata:set(ATTEMPT, "model", model)
+  metadata:set(ATTEMPT, "deployment", headers:get("x-router-deployment"))
+  metadata:set(ATTEMPT, "model", model_name(ticket, headers:get("x-router-model")))
   metadata:set(ATTEMPT, "tier", headers:get("x-router-tier"))
   if ticket == nil then
     metadata:set(ATTEMPT, "degraded", "router-unavailable")
@@ -136,6 +141,13 @@ function envoy_on_request(handle)
   local now = handle:timestamp()
   local started = state ~= nil and state["started"] or now
 
+  -- Header changes survive into the next attempt, so the client's own path is kept aside, for the logs too.
+  local path = state ~= nil and state["path"] or headers:get(":path")
+  if state == nil then
+    metadata:set(STATE, "path", path)
+    metadata:set(STATE, "started", started)
+  end
+
   if ticket ~= nil and attempt > 1 then
     if attempt > #ticket["priority_groups"] then
       return refuse(handle, "503", "Every deployment that may serve this request failed.", "chain_exhausted")
@@ -145,12 +157,6 @@ function envoy_on_request(handle)
     end
   end
 
-  -- Header changes survive into the next attempt, so the client's own path is kept aside.
-  local path = state ~= nil and state["path"] or headers:get(":path")
-  if state == nil then
-    metadata:set(STATE, "path", path)
-    metadata:set(STATE, "started", started)
-  end
   metadata:set(STATE, "attempt_started", now)
   report(metadata, headers, ticket, attempt)
 
@@ -208,10 +214,10 @@ local function is_about_context_length(handle)
   return false
 end
 
-local function on_failure(handle, status)
+local function on_failure(handle, state, status)
   local metadata = handle:streamInfo():dynamicMetadata()
-  local ticket, state = ticket_of(metadata), metadata:get(STATE)
-  if ticket == nil or state == nil then return end
+  local ticket = ticket_of(metadata)
+  if ticket == nil then return end
   local attempt = tonumber(handle:requestHeaders():get("x-envoy-attempt-count")) or 1
   local now = handle:timestamp()
   if status == 400 then
@@ -220,10 +226,13 @@ local function on_failure(handle, status)
     handle:headers():replace(":status", "503") -- which Envoy retries
     return go_on(handle, handle:streamInfo():dynamicMetadata(), groups, "context_length")
   end
-  local cause = status == 429 and "rate_limited" or "server_error"
+  -- The attempt leg says by this header why it turned an answer down, and by FINAL that it was the last.
+  local headers = handle:headers()
+  if headers:get(FINAL) ~= nil then return end
+  local cause = headers:get("x-router-cause") or (status == 429 and "rate_limited" or "server_error")
   local groups = after_failure(ticket, state, attempt, cause, now)
   if groups == nil then
-    handle:headers():replace(FINAL, "true")
+    headers:replace(FINAL, "true")
   else
     go_on(handle, metadata, groups, cause)
   end
@@ -252,12 +261,14 @@ end
 function envoy_on_response(handle)
   local headers = handle:headers()
   local status = tonumber(headers:get(":status"))
-  if status == 400 or status == 429 or status >= 500 then return on_failure(handle, status) end
+  local state = handle:streamInfo():dynamicMetadata():get(STATE)
+  if state == nil then return end
+  handle:requestHeaders():replace(":path", state["path"]) -- what the logs read
+  if status == 400 or status == 429 or status >= 500 then return on_failure(handle, state, status) end
   local kind, encoding = headers:get("content-type"), headers:get("content-encoding")
   if status ~= 200 or kind == nil or string.find(kind, "text/event-stream", 1, true) == nil then return end
   if encoding ~= nil and encoding ~= "identity" then return end
-  local state = handle:streamInfo():dynamicMetadata():get(STATE)
-  if state == nil or not ends_with_done(state["path"]) then return end
+  if not ends_with_done(state["path"]) then return end
   headers:remove("content-length") -- something may be appended
   watch_stream(handle)
 end

@@ -1,0 +1,106 @@
+"""The real Envoy on a rendered configuration."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from router_extproc.config.schema import RouterConfig
+from router_extproc.envoyconf import render
+from router_extproc.registry.snapshot import Registry
+from tests.envoyconf.samples import Folders
+
+ENVOY = Path(sys.executable).parent / "envoy"
+
+
+def free_port() -> int:
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        return int(trial.getsockname()[1])
+
+
+def write(files: Mapping[str, bytes], folder: Path) -> None:
+    """Puts rendered files in place, each by a rename."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".new")
+        temporary.write_bytes(content)
+        temporary.replace(path)
+
+
+class Envoy:
+    """One Envoy; its files lie below ``root``, its sockets in ``sockets``."""
+
+    def __init__(self, root: Path, config: RouterConfig, registry: Registry, environ: Mapping[str, str] | None = None) -> None:
+        self.folders = Folders(root)
+        self.config, self.registry, self.environ = config, registry, dict(environ or {})
+        for folder in (self.folders.sockets, self.folders.logs, self.folders.envoy):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.render()
+        scheme = "https" if config.listener.tls else "http"
+        self.url = f"{scheme}://127.0.0.1:{config.listener.port}"
+        self.admin_url = f"http://127.0.0.1:{config.envoy.admin_port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def render(self) -> None:
+        write(render(self.config, self.registry, self.folders, 1, self.environ), self.folders.envoy)
+
+    def start(self) -> Envoy:
+        command = [ENVOY, "-c", self.folders.envoy / "bootstrap.json", "--concurrency", "1", "--disable-hot-restart"]
+        command += ["--file-flush-interval-msec", "20", "--log-level", "warning"]
+        command += ["--log-path", self.folders.logs / "envoy.log"]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.until(lambda: self._admin_text("/ready").startswith("LIVE"))
+        return self
+
+    def until(self, holds: Any, seconds: float = 15) -> None:
+        """Waits until something is so, or fails with what Envoy says."""
+        end = time.monotonic() + seconds
+        while not holds():
+            assert self.process is None or self.process.poll() is None, self.log()
+            assert time.monotonic() < end, self.log()
+            time.sleep(0.02)
+
+    def stats(self, part: str) -> dict[str, int]:
+        """Counters and gauges whose name contains ``part``."""
+        lines = [line.partition(": ") for line in self._admin_text("/stats").splitlines() if part in line]
+        return {name: int(value) for name, _, value in lines if value.isdigit()}
+
+    def config_dump(self) -> str:
+        return self._admin_text("/config_dump?include_eds")
+
+    def access_log(self, decision: str) -> dict[str, Any]:
+        """The line of one request, once it is there."""
+        found: list[dict[str, Any]] = []
+
+        def is_there() -> bool:
+            lines = (self.folders.logs / "access.jsonl").read_text().splitlines()
+            found[:] = [entry for entry in map(json.loads, lines) if entry["decision"] == decision]
+            return bool(found)
+
+        self.until(is_there)
+        return found[0]
+
+    def log(self) -> str:
+        file = self.folders.logs / "envoy.log"
+        return file.read_text() if file.exists() else ""
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(10)
+
+    def _admin_text(self, path: str) -> str:
+        try:
+            return httpx.get(self.admin_url + path, trust_env=False).text
+        except httpx.TransportError:
+            return ""
