@@ -76,6 +76,11 @@ class _Checker:
                     code="no_deployment",
                     key=True,
                 )
+        if not self._deployments and not any(settings.deployments for settings in self._config.models.values()):
+            fix = "list models under a provider, for example `models: [gpt-4o-mini]`"
+            yield self._source.problem(
+                ("providers",) if providers else (), "no provider serves any model", fix=fix, code="no_deployment", key=True
+            )
         yield from self._same_names()
         yield from self._same_credentials()
 

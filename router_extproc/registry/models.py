@@ -71,18 +71,19 @@ def _model(name: str, written: schema.Model, deployments: list[ConfiguredDeploym
 
 def _described(model: Model, known: CatalogueModel, source: str) -> Model:
     """The model with what the catalogue knows about it."""
-    prices = known.prices
+    prices = None
+    if known.prices is not None:
+        figures = known.prices
+        prices = Prices(input=figures.input, output=figures.output, cached_input=figures.cached_input, source=source)
     return replace(
         model,
         tier=DEFAULT_TIER if known.tier is None else Tier[known.tier.upper()],
         quality=DEFAULT_QUALITY if known.quality is None else known.quality,
         context_window=known.context_window,
         output_limit=known.output_limit,
-        capabilities=None if known.capabilities is None else frozenset(known.capabilities),
-        strengths=known.strengths or (),
-        prices=None
-        if prices is None
-        else Prices(input=prices.input, output=prices.output, cached_input=prices.cached_input, source=source),
+        capabilities=known.capabilities,
+        strengths=known.strengths,
+        prices=prices,
     )
 
 
