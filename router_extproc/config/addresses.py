@@ -44,8 +44,9 @@ def check_addresses(config: RouterConfig, source: Source) -> Iterator[Problem]:
         message = "is below max_body_bytes: the largest allowed body could never pass"
         path = ("limits", "max_body_bytes_in_flight")
         yield source.problem(path, message, fix=f"at least {config.limits.max_body_bytes}", code="contradiction")
-    if config.cooling.max_time < config.cooling.time:
-        message = "is below cooling.time"
+    cooling = config.cooling
+    if cooling.max_time < cooling.time:
+        message = f"{cooling.max_time / 1000:g}s is below cooling.time, which is {cooling.time / 1000:g}s"
         yield source.problem(("cooling", "max_time"), message, fix="at least as long as cooling.time", code="contradiction")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from router_extproc.config.inline_keys import find_inline_keys
-from router_extproc.config.messages import describe
+from router_extproc.config.messages import describe, is_called_otherwise
 from router_extproc.config.references import check_references
 from router_extproc.config.schema import RouterConfig
 from router_extproc.config.source import Source, in_file_order
@@ -94,7 +94,8 @@ def parse_document(text: str, file: str = "router.yaml") -> Document:
     except ValidationError as error:
         flagged = {path for path, _ in inline}
         for details in error.errors(include_url=False):
-            if not any(details["loc"][: len(path)] == path for path in flagged):
+            is_said = any(details["loc"][: len(path)] == path for path in flagged) or is_called_otherwise(details, source)
+            if not is_said:
                 problems.append(describe(details, source))
         raise ConfigurationError(in_file_order(problems)) from None
     problems += check_references(config, source)

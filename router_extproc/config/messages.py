@@ -67,6 +67,13 @@ _SYNONYMS = {
 _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
+def is_called_otherwise(error: ErrorDetails, source: Source) -> bool:
+    """Whether a missing key is there under another gateway's name: that problem says enough."""
+    path: Path = error["loc"]
+    others = [word for word, ours in _SYNONYMS.items() if path and ours == path[-1]]
+    return error["type"] == "missing" and any(source.find((*path[:-1], word)) is not None for word in others)
+
+
 def nearest(word: str, choices: Iterable[str]) -> str | None:
     """The choice that was probably meant, or None."""
     found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
@@ -178,6 +185,9 @@ def _figure(value: object) -> str:
 
 
 def _text(value: object, source: Source, path: Path) -> tuple[str, str]:
+    example = _EXAMPLES.get(str(path[-1])) if path else None
+    if value is None and example is not None:
+        return "expected text, found nothing", f"for example `{example}`"
     node = source.find(path)
     quotable = isinstance(node, Scalar) and value is not None
     fix = f'write it in quotes: "{shown(node.text)}"' if isinstance(node, Scalar) and quotable else ""

@@ -89,11 +89,10 @@ class _Checker:
         for deployment in self._deployments:
             first = seen.setdefault(deployment.name, deployment)
             if first.path != deployment.path:
-                line = self._source.mark(first.path).line
-                message = f"a second deployment named `{shown(deployment.name)}`: the first is on line {line}"
-                yield self._source.problem(
-                    deployment.path, message, fix="remove one, or give one a `name`", code="duplicate_name"
-                )
+                marks = {each.path: self._source.mark(each.path) for each in (first, deployment)}
+                earlier, later = sorted(marks, key=lambda path: (marks[path].line, marks[path].column))
+                message = f"a second deployment named `{shown(deployment.name)}`: the first is on line {marks[earlier].line}"
+                yield self._source.problem(later, message, fix="remove one, or give one a `name`", code="duplicate_name")
 
     def _same_credentials(self) -> Iterator[Problem]:
         for name, provider in self._config.providers.items():

@@ -269,9 +269,10 @@ class Target(Section):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Target:
-        if sum(kind is not None for kind in (self.model, self.tier, self.deployment)) != 1:
+        written = sum(kind is not None for kind in (self.model, self.tier, self.deployment))
+        if written != 1:
             message = "a target names exactly one of `model`, `tier` and `deployment`"
-            raise PydanticCustomError("one_of", message, {"fix": "keep one of them"})
+            raise PydanticCustomError("one_of", message, {"fix": "keep one of them" if written else "write one of them"})
         return self
 
 

@@ -271,9 +271,16 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str) -> YamlError:
         mark = Mark(started.line + 1, started.column + 1) if started is not None else mark
         problem, fix = "a quote is opened here and never closed", "close the quote"
     elif error.context_mark is not None and problem.startswith("did not find expected"):
-        what = (error.context or "").removeprefix("while parsing ")
-        problem = f"{what} that starts on line {error.context_mark.line + 1} is not continued rightly here"
-        fix = "close its bracket" if "flow" in what else "line the keys up in one column"
+        started = error.context_mark
+        if "flow" in (error.context or ""):
+            mark, line_number = Mark(started.line + 1, started.column + 1), mark.line
+            problem, fix = (
+                f"this bracket is not closed rightly: line {line_number} does not continue it",
+                "close it, or add a comma",
+            )
+        else:
+            problem = f"this line does not continue what begins on line {started.line + 1}"
+            fix = "line up what belongs together in one column"
     else:
         problem = shown(problem)
     return YamlError(mark, problem, fix=fix, code="yaml")
