@@ -9,13 +9,16 @@ from collections import defaultdict
 
 from router_extproc.config.schema import RouterConfig
 from router_extproc.envoyconf import names
-from router_extproc.envoyconf.listener import without_filters
+from router_extproc.envoyconf.listener import buffer_bytes, without_filters
 from router_extproc.envoyconf.local_reply import error_body
 from router_extproc.envoyconf.messages import Message, duration, set_header, typed
 from router_extproc.registry.snapshot import Registry
 
-STREAM_ATTEMPT_MS = 120_000
+UNDECIDED_ATTEMPT_MS = 120_000
 """How long one attempt of the default chain may take to its response headers, unless ``defaults`` says otherwise."""
+
+REPLY_MARGIN_MS = 30_000
+"""By how much the backstop outlasts the deadlines, so that a deadline is always answered as one."""
 
 _TICKET = f"%DYNAMIC_METADATA({names.TICKET}:"
 _ATTEMPT = f"%DYNAMIC_METADATA({names.ATTEMPT}:"
@@ -40,63 +43,85 @@ RESPONSE_HEADERS: tuple[tuple[str, str], ...] = (
 
 
 def build_routes(config: RouterConfig, registry: Registry) -> Message:
-    """One virtual host: ``/v1/`` goes to the chain of the ticket, anything else is no path of ours."""
-    match = {"prefix": "/v1/"}
-    chain = _chain(registry.default_chain)
-    idle_default = config.defaults.timeouts.stream_idle
-    routes = [
-        {
-            "name": f"idle-{idle}",
-            "match": match | _ticket_route_is(route_names),
-            "route": _action(config, registry, chain, idle),
-        }
-        for idle, route_names in _by_stream_idle(registry, idle_default).items()
+    """One virtual host: ``/v1/`` goes to the chain of the ticket, anything else is no path of ours.
+
+    The route is looked up again once the ticket is set, which is how a request gets its own idle timeout: between two
+    pieces of a stream, while a plain answer may be silent as long as its deadline allows.
+    """
+    default_idle = config.defaults.timeouts.stream_idle
+    longest = longest_request(config, registry)
+    streams = [
+        _route(f"stream-idle-{idle}", [_ticket("stream", {"bool_match": True}), _ticket("route", _one_of(route_names))])
+        | {"route": _action(registry, idle_ms=idle, request_idle_ms=longest)}
+        for idle, route_names in _by_stream_idle(registry, default_idle).items()
     ]
-    routes.append({"name": "default", "match": match, "route": _action(config, registry, chain, idle_default)})
-    routes.append(_not_found())
+    stream = _route("stream", [_ticket("stream", {"bool_match": True})])
+    plain = _route("plain", [_ticket("stream", {"bool_match": False})])
+    undecided = _action(registry, idle_ms=default_idle, request_idle_ms=default_idle)
+    undecided["retry_policy"]["per_try_timeout"] = duration(config.defaults.timeouts.attempt or UNDECIDED_ATTEMPT_MS)
+    routes = [
+        *streams,
+        stream | {"route": _action(registry, idle_ms=default_idle, request_idle_ms=longest)},
+        plain | {"route": _action(registry, idle_ms=None, request_idle_ms=longest)},
+        _route("undecided", []) | {"route": undecided},
+        _not_found(),
+    ]
     return {
         "name": names.ROUTES,
         "virtual_hosts": [
-            {"name": "all", "domains": ["*"], "include_request_attempt_count": True, "routes": routes},
+            {
+                "name": "all",
+                "domains": ["*"],
+                "include_request_attempt_count": True,
+                # Despite its name it bounds answers too, which the buffer filter had set to the size of request bodies.
+                "request_body_buffer_limit": buffer_bytes(config),
+                "routes": routes,
+            },
         ],
         "response_headers_to_add": [set_header(key, value) for key, value in RESPONSE_HEADERS],
         "response_headers_to_remove": [names.FINAL],
     }
 
 
-def _chain(deployments: tuple[str, ...]) -> Message:
+def longest_request(config: RouterConfig, registry: Registry) -> int:
+    """How long a request may rightly be silent towards its client, in milliseconds: while all its attempts run."""
+    timeouts = config.defaults.timeouts
+    waits = [max(route.deadline_ms, route.stream_idle_ms) for route in registry.routes.values()]
+    return max([timeouts.deadline, timeouts.stream_idle, *waits]) + REPLY_MARGIN_MS
+
+
+def _route(name: str, metadata: list[Message]) -> Message:
+    match: Message = {"prefix": "/v1/"}
+    if metadata:
+        match["dynamic_metadata"] = metadata
+    return {"name": name, "match": match}
+
+
+def _action(registry: Registry, *, idle_ms: int | None, request_idle_ms: int) -> Message:
     """Attempt N goes to group N of the ticket, or of the default chain when there is no ticket."""
-    clusters = deployments or (names.NO_DEFAULT_CHAIN,)
-    return {
-        "extension": {
-            "name": "chain",
-            "typed_config": typed(
-                "extensions.router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier",
-                override_metadata_namespace=names.TICKET,
-                priority_groups=[
-                    {"name": cluster, "clusters": [{"cluster_name": cluster, "weight": 1}]} for cluster in clusters
-                ],
-            ),
-        }
+    deployments = registry.default_chain or (names.NO_DEFAULT_CHAIN,)
+    chain = typed(
+        "extensions.router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier",
+        override_metadata_namespace=names.TICKET,
+        priority_groups=[{"name": name, "clusters": [{"cluster_name": name, "weight": 1}]} for name in deployments],
+    )
+    retry: Message = {
+        "retry_on": "5xx,reset,connect-failure,retriable-status-codes,retriable-headers",
+        "retriable_status_codes": [429],
+        "refresh_cluster_on_retry": True,
+        "num_retries": len(deployments) - 1,
+        # The next group is another place: there is nothing to wait for.
+        "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.002s"},
     }
-
-
-def _action(config: RouterConfig, registry: Registry, chain: Message, stream_idle_ms: int) -> Message:
-    attempt_ms = config.defaults.timeouts.attempt or STREAM_ATTEMPT_MS
+    if idle_ms is not None:
+        retry["per_try_idle_timeout"] = duration(idle_ms)
     return {
-        "inline_cluster_specifier_plugin": chain,
+        "inline_cluster_specifier_plugin": {"extension": {"name": "chain", "typed_config": chain}},
         # The route leg bounds each request by headers; Envoy's default of 15 s would end every long stream.
         "timeout": "0s",
-        "idle_timeout": duration(stream_idle_ms),
-        "retry_policy": {
-            "retry_on": "5xx,reset,connect-failure,retriable-status-codes,retriable-headers",
-            "retriable_status_codes": [429],
-            "refresh_cluster_on_retry": True,
-            "num_retries": max(len(registry.default_chain), 1) - 1,
-            "per_try_timeout": duration(attempt_ms),
-            # The next group is another place: there is nothing to wait for.
-            "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.002s"},
-        },
+        # Runs over all attempts until the first byte goes to the client: a backstop, no more.
+        "idle_timeout": duration(request_idle_ms),
+        "retry_policy": retry,
     }
 
 
@@ -109,10 +134,13 @@ def _by_stream_idle(registry: Registry, default_ms: int) -> dict[int, list[str]]
     return dict(sorted(groups.items()))
 
 
-def _ticket_route_is(route_names: list[str]) -> Message:
-    matchers = [{"string_match": {"exact": name}} for name in route_names]
-    value = matchers[0] if len(matchers) == 1 else {"or_match": {"value_matchers": matchers}}
-    return {"dynamic_metadata": [{"filter": names.TICKET, "path": [{"key": "route"}], "value": value}]}
+def _ticket(key: str, value: Message) -> Message:
+    return {"filter": names.TICKET, "path": [{"key": key}], "value": value}
+
+
+def _one_of(values: list[str]) -> Message:
+    matchers: list[Message] = [{"string_match": {"exact": value}} for value in values]
+    return matchers[0] if len(matchers) == 1 else {"or_match": {"value_matchers": matchers}}
 
 
 def _not_found() -> Message:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.envoyconf.providers import Providers
 from tests.envoyconf.running import Envoy, free_port
-from tests.envoyconf.samples import configuration, registry_of
+from tests.envoyconf.samples import Folders, configuration, registry_of
 from tests.envoyconf.tickets import TicketWorker
 
 DEPLOYMENTS = ("a", "b", "c", "d")
@@ -31,6 +31,8 @@ def live(providers: Providers) -> Iterator[Envoy]:
         "listener": {"port": free_port()},
         "envoy": {"admin_port": free_port()},
         "limits": {"max_body_bytes": "24MiB"},
+        "defaults": {"timeouts": {"stream_idle": "600ms"}},
+        "routes": {"patient": {"timeouts": {"stream_idle": "3s"}}, "calm": {"timeouts": {"stream_idle": "3s"}}},
         "providers": {"wildcards": {"base_url": providers.url("wild"), "credentials": []}}
         | {
             name: {"base_url": url, "credentials": [{"env": f"KEY_{name}"}] if name == "a" else []}
@@ -59,3 +61,9 @@ def client(live: Envoy, providers: Providers) -> Iterator[httpx.Client]:
     providers.reset()
     with httpx.Client(base_url=live.url, trust_env=False, timeout=20) as running:
         yield running
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Folders:
+    """Directories that rendered files name."""
+    return Folders(tmp_path)

@@ -24,6 +24,10 @@ class Answer:
     length: bool = False
 
 
+HANG_UP = Answer(status=0)
+"""Closes the connection without an answer."""
+
+
 def failure(status: int, code: str = "failed", message: str = "no", **more: Any) -> Answer:
     """An error in OpenAI's shape."""
     body = json.dumps({"error": {"message": message, "type": "error", "code": code}}).encode()
@@ -112,6 +116,8 @@ class Providers:
         name = path.split("/")[1]
         self.asked.append(Asked(name, method, path, headers, body))
         answer = self.answers.get(name, Answer())
+        if answer == HANG_UP:
+            raise ConnectionError
         await asyncio.sleep(answer.wait)
         head = [f"HTTP/1.1 {answer.status} Status", *(f"{key}: {value}" for key, value in answer.headers)]
         if answer.length:
