@@ -1,0 +1,125 @@
+"""Facts about a request: how long its prompt is, and what is in it. One pass over the messages, no copies."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TypeVar
+
+import msgspec
+
+from router_extproc.analysis.code import has_code
+from router_extproc.analysis.tokens import (
+    ANSWER_PRIMING_TOKENS,
+    FILE_TOKENS,
+    MESSAGE_TOKENS,
+    audio_tokens,
+    image_tokens,
+    json_tokens,
+    text_tokens,
+)
+from router_extproc.dialects.openai import Envelope, Message, Part
+from router_extproc.request import Facts
+
+_T = TypeVar("_T")
+
+IMAGE_PARTS = frozenset({"image_url", "input_image", "image"})
+AUDIO_PARTS = frozenset({"input_audio", "audio"})
+FILE_PARTS = frozenset({"file", "input_file", "document"})
+
+_INSTRUCTIONS = frozenset({"system", "developer"})
+# Longer JSON than this is never empty, but for white space that nobody writes.
+_EMPTY_LENGTH = 16
+_EMPTY = (b"null", b"[]", b"{}")
+_DATA_URL = re.compile(rb'"data:[^"]{64,}"')
+
+
+def read_facts(envelope: Envelope, *, code: bool = True) -> Facts:
+    """Reads the facts. ``code`` says whether anybody asks for ``has_code``, the only fact that costs more than counting."""
+    tally = _Tally()
+    tally.add_prompt(envelope)
+    if envelope.opaque is not msgspec.UNSET:
+        for raw in envelope.opaque:
+            tally.tokens += len(_DATA_URL.sub(b"", raw)) / 4
+    tools = [raw for raw in (envelope.tools, envelope.functions) if has_items(raw)]
+    tally.tokens += sum(json_tokens(definitions) for definitions in tools)
+    return Facts(
+        prompt_tokens=round(tally.tokens) + ANSWER_PRIMING_TOKENS,
+        characters=tally.characters,
+        images=tally.images,
+        has_code=code and has_code(tally.texts),
+        has_tools=bool(tools),
+    )
+
+
+def has_items(raw: msgspec.Raw | msgspec.UnsetType) -> bool:
+    """Whether undecoded JSON is there and is neither null nor an empty list or object."""
+    if raw is msgspec.UNSET:
+        return False
+    view = memoryview(raw)
+    return len(view) > _EMPTY_LENGTH or bytes(view).translate(None, b" \t\r\n") not in _EMPTY
+
+
+def _listed(value: str | list[_T] | None) -> Sequence[str | _T]:
+    if isinstance(value, str):
+        return (value,)
+    return value or ()
+
+
+class _Tally:
+    """The running sums of one reading."""
+
+    __slots__ = ("characters", "images", "texts", "tokens")
+
+    def __init__(self) -> None:
+        self.tokens, self.characters, self.images = 0.0, 0, 0
+        # Where code would count: not in a system prompt, whose examples say nothing about the work asked for.
+        self.texts: list[str] = []
+
+    def add_prompt(self, envelope: Envelope) -> None:
+        if envelope.messages is not None:
+            for message in envelope.messages:
+                self.add_message(message)
+        elif envelope.input is not None:
+            for item in _listed(envelope.input):
+                if isinstance(item, str):
+                    self.add_text(item, is_task=True)
+                else:
+                    self.add_message(item)
+        for text in _listed(envelope.prompt):
+            self.add_text(text, is_task=True)
+        if envelope.instructions is not None:
+            self.add_text(envelope.instructions, is_task=False)
+
+    def add_message(self, message: Message) -> None:
+        self.tokens += MESSAGE_TOKENS
+        is_task = message.role not in _INSTRUCTIONS
+        content = message.content
+        if isinstance(content, str):
+            self.add_text(content, is_task=is_task)
+        elif content is not None:
+            for part in content:
+                self.add_part(part, is_task=is_task)
+        self.tokens += json_tokens(message.tool_calls) + json_tokens(message.output)
+        if message.arguments is not None:
+            self.tokens += text_tokens(message.arguments)
+
+    def add_part(self, part: str | Part, *, is_task: bool) -> None:
+        if isinstance(part, str):
+            self.add_text(part, is_task=is_task)
+            return
+        if part.text is not None:
+            self.add_text(part.text, is_task=is_task)
+        if part.type in IMAGE_PARTS:
+            self.images += 1
+            self.tokens += image_tokens(part.image_url, part.detail)
+        elif part.type in AUDIO_PARTS:
+            self.tokens += audio_tokens(part.input_audio)
+        elif part.type in FILE_PARTS:
+            self.tokens += FILE_TOKENS
+
+    def add_text(self, text: str, *, is_task: bool) -> None:
+        self.characters += len(text)
+        self.tokens += text_tokens(text)
+        if is_task:
+            self.texts.append(text)

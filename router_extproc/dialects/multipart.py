@@ -1,0 +1,105 @@
+"""Multipart form bodies as bytes: find one short text field, replace its value, and leave every other byte alone.
+
+Only part headers are read (RFC 7578); the files between them are skipped by searching for the boundary, so that binary
+content costs nothing and can never be mistaken for a field.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from router_extproc.errors import BadRequestError
+
+# A form of an LLM API has a handful of fields; whoever sends more is not searched further.
+_MOST_PARTS = 256
+_LONGEST_HEADERS = 8_192
+_LONGEST_VALUE = 1_024
+
+_BOUNDARY = re.compile(r';\s*boundary=(?:"([^"\r\n]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
+_DISPOSITION = re.compile(rb"^content-disposition:\s*form-data\s*(;[^\r\n]*)$", re.IGNORECASE | re.MULTILINE)
+_NAME = re.compile(rb';\s*name=(?:"([^"]*)"|([^\s;"]+))', re.IGNORECASE)
+_FILE_NAME = re.compile(rb";\s*filename\*?=", re.IGNORECASE)
+
+
+class Field(NamedTuple):
+    """Where a field's value starts and ends in the body."""
+
+    start: int
+    end: int
+
+
+def is_multipart(content_type: str) -> bool:
+    """Whether a content type announces a form with parts."""
+    return content_type[:19].lower() == "multipart/form-data"
+
+
+def read_field(content_type: str, body: bytes, name: str) -> str | None:
+    """The value of the first text field of that name, None when there is none.
+
+    Raises:
+        BadRequestError: the body is not the form that its content type says, or the value is no short text.
+    """
+    field = find_field(content_type, body, name)
+    if field is None:
+        return None
+    try:
+        return body[field.start : field.end].decode()
+    except UnicodeDecodeError:
+        raise BadRequestError(f"The form field '{name}' is not valid UTF-8.", param=name) from None
+
+
+def splice_field(content_type: str, body: bytes, name: str, value: str) -> bytes:
+    """The same bytes, but with ``value`` as the first text field of that name; unchanged when there is none.
+
+    Raises:
+        BadRequestError: as ``read_field``.
+    """
+    field = find_field(content_type, body, name)
+    if field is None:
+        return body
+    return b"".join((body[: field.start], value.encode(), body[field.end :]))
+
+
+def find_field(content_type: str, body: bytes, name: str) -> Field | None:
+    """Where the value of the first text field of that name stands.
+
+    Raises:
+        BadRequestError: as ``read_field``.
+    """
+    boundary = _BOUNDARY.search(content_type)
+    if boundary is None:
+        raise BadRequestError("The content type of a multipart body must name its boundary.", code="invalid_multipart")
+    delimiter = b"--" + (boundary[1] or boundary[2]).encode("latin-1", "replace")
+    position = 0 if body.startswith(delimiter) else _after(body, b"\r\n" + delimiter, 0) - len(delimiter)
+    if position < 0:
+        raise BadRequestError("The multipart body does not contain its boundary.", code="invalid_multipart")
+    wanted = name.encode()
+    for _ in range(_MOST_PARTS):
+        start = position + len(delimiter)
+        if body.startswith(b"--", start):
+            return None
+        headers_end = body.find(b"\r\n\r\n", start, start + _LONGEST_HEADERS)
+        value_start = headers_end + 4
+        value_end = body.find(b"\r\n" + delimiter, value_start)
+        if headers_end < 0 or value_end < 0:
+            raise BadRequestError("The multipart body ends too early.", code="invalid_multipart")
+        if _is_text_field(body[start:headers_end], wanted):
+            if value_end - value_start > _LONGEST_VALUE:
+                raise BadRequestError(f"The form field '{name}' is too long.", param=name)
+            return Field(value_start, value_end)
+        position = value_end + 2
+    return None
+
+
+def _after(body: bytes, needle: bytes, start: int) -> int:
+    found = body.find(needle, start)
+    return -1 if found < 0 else found + len(needle)
+
+
+def _is_text_field(headers: bytes, name: bytes) -> bool:
+    disposition = _DISPOSITION.search(headers.replace(b"\r\n", b"\n"))
+    if disposition is None or _FILE_NAME.search(disposition[1]):
+        return False
+    found = _NAME.search(disposition[1])
+    return found is not None and (found[1] if found[1] is not None else found[2]) == name

@@ -1,0 +1,123 @@
+"""What a request demands of a model, and why a model does not meet it.
+
+Rules of this file
+- It is the only place that decides whether a model may serve a request, so fallbacks pass the same gate as first choices.
+- What is unknown about a model is never held against it, but for its price where the caller set a limit.
+- The stages are tried in order. When nothing is left, the candidate that came furthest tells what was missing.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+from router_extproc.policy.choice import Choice
+from router_extproc.policy.cost import estimate_cost
+from router_extproc.policy.narrowing import Narrowing
+from router_extproc.policy.rules import matches
+from router_extproc.registry.snapshot import Deployment, Model, Tier
+from router_extproc.request import Request
+
+# Estimates of tokens are off by this much often enough to matter (see analysis/tokens.py).
+PROMPT_MARGIN = 1.1
+
+# Capabilities that a path asks for by itself. Who names a model outright is not held to them.
+PATH_NEEDS = {
+    "/v1/embeddings": "embeddings",
+    "/v1/audio/speech": "speech",
+    "/v1/audio/transcriptions": "transcription",
+    "/v1/audio/translations": "transcription",
+}
+
+
+class Stage(enum.IntEnum):
+    """How far a candidate came."""
+
+    PATH = 1
+    ALLOWED = 2
+    REGION = 3
+    TIER = 4
+    CAPABILITY = 5
+    CONTEXT = 6
+    OUTPUT = 7
+    COST = 8
+    HEALTH = 9
+
+
+class Rejection(NamedTuple):
+    """Why a candidate fell. ``missing`` holds capabilities."""
+
+    stage: Stage
+    text: str
+    missing: frozenset[str] = frozenset()
+
+
+class Demand(NamedTuple):
+    """One request as the filters see it. ``prompt_tokens`` includes the margin, ``answer_tokens`` is the caller's limit."""
+
+    request: Request
+    needs: frozenset[str]
+    prompt_tokens: int
+    answer_tokens: int
+    min_tier: Tier | None
+    narrowing: Narrowing
+
+
+def demand_of(request: Request, narrowing: Narrowing, min_tier: Tier | None, *, named: bool, analysed: bool) -> Demand:
+    """What a request demands. ``analysed`` is False on routes that pass everything through."""
+    tiers = [tier for tier in (min_tier, narrowing.min_tier) if tier is not None]
+    strongest = max(tiers) if tiers else None
+    if not analysed:
+        return Demand(request, frozenset(), 0, 0, strongest, narrowing)
+    needs = request.needs
+    if not named and request.path in PATH_NEEDS:
+        needs |= {PATH_NEEDS[request.path]}
+    tokens = int(request.facts.prompt_tokens * PROMPT_MARGIN)
+    return Demand(request, needs, tokens, request.max_output_tokens or 0, strongest, narrowing)
+
+
+def usable_deployments(choice: Choice, demand: Demand) -> tuple[Deployment, ...] | Rejection:
+    """The deployments of a choice that may serve the request, or why none may."""
+    path, region = demand.request.path, demand.narrowing.region
+    usable = choice.deployments
+    serving = tuple(one for one in usable if serves(one, path))
+    if not serving:
+        return Rejection(Stage.PATH, f"does not serve {path}")
+    allowed = demand.narrowing.models
+    if allowed is not None and not any(name in allowed for name in (choice.name, choice.model.name)):
+        return Rejection(Stage.ALLOWED, "not among the models that the caller allows")
+    if region is not None:
+        serving = tuple(one for one in serving if one.region == region)
+        if not serving:
+            return Rejection(Stage.REGION, f"not in region {region}")
+    return why_not(choice.model, demand) or serving
+
+
+def why_not(model: Model, demand: Demand) -> Rejection | None:  # noqa: PLR0911 - one return for each reason
+    """Why the model itself may not serve the request, or None when it may."""
+    if demand.min_tier is not None and model.tier < demand.min_tier:
+        return Rejection(Stage.TIER, f"tier {model.tier.label} is below {demand.min_tier.label}")
+    if demand.needs and model.capabilities is not None and not demand.needs <= model.capabilities:
+        missing = demand.needs - model.capabilities
+        return Rejection(Stage.CAPABILITY, f"lacks {', '.join(sorted(missing))}", missing)
+    window = model.context_window
+    if window is not None and demand.prompt_tokens + demand.answer_tokens > window:
+        asked = f"a prompt of about {demand.prompt_tokens} tokens with margin and an answer of {demand.answer_tokens}"
+        return Rejection(Stage.CONTEXT, f"context window of {window} tokens is too small for {asked}")
+    if model.output_limit is not None and demand.answer_tokens > model.output_limit:
+        return Rejection(Stage.OUTPUT, f"writes at most {model.output_limit} tokens, {demand.answer_tokens} are asked for")
+    limit = demand.narrowing.max_cost_usd
+    if limit is not None:
+        cost = estimate_cost(model, demand.request)
+        if cost is None:
+            return Rejection(Stage.COST, "has no price to hold against the caller's limit")
+        if cost > limit:
+            return Rejection(Stage.COST, f"estimated at {cost:.6f} USD, above the caller's limit of {limit:.6f}")
+    return None
+
+
+def serves(deployment: Deployment, path: str) -> bool:
+    """Whether the deployment serves the path; one that lists no paths serves all of them."""
+    if not deployment.paths:
+        return True
+    return any(matches(pattern, path) for pattern in deployment.paths)

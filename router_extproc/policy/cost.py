@@ -1,0 +1,24 @@
+"""What one request is estimated to cost on a model, in USD."""
+
+from __future__ import annotations
+
+from router_extproc.registry.snapshot import Model
+from router_extproc.request import Request
+
+# When the caller sets no limit, in tokens. Answers of public chat collections average 200 to 400 (LMSYS-Chat-1M:
+# https://arxiv.org/abs/2309.11998, table 1).
+EXPECTED_ANSWER_TOKENS = 400
+
+
+def estimate_cost(model: Model, request: Request) -> float | None:
+    """The prompt's estimated tokens and the caller's own limit for each answer, at list prices; None without a price.
+
+    The limit makes it an upper bound for callers who set one. What a provider has cached is not known beforehand.
+    """
+    prices = model.prices
+    if prices is None:
+        return None
+    answer = request.max_output_tokens
+    if answer is None:
+        answer = EXPECTED_ANSWER_TOKENS if model.output_limit is None else min(EXPECTED_ANSWER_TOKENS, model.output_limit)
+    return (request.facts.prompt_tokens * prices.input + answer * request.choices * prices.output) / 1_000_000

@@ -1,0 +1,65 @@
+"""What a caller is told when nothing may serve the request: the error of the candidate that came furthest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from router_extproc.errors import (
+    BadRequestError,
+    MissingCapabilityError,
+    PathNotFoundError,
+    RequestError,
+    UnavailableError,
+)
+from router_extproc.policy.capability import Demand, Rejection, Stage
+from router_extproc.policy.narrowing import MAX_COST, MODELS, REGION
+
+MIN_TIER_UNAVAILABLE = "min_tier_unavailable"
+# Nothing changes by itself but health; a caller who comes back sooner finds the same.
+RETRY_AFTER_SECONDS = 5
+
+
+def refusal(demand: Demand, fallen: Mapping[str, Rejection], route: str) -> RequestError:  # noqa: PLR0911 - one return for each reason
+    """The error for a request that no candidate meets, whatever its health."""
+    if not fallen:
+        return UnavailableError(f"Nothing is configured that could serve '{route}'.", reason="no_candidate")
+    stage = max(rejection.stage for rejection in fallen.values())
+    furthest = [rejection for rejection in fallen.values() if rejection.stage is stage]
+    if stage is Stage.PATH:
+        return PathNotFoundError(f"No provider of '{route}' serves {demand.request.path}.")
+    if stage is Stage.TIER:
+        return tier_refusal(demand, route, RETRY_AFTER_SECONDS)
+    if stage is Stage.CAPABILITY:
+        return _missing(furthest, route)
+    if stage is Stage.CONTEXT:
+        message = f"No model of '{route}' has a context window for this request: {_widest(furthest)}."
+        return MissingCapabilityError(message, code="context_length_exceeded", param="messages")
+    if stage is Stage.OUTPUT:
+        message = f"No model of '{route}' writes that long an answer: {_widest(furthest)}."
+        return MissingCapabilityError(message, code="output_limit_exceeded", param="max_completion_tokens")
+    header, code = {
+        Stage.ALLOWED: (MODELS, "no_allowed_model"),
+        Stage.REGION: (REGION, "no_model_in_region"),
+        Stage.COST: (MAX_COST, "max_cost_exceeded"),
+    }[stage]
+    message = f"The header {header} leaves no model of '{route}': {furthest[0].text}."
+    return BadRequestError(message, code=code, param=header)
+
+
+def tier_refusal(demand: Demand, route: str, retry_after: int) -> RequestError:
+    """No model that is strong enough can serve the request now; a weaker one will not be tried."""
+    tier = demand.min_tier.label if demand.min_tier is not None else "any"
+    message = f"No model of tier {tier} or above is available for '{route}', and no weaker one may answer."
+    return UnavailableError(message, code=MIN_TIER_UNAVAILABLE, retry_after=retry_after)
+
+
+def _missing(furthest: list[Rejection], route: str) -> RequestError:
+    """Names what every candidate lacks, or the whole set when only their combination is missing."""
+    lacked_by_all = frozenset.intersection(*(rejection.missing for rejection in furthest))
+    missing = sorted(lacked_by_all or frozenset().union(*(rejection.missing for rejection in furthest)))
+    what = f"can do {missing[0]}" if len(missing) == 1 else f"can do all of {', '.join(missing)}"
+    return MissingCapabilityError(f"No model of '{route}' {what}.")
+
+
+def _widest(furthest: list[Rejection]) -> str:
+    return furthest[-1].text

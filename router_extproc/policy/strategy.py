@@ -1,0 +1,76 @@
+"""In which order candidates are tried: as written, cheapest, fastest or strongest first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from router_extproc.policy.choice import Choice, Group, Option
+from router_extproc.policy.cost import estimate_cost
+from router_extproc.policy.health import UNSEEN
+from router_extproc.policy.weights import Draws, order_by_weight
+from router_extproc.registry.health import DeploymentHealth
+from router_extproc.registry.snapshot import Deployment, Model
+from router_extproc.request import Request
+
+ORDERED, CHEAP, FAST, BEST = "ordered", "cheap", "fast", "best"
+
+Usable = Callable[[Choice], Sequence[Deployment]]
+
+
+def rank(
+    groups: Sequence[Group],
+    strategy: str,
+    usable: Usable,
+    *,
+    request: Request,
+    health: Mapping[str, DeploymentHealth],
+    draws: Draws,
+) -> Iterator[Option]:
+    """Yields options, best first, and looks no further than it is asked.
+
+    ``usable`` names the deployments of a choice that may serve the request at all. A model's deployments follow each
+    other in an order drawn by their weights, but under ``fast``, which compares deployments, not models.
+    """
+    if strategy == ORDERED:
+        choices: Iterable[Choice] = (choice for group in _in_drawn_order(groups, draws) for choice in group.choices)
+        return _spread(choices, usable, draws)
+    choices = [choice for group in groups for choice in group.choices]
+    if strategy == FAST:
+        return iter(sorted(_spread(choices, usable, draws), key=lambda option: _speed(option, health)))
+    if strategy == CHEAP:
+        return _spread(sorted(choices, key=lambda choice: _price(choice.model, request)), usable, draws)
+    return _spread(sorted(choices, key=lambda choice: _strength(choice.model, request)), usable, draws)
+
+
+def _spread(choices: Iterable[Choice], usable: Usable, draws: Draws) -> Iterator[Option]:
+    for choice in choices:
+        deployments = usable(choice)
+        if len(deployments) > 1:
+            deployments = order_by_weight(deployments, [one.weight for one in deployments], draws)
+        for deployment in deployments:
+            yield Option(choice, deployment)
+
+
+def _in_drawn_order(groups: Sequence[Group], draws: Draws) -> Sequence[Group]:
+    """Groups with a weight in an order drawn by weight, then the others as written."""
+    weighted = [group for group in groups if group.weight is not None]
+    if not weighted:
+        return groups
+    drawn = order_by_weight(weighted, [group.weight or 0.0 for group in weighted], draws)
+    return [*drawn, *(group for group in groups if group.weight is None)]
+
+
+def _speed(option: Option, health: Mapping[str, DeploymentHealth]) -> float:
+    """Time to first byte in ms; what was not measured lately comes first, so that it gets measured."""
+    measured = health.get(option.deployment.name, UNSEEN).time_to_first_byte_ms
+    return -1.0 if measured is None else measured
+
+
+def _price(model: Model, request: Request) -> float:
+    cost = estimate_cost(model, request)
+    return math.inf if cost is None else cost
+
+
+def _strength(model: Model, request: Request) -> tuple[int, float, float]:
+    return -model.tier, -model.quality, _price(model, request)

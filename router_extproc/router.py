@@ -1,0 +1,251 @@
+"""The brain on one page: a request and a situation in, a decision out. Pure: no clock, no network, no randomness of its own.
+
+The ext_proc service, ``explain`` and programs that import the library call exactly this.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from router_extproc.analysis.reading import Interest
+from router_extproc.analysis.reading import read_request as _read_request
+from router_extproc.decision import Attempt, Decision
+from router_extproc.errors import PathNotFoundError, RequestError
+from router_extproc.policy.capability import Demand, demand_of, serves
+from router_extproc.policy.chain import Chain, build_chain, least_bad_chain
+from router_extproc.policy.choice import Menu, make_menu
+from router_extproc.policy.cost import estimate_cost
+from router_extproc.policy.explanation import (
+    Explanation,
+    explain_candidates,
+    explain_error,
+    explain_prices,
+    explain_request,
+    explain_rules,
+)
+from router_extproc.policy.health import seconds_until_back
+from router_extproc.policy.naming import Resolved, resolve
+from router_extproc.policy.narrowing import read_narrowing
+from router_extproc.policy.pool import Pool
+from router_extproc.policy.refusal import refusal, tier_refusal
+from router_extproc.policy.rules import applies_to, first_matching
+from router_extproc.policy.timing import attempt_timeout
+from router_extproc.policy.weights import Draws
+from router_extproc.registry.health import UNKNOWN_HEALTH, DeploymentHealth
+from router_extproc.registry.snapshot import Registry, Route, Rule
+from router_extproc.request import CHAT_COMPLETIONS, Request
+
+# Names that only wildcards match come from clients without end: beyond this many the caches start again.
+_CACHED = 4_096
+# Only these answers are understood well enough to be judged.
+_JUDGED_PATHS = frozenset({CHAT_COMPLETIONS, "/v1/completions"})
+_BY_PATH = "path"
+
+
+class Situation(msgspec.Struct, frozen=True):
+    """What is true at the moment of a decision: live health, the time in epoch seconds, and a seed for weighted orders."""
+
+    health: Mapping[str, DeploymentHealth] = UNKNOWN_HEALTH
+    draw: int = 0
+    now: float = 0.0
+
+    @classmethod
+    def unknown(cls) -> Situation:
+        """Everything healthy and unmeasured."""
+        return _UNKNOWN
+
+
+_UNKNOWN = Situation()
+
+
+class _Name(NamedTuple):
+    """What a name in ``model`` leads to: the route, its rules, and what these ask about a request."""
+
+    resolved: Resolved
+    rules: tuple[Rule, ...]
+    interest: Interest
+
+
+class _Course(NamedTuple):
+    """Where a request is headed before health is looked at."""
+
+    route: Route
+    rule: Rule | None
+    menu: Menu
+    demand: Demand
+    reason: str
+
+
+class Router:
+    """Decides for one registry. Decisions depend on the request and the situation alone; the caches only save time."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self._names: dict[str, _Name] = {}
+        self._menus: dict[tuple[str, str | None, str | None], Menu] = {}
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Router:
+        """Reads ``router.yaml``.
+
+        Raises:
+            ConfigurationError: the file cannot be used; all its problems are listed.
+        """
+        # A worker must never load YAML and the schema: they are imported only here, by name.
+        load_config = importlib.import_module("router_extproc.config.load").load_config
+        load_catalogue = importlib.import_module("router_extproc.registry.catalogue").load_catalogue
+        compile_registry = importlib.import_module("router_extproc.registry.compile").compile_registry
+        return cls(compile_registry(load_config(path), load_catalogue()))
+
+    def read(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Request:
+        """Reads a request as far as this router's rules ask.
+
+        Raises:
+            RequestError: it cannot be routed; the error says what the client is told.
+        """
+        return _read_request(method, path, headers, body, self._interest)
+
+    def decide(self, request: Request, situation: Situation = _UNKNOWN) -> Decision:
+        """Where the request goes: the chain of attempts, in order, with their limits.
+
+        Raises:
+            RequestError: nothing may serve it; the error says what the client is told.
+        """
+        if not request.model:
+            return self._decide_by_path(request)
+        course = self._plot(request)
+        return self._decide(course, self._pool(course, situation), request, situation)
+
+    def explain(self, request: Request, situation: Situation = _UNKNOWN) -> Explanation:
+        """The decision, or the refusal, with everything it was made from. Raises nothing that ``decide`` would."""
+        explanation = replace(explain_request(request), revision=self.registry.revision, catalogue=self.registry.catalogue)
+        try:
+            if not request.model:
+                return replace(explanation, decision=self._decide_by_path(request))
+            course = self._plot(request)
+        except RequestError as error:
+            return replace(explanation, refusal=explain_error(error))
+        pool = self._pool(course, situation)
+        decision, refused = None, None
+        try:
+            decision = self._decide(course, pool, request, situation)
+        except RequestError as error:
+            refused = explain_error(error)
+        candidates = explain_candidates(course.menu, pool, request, situation.health)
+        return replace(
+            explanation,
+            route=course.route.name,
+            rules=explain_rules(self._name(request.model).rules, request),
+            candidates=candidates,
+            prices=explain_prices(course.menu),
+            decision=None if decision is None else replace(decision, candidates=candidates),
+            refusal=refused,
+        )
+
+    def _plot(self, request: Request) -> _Course:
+        resolved, rules, interest = self._name(request.model)
+        route = resolved.route
+        narrowing = read_narrowing(request.headers, self.registry)
+        rule = first_matching(rules, request) if rules else None
+        menu = self._menu(resolved, rule)
+        named = route.named_model is not None
+        demand = demand_of(request, narrowing, menu.plan.min_tier, named=named, analysed=interest.facts)
+        return _Course(route, rule, menu, demand, _reason(resolved, rule, menu))
+
+    def _pool(self, course: _Course, situation: Situation) -> Pool:
+        return Pool(course.demand, situation.health, Draws(situation.draw), situation.now)
+
+    def _decide(self, course: _Course, pool: Pool, request: Request, situation: Situation) -> Decision:
+        route, demand = course.route, course.demand
+        chain = build_chain(course.menu, pool, route.max_attempts)
+        if chain is None:
+            if not pool.cooling:
+                raise refusal(demand, pool.fallen, route.name)
+            if demand.min_tier is not None:
+                raise tier_refusal(demand, route.name, seconds_until_back(pool.cooling, situation.health, situation.now))
+            chain = least_bad_chain(pool, situation.health)
+        return _decision(course, chain, request)
+
+    def _decide_by_path(self, request: Request) -> Decision:
+        """Files, batches and other paths without a model: always the same place, the first that serves the path."""
+        for model in self.registry.models.values():
+            for deployment in model.deployments:
+                if serves(deployment, request.path):
+                    attempt = Attempt(deployment.name, model.name, "", model.tier.label)
+                    deadline = self.registry.routes.get("auto", Route(name=_BY_PATH)).deadline_ms
+                    return Decision(_BY_PATH, _BY_PATH, (attempt,), deadline_ms=deadline, max_attempts=1)
+        raise PathNotFoundError(f"No provider serves {request.path[:200]}.")
+
+    def _interest(self, name: str) -> Interest:
+        return self._name(name).interest
+
+    def _name(self, name: str) -> _Name:
+        found = self._names.get(name)
+        if found is None:
+            resolved = resolve(name, self.registry)
+            names = (resolved.route.name, resolved.name)
+            rules = tuple(rule for rule in self.registry.rules if any(applies_to(rule.when, one) for one in names))
+            interest = Interest(not resolved.route.passthrough, any(rule.when.code is not None for rule in rules))
+            found = _Name(resolved, rules, interest)
+            if len(self._names) >= _CACHED:
+                self._names.clear()
+            self._names[name] = found
+        return found
+
+    def _menu(self, resolved: Resolved, rule: Rule | None) -> Menu:
+        key = (resolved.route.name, None if rule is None else rule.name, resolved.matched)
+        menu = self._menus.get(key)
+        if menu is None:
+            plan = resolved.route.plan if rule is None else rule.plan
+            menu = make_menu(plan, resolved.route, self.registry, resolved.matched)
+            if len(self._menus) >= _CACHED:
+                self._menus.clear()
+            self._menus[key] = menu
+        return menu
+
+
+def read_request(method: str, path: str, headers: Mapping[str, str], body: bytes, router: Router | None = None) -> Request:
+    """Reads a request, with a router only as far as its rules ask.
+
+    Raises:
+        RequestError: it cannot be routed; the error says what the client is told.
+    """
+    return _read_request(method, path, headers, body) if router is None else router.read(method, path, headers, body)
+
+
+def _reason(resolved: Resolved, rule: Rule | None, menu: Menu) -> str:
+    if rule is not None:
+        return f"rule:{rule.name}"
+    if resolved.route.passthrough:
+        return "passthrough"
+    if resolved.by_alias:
+        return "alias"
+    return "named" if resolved.route.named_model is not None else menu.plan.strategy
+
+
+def _decision(course: _Course, chain: Chain, request: Request) -> Decision:
+    route = course.route
+    judged = request.path in _JUDGED_PATHS
+    return Decision(
+        route=route.name,
+        reason=course.reason,
+        chain=chain.attempts,
+        cause_chains=chain.after,
+        rule=None if course.rule is None else course.rule.name,
+        deadline_ms=route.deadline_ms,
+        attempt_timeout_ms=attempt_timeout(route, stream=request.stream),
+        first_token_timeout_ms=route.first_token_timeout_ms if request.stream and judged else None,
+        retry_within_ms=route.retry_within_ms,
+        max_attempts=route.max_attempts,
+        check_answer=route.check_answer and judged,
+        stream=request.stream,
+        estimated_cost_usd=None if route.passthrough else estimate_cost(chain.first.choice.model, request),
+        half_open=chain.half_open,
+        degraded=chain.degraded,
+    )
