@@ -10,6 +10,7 @@
         ├── PathNotFoundError         404  names the path
         ├── MethodNotAllowedError     405
         ├── PayloadTooLargeError      413
+        ├── BadAnswerError            502  the last provider's answer was empty or could not be read
         └── UnavailableError          503  nothing healthy is strong enough; says why for machines
 
 Rules: no logic here, no import from any other room. ``message`` is shown to clients, so it never holds a
@@ -135,6 +136,14 @@ class PayloadTooLargeError(RequestError):
     status = 413
     type = "invalid_request_error"
     default_code = "request_too_large"
+
+
+class BadAnswerError(RequestError):
+    """The last provider tried sent something that is no answer."""
+
+    status = 502
+    type = "server_error"
+    default_code = "bad_answer"
 
 
 class UnavailableError(RequestError):

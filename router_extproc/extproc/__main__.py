@@ -1,0 +1,31 @@
+"""The worker process: ``python -m router_extproc.extproc --state DIR --index N``; started by the supervisor."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from pathlib import Path
+
+import setproctitle
+import uvloop
+
+from router_extproc.config.state import StateDirectory
+from router_extproc.extproc.server import Worker
+
+
+def main() -> None:
+    """Runs one worker until it is told to stop."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--state", type=Path, required=True)
+    parser.add_argument("--index", type=int, required=True)
+    parser.add_argument("--ready-fd", type=int)
+    parser.add_argument("--drain-ms", type=int, default=600_000)
+    options = parser.parse_args()
+    setproctitle.setproctitle(f"router-extproc-worker-{options.index}")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        worker = Worker(StateDirectory(options.state), options.index, options.drain_ms / 1_000)
+        runner.run(worker.run(options.ready_fd))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""What one worker counts, written to a file each second for the observer to show."""
+
+from __future__ import annotations
+
+import os
+import resource
+from pathlib import Path
+
+import msgspec
+
+from router_extproc.extproc.route_leg import Outcome
+
+_PAGE = resource.getpagesize()
+
+
+class Counters(msgspec.Struct):
+    """Totals since the worker started. ``decision_seconds_sum`` is time spent reading, analysing and deciding."""
+
+    pid: int = 0
+    decided: int = 0
+    refused: dict[str, int] = {}
+    failed: int = 0
+    attempt_leg: int = 0
+    streams: int = 0
+    in_flight_bytes: int = 0
+    decision_seconds_sum: float = 0.0
+    rss_bytes: int = 0
+
+    def count(self, outcome: Outcome) -> None:
+        """Adds one ended route leg."""
+        self.decided += outcome.decided
+        if outcome.refused is not None:
+            self.refused[outcome.refused] = self.refused.get(outcome.refused, 0) + 1
+        self.decision_seconds_sum += outcome.seconds
+
+    def write(self, path: Path) -> None:
+        """Replaces the file by the figures of now."""
+        self.pid = os.getpid()
+        self.rss_bytes = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE
+        temporary = path.with_suffix(".tmp")
+        temporary.write_bytes(msgspec.json.encode(self))
+        temporary.replace(path)

@@ -1,0 +1,98 @@
+"""What a worker knows right now: the compiled configuration and the health of deployments, re-read when they change.
+
+The control side and the observer replace whole files by rename, so one ``stat`` each tells whether there is news. A
+request keeps the view it started with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from router_extproc.registry.health import Health, read_health
+from router_extproc.registry.snapshot import Registry, read_registry
+from router_extproc.router import Router
+
+POLL_SECONDS = 0.1
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class View:
+    """What one request sees from its first to its last message."""
+
+    router: Router
+    registry: Registry
+    health: Health
+
+
+class Live:
+    """The newest view. ``refresh`` is called by a timer and costs two ``stat`` calls when nothing is new."""
+
+    def __init__(self, snapshot: Path, health: Path) -> None:
+        """Reads the first view.
+
+        Raises:
+            OSError: there is no snapshot.
+            msgspec.DecodeError: the snapshot is of another version.
+        """
+        self._snapshot, self._health = snapshot, health
+        self._seen = {snapshot: _identity(snapshot), health: None}
+        registry = read_registry(snapshot)
+        self.view = View(Router(registry), registry, Health())
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Takes over what changed on disk. A file that cannot be read is reported once and the last view stays."""
+        if self._is_new(self._snapshot):
+            try:
+                registry = read_registry(self._snapshot)
+            except (OSError, msgspec.DecodeError):
+                _log.exception("snapshot refused, the last one stays")
+            else:
+                self.view = View(Router(registry), registry, self.view.health)
+                _log.info("snapshot applied", extra={"revision": registry.revision})
+        if self._is_new(self._health):
+            try:
+                health = read_health(self._health)
+            except (OSError, msgspec.DecodeError):
+                _log.exception("health refused, the last one stays")
+            else:
+                self.view = View(self.view.router, self.view.registry, health)
+
+    def _is_new(self, path: Path) -> bool:
+        identity = _identity(path)
+        if identity is None or identity == self._seen[path]:
+            return False
+        self._seen[path] = identity
+        return True
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+class Probes:
+    """Claims half-open probes: of all workers exactly one gets each, because a file can be created only once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def claim(self, probe: str) -> bool:
+        """True for the first caller of any process on this machine."""
+        name = hashlib.sha256(probe.encode()).hexdigest()[:32]
+        try:
+            os.close(os.open(self._folder / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        except FileExistsError:
+            return False
+        return True

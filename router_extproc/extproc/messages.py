@@ -1,0 +1,130 @@
+"""Envoy's ext_proc messages, read and written with as little work as the hot path allows.
+
+Answers are bytes. Protobuf merges messages whose encodings are concatenated, so what is equal for many requests is
+encoded once and what differs is appended (a map entry of the same key would replace, hence two metadata namespaces).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
+from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
+from envoy.service.ext_proc.v3.external_processor_pb2 import (
+    BodyMutation,
+    BodyResponse,
+    CommonResponse,
+    HeaderMutation,
+    HeadersResponse,
+    HttpHeaders,
+    ImmediateResponse,
+    ProcessingRequest,
+    ProcessingResponse,
+)
+from envoy.type.v3.http_status_pb2 import HttpStatus
+from google.protobuf.struct_pb2 import Struct
+
+TICKET_NAMESPACE = "router"
+REQUEST_NAMESPACE = "router.request"
+
+_OVERWRITE = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+
+
+def headers_of(message: HttpHeaders) -> dict[str, str]:
+    """The header map with lower-case names; of a repeated header the last value stands."""
+    return {
+        header.key: (header.raw_value.decode("utf-8", "replace") if header.raw_value else header.value)
+        for header in message.headers.headers
+    }
+
+
+def header_mutation(headers: Mapping[str, str], remove: Iterable[str] = ()) -> HeaderMutation:
+    """Sets each header, replacing what was there, and removes the others named."""
+    return HeaderMutation(
+        set_headers=[
+            HeaderValueOption(header=HeaderValue(key=key, raw_value=value.encode()), append_action=_OVERWRITE)
+            for key, value in headers.items()
+        ],
+        remove_headers=list(remove),
+    )
+
+
+def encode_metadata(namespace: str, values: Mapping[str, Any]) -> bytes:
+    """Dynamic metadata as the part of an answer that may be concatenated with any other."""
+    metadata = Struct()
+    metadata.update({namespace: dict(values)})
+    return bytes(ProcessingResponse(dynamic_metadata=metadata).SerializeToString())
+
+
+def encode_request_headers(
+    headers: Mapping[str, str], *, clear_route_cache: bool = False, skip_response: bool = False
+) -> bytes:
+    """The answer to a request's headers. ``skip_response`` ends the conversation with the request."""
+    answer = ProcessingResponse(
+        request_headers=HeadersResponse(
+            response=CommonResponse(header_mutation=header_mutation(headers), clear_route_cache=clear_route_cache)
+        )
+    )
+    if skip_response:
+        answer.mode_override.CopyFrom(
+            ProcessingMode(
+                request_header_mode=ProcessingMode.SEND,
+                request_body_mode=ProcessingMode.BUFFERED,
+                response_header_mode=ProcessingMode.SKIP,
+                response_body_mode=ProcessingMode.NONE,
+            )
+        )
+    return bytes(answer.SerializeToString())
+
+
+def encode_request_body(body: bytes | None = None, headers: Mapping[str, str] | None = None) -> bytes:
+    """The answer to a piece of a request's body: unchanged when ``body`` is None, else replaced (empty bytes drop it)."""
+    if body is None:
+        return REQUEST_BODY_UNCHANGED
+    response = CommonResponse(body_mutation=BodyMutation(body=body))
+    if headers:
+        response.header_mutation.CopyFrom(header_mutation(headers))
+    return bytes(ProcessingResponse(request_body=BodyResponse(response=response)).SerializeToString())
+
+
+def encode_response_headers(headers: Mapping[str, str] | None = None, remove: Iterable[str] = ()) -> bytes:
+    """The answer to a response's headers."""
+    if not headers:
+        return RESPONSE_HEADERS_UNCHANGED
+    response = CommonResponse(header_mutation=header_mutation(headers, remove))
+    return bytes(ProcessingResponse(response_headers=HeadersResponse(response=response)).SerializeToString())
+
+
+def encode_response_body(body: bytes | None = None) -> bytes:
+    """The answer to a piece of a response's body: unchanged when ``body`` is None, else replaced."""
+    if body is None:
+        return RESPONSE_BODY_UNCHANGED
+    response = CommonResponse(body_mutation=BodyMutation(body=body))
+    return bytes(ProcessingResponse(response_body=BodyResponse(response=response)).SerializeToString())
+
+
+def encode_immediate(status: int, body: bytes, headers: Mapping[str, str], details: str) -> bytes:
+    """An answer to the client in place of a provider's."""
+    return bytes(
+        ProcessingResponse(
+            immediate_response=ImmediateResponse(
+                status=HttpStatus(code=status),
+                body=body,
+                headers=header_mutation({"content-type": "application/json", **headers}),
+                details=details,
+            )
+        ).SerializeToString()
+    )
+
+
+def ticket_of(message: ProcessingRequest) -> Struct | None:
+    """The ticket that the route leg set, as it is now, or None when no worker decided."""
+    metadata = message.metadata_context.filter_metadata
+    # Reading a missing key of a protobuf map would create it.
+    return metadata[TICKET_NAMESPACE] if TICKET_NAMESPACE in metadata else None  # noqa: SIM401
+
+
+REQUEST_BODY_UNCHANGED = bytes(ProcessingResponse(request_body=BodyResponse()).SerializeToString())
+RESPONSE_HEADERS_UNCHANGED = bytes(ProcessingResponse(response_headers=HeadersResponse()).SerializeToString())
+RESPONSE_BODY_UNCHANGED = bytes(ProcessingResponse(response_body=BodyResponse()).SerializeToString())

@@ -1,0 +1,148 @@
+"""The route leg: one conversation for each request, from its headers and body to a ticket.
+
+Envoy sends headers and body without waiting. The header message is answered only once the whole body is here, together
+with the body's answer: one exchange. The body is the client's own but for the bytes of ``model``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+from envoy.service.ext_proc.v3.external_processor_pb2 import ProcessingRequest
+
+from router_extproc.decision import Decision
+from router_extproc.dialects import openai
+from router_extproc.errors import RequestError
+from router_extproc.extproc.live import View
+from router_extproc.extproc.messages import (
+    REQUEST_BODY_UNCHANGED,
+    encode_immediate,
+    encode_metadata,
+    encode_request_body,
+    headers_of,
+)
+from router_extproc.extproc.rename import rename_model
+from router_extproc.extproc.ticket import TicketOffice
+from router_extproc.registry.health import HALF_OPEN, DeploymentHealth
+from router_extproc.request import Request
+from router_extproc.router import Situation
+
+# The prefix by which Envoy's configuration knows that an error body is ours and must not be rewritten.
+DETAILS_PREFIX = "router_"
+
+
+class Bookings(Protocol):
+    """What a decision must claim for itself before it may be sent."""
+
+    def claim(self, probe: str) -> bool:
+        """True when this caller, of all workers, owns the probe."""
+
+
+class Outcome(msgspec.Struct):
+    """What became of one request, for the worker's counters: ``refused`` is an error's code, or None."""
+
+    decided: bool = False
+    refused: str | None = None
+    seconds: float = 0.0
+
+
+class RouteLeg:
+    """The conversation about one request; ``view`` is what it sees until the end."""
+
+    def __init__(self, view: View, office: TicketOffice, bookings: Bookings, draw: int) -> None:
+        self._view, self._office, self._bookings, self._draw = view, office, bookings, draw
+        self._headers: Mapping[str, str] = {}
+        self._pieces: list[bytes] = []
+        self.outcome = Outcome()
+
+    def headers(self, message: ProcessingRequest) -> bool:
+        """Takes the header message. True when a body follows, whose size ``body_size`` announces."""
+        self._headers = headers_of(message.request_headers)
+        return not message.request_headers.end_of_stream
+
+    @property
+    def body_size(self) -> int:
+        """Bytes of the body to come, as Envoy counted them after buffering it; 0 when unknown."""
+        announced = self._headers.get("content-length", "")
+        return int(announced) if announced.isdecimal() else 0
+
+    def body(self, message: ProcessingRequest) -> bool:
+        """Takes one piece of the body. True when it was the last."""
+        self._pieces.append(message.request_body.body)
+        return bool(message.request_body.end_of_stream)
+
+    def answer(self) -> list[bytes]:
+        """The messages that end the conversation, once everything was taken."""
+        started = time.perf_counter()
+        try:
+            return self._decide()
+        except RequestError as error:
+            self.outcome.refused = error.code or error.reason
+            return [self._refuse(error)]
+        finally:
+            self.outcome.seconds = time.perf_counter() - started
+
+    def _decide(self) -> list[bytes]:
+        headers = self._headers
+        method, path = headers[":method"], headers[":path"].partition("?")[0]
+        if method == "GET" and (path == "/v1/models" or path.startswith("/v1/models/")):
+            return [self._models(path)]
+        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        request = self._view.router.read(method, path, headers, body)
+        if "x-router-dry-run" in headers:
+            return [self._dry_run(request)]
+        decision = self._book(request)
+        self.outcome.decided = True
+        answers = [self._office.encode(decision)]
+        if self._pieces:
+            provider_model = decision.chain[0].provider_model
+            changed = None if provider_model == request.model else rename_model(headers, body, provider_model)
+            answers += self._body_answers(changed)
+        return answers
+
+    def _book(self, request: Request) -> Decision:
+        """Decides, and claims what the decision needs; when another worker was first, decides again without it."""
+        health = self._view.health.deployments
+        now = time.time()
+        decision = self._view.router.decide(request, Situation(health=health, draw=self._draw, now=now))
+        while decision.half_open is not None:
+            probed = health[decision.half_open]
+            if probed.probe is None or self._bookings.claim(probed.probe):
+                break
+            health = {**health, decision.half_open: DeploymentHealth(state=HALF_OPEN, open_until=probed.open_until)}
+            decision = self._view.router.decide(request, Situation(health=health, draw=self._draw, now=now))
+        return decision
+
+    def _body_answers(self, changed: bytes | None) -> list[bytes]:
+        """One answer for each piece: untouched, or all of the new body in place of the last one."""
+        if changed is None:
+            return [REQUEST_BODY_UNCHANGED] * len(self._pieces)
+        return [encode_request_body(b"")] * (len(self._pieces) - 1) + [encode_request_body(changed)]
+
+    def _models(self, path: str) -> bytes:
+        registry = self._view.registry
+        name = path.removeprefix("/v1/models").removeprefix("/")
+        body = openai.write_model(registry, name) if name else openai.write_models(registry)
+        return self._immediate(200, body, {"x-router-reason": "models"})
+
+    def _dry_run(self, request: Request) -> bytes:
+        situation = Situation(health=self._view.health.deployments, draw=self._draw, now=time.time())
+        explanation = self._view.router.explain(request, situation)
+        return self._immediate(200, msgspec.json.encode(explanation), {"x-router-reason": "dry-run"})
+
+    def _refuse(self, error: RequestError) -> bytes:
+        headers = {"x-router-reason": error.reason}
+        if error.retry_after is not None:
+            headers["retry-after"] = str(error.retry_after)
+        # The ticket of a refusal has no chain; it is there for the access log and to show that a worker was here.
+        return encode_metadata("router", {"reason": error.reason, "refused": error.code or ""}) + self._immediate(
+            error.status, openai.write_error(error), headers
+        )
+
+    def _immediate(self, status: int, body: bytes, headers: dict[str, str]) -> bytes:
+        headers["x-router-decision"] = self._headers.get("x-request-id", "")
+        details = DETAILS_PREFIX + headers["x-router-reason"].replace("-", "_").replace(" ", "_")
+        return encode_immediate(status, body, headers, details)

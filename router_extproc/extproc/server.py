@@ -1,0 +1,182 @@
+"""One worker's gRPC server: carries messages between Envoy and the legs, and ends gracefully."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import random
+import signal
+from typing import Any
+
+import grpc
+from envoy.service.ext_proc.v3.external_processor_pb2 import ProcessingRequest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+
+from router_extproc.config.state import StateDirectory
+from router_extproc.extproc.attempt_leg import AttemptLeg
+from router_extproc.extproc.body_budget import BodyBudget
+from router_extproc.extproc.counters import Counters
+from router_extproc.extproc.live import POLL_SECONDS, Live, Probes
+from router_extproc.extproc.route_leg import RouteLeg
+from router_extproc.extproc.ticket import TicketOffice
+
+# Envoy looks at a worker's health once a second: it must have seen the change before connections are refused.
+HEALTH_CHECK_SECONDS = 1.0
+COUNTERS_SECONDS = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+class Worker:
+    """Decider number ``index`` of the instance whose files lie in ``state``."""
+
+    def __init__(self, state: StateDirectory, index: int, drain_seconds: float) -> None:
+        self._link = state.worker_socket(index)
+        self._socket = state.worker_process_socket(index, os.getpid())
+        self._counters_path = state.root / "counters" / f"worker-{index}.json"
+        self._drain_seconds = drain_seconds
+        self._live = Live(state.snapshot, state.health)
+        self._probes = Probes(state.probes)
+        self._office = TicketOffice()
+        self._counters = Counters()
+        self._budget = BodyBudget(self._live.view.registry.max_body_bytes_in_flight)
+        self._draws = random.Random()  # noqa: S311 - draws weights, guards nothing
+        self._health = health_aio.HealthServicer()
+
+    async def run(self, ready_descriptor: int | None) -> None:
+        """Serves until SIGTERM or SIGINT, then lets running conversations end."""
+        server = self._server()
+        await server.start()
+        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+        self._take_link()
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        async with asyncio.TaskGroup() as tasks:
+            timers = [tasks.create_task(self._refresh()), tasks.create_task(self._write_counters())]
+            _say(ready_descriptor, "ready")
+            # What lives now lives until the end: the collector need not look at it again.
+            gc.collect()
+            gc.freeze()
+            await stopping.wait()
+            _say(ready_descriptor, "draining")
+            await self._health.enter_graceful_shutdown()
+            await asyncio.sleep(2 * HEALTH_CHECK_SECONDS)
+            await server.stop(self._drain_seconds)
+            for timer in timers:
+                timer.cancel()
+        self._socket.unlink(missing_ok=True)
+
+    def _server(self) -> grpc.aio.Server:
+        limit = self._live.view.registry.max_body_bytes + (1 << 20)
+        server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", limit),
+                ("grpc.max_send_message_length", limit),
+                ("grpc.max_concurrent_streams", 1_000_000),
+                ("grpc.so_reuseport", 0),
+            ]
+        )
+        handler = grpc.stream_stream_rpc_method_handler(
+            self._process, request_deserializer=ProcessingRequest.FromString, response_serializer=None
+        )
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler("envoy.service.ext_proc.v3.ExternalProcessor", {"Process": handler}),)
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        server.add_insecure_port(f"unix:{self._socket}")
+        return server
+
+    def _take_link(self) -> None:
+        """Points Envoy's path at this process in one step: gRPC removes its own path when it stops, never the link."""
+        temporary = self._link.with_suffix(f".{os.getpid()}.link")
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(self._socket.name)
+        temporary.replace(self._link)
+
+    async def _process(self, _: Any, context: grpc.aio.ServicerContext) -> None:
+        leg = next((value for key, value in context.invocation_metadata() if key == "leg"), "route")
+        self._counters.streams += 1
+        try:
+            await (self._route(context) if leg == "route" else self._attempt(context))
+        except Exception:
+            # Envoy serves the request by its default chain; that a decision failed must not go unseen.
+            self._counters.failed += 1
+            _log.exception("conversation failed", extra={"leg": leg})
+            raise
+        finally:
+            self._counters.streams -= 1
+
+    async def _route(self, context: grpc.aio.ServicerContext) -> None:
+        message = await context.read()
+        if message is grpc.aio.EOF:
+            return
+        leg = RouteLeg(self._live.view, self._office, self._probes, self._draws.getrandbits(32))
+        if leg.headers(message):
+            async with self._budget.hold(leg.body_size):
+                while (message := await context.read()) is not grpc.aio.EOF:
+                    if leg.body(message):
+                        await self._conclude(leg, context)
+                        break
+        else:
+            await self._conclude(leg, context)
+
+    async def _conclude(self, leg: RouteLeg, context: grpc.aio.ServicerContext) -> None:
+        answers = leg.answer()
+        self._counters.count(leg.outcome)
+        for answer in answers:
+            await context.write(answer)
+
+    async def _attempt(self, context: grpc.aio.ServicerContext) -> None:
+        self._counters.attempt_leg += 1
+        leg = AttemptLeg()
+        async with contextlib.AsyncExitStack() as held:
+            reading = asyncio.ensure_future(context.read())
+            clock = asyncio.get_running_loop().time
+            silent_at: float | None = None
+            try:
+                while True:
+                    waiting = None if silent_at is None or leg.silence_ms is None else max(0.0, silent_at - clock())
+                    done, _ = await asyncio.wait((reading,), timeout=waiting)
+                    if not done:
+                        answers, silent_at = leg.silent(), None
+                    else:
+                        message = reading.result()
+                        if message is grpc.aio.EOF:
+                            return
+                        answers = leg.receive(message)
+                        kind = message.WhichOneof("request")
+                        if kind == "request_headers":
+                            await held.enter_async_context(self._budget.hold(leg.body_size))
+                        elif kind == "request_body":
+                            await held.aclose()
+                        elif kind == "response_headers" and leg.silence_ms is not None:
+                            silent_at = clock() + leg.silence_ms / 1_000
+                        reading = asyncio.ensure_future(context.read())
+                    for answer in answers:
+                        await context.write(answer)
+            finally:
+                reading.cancel()
+
+    async def _refresh(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            self._live.refresh()
+            self._budget.limit = self._live.view.registry.max_body_bytes_in_flight
+
+    async def _write_counters(self) -> None:
+        self._counters_path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            self._counters.in_flight_bytes = self._budget.held
+            self._counters.write(self._counters_path)
+            await asyncio.sleep(COUNTERS_SECONDS)
+
+
+def _say(descriptor: int | None, word: str) -> None:
+    if descriptor is not None:
+        os.write(descriptor, f"{word}\n".encode())

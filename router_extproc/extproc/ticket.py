@@ -1,0 +1,103 @@
+"""The ticket: a decision in the form in which it travels through Envoy.
+
+Rules of this file
+- Its keys are read by ``envoyconf/lua/router.lua``, by the attempt leg and by the observer: change them together.
+- Whatever differs from request to request of the same chain goes into the second namespace, so that the ticket itself
+  is encoded once for each chain.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from router_extproc.decision import LEG_NEVER, Attempt, Decision
+from router_extproc.extproc.messages import REQUEST_NAMESPACE, TICKET_NAMESPACE, encode_metadata, encode_request_headers
+
+_KEPT = 1_024
+
+
+def groups(chain: tuple[Attempt, ...]) -> list[dict[str, object]]:
+    """The chain as Envoy's priority groups: attempt N takes group N."""
+    return [{"name": attempt.deployment, "clusters": [{"cluster_name": attempt.deployment, "weight": 1}]} for attempt in chain]
+
+
+def provider_models(decision: Decision) -> dict[str, str]:
+    """What each deployment's provider calls the model, for attempts after the first."""
+    chains = (decision.chain, *decision.cause_chains.values())
+    return {attempt.deployment: attempt.provider_model for chain in chains for attempt in chain}
+
+
+def ticket_of(decision: Decision) -> dict[str, object]:
+    """The ticket's content; absent keys mean no, none or zero."""
+    ticket: dict[str, object] = {
+        "route": decision.route,
+        "reason": decision.reason,
+        "leg": decision.leg,
+        "first": decision.chain[0].model,
+        "priority_groups": groups(decision.chain),
+        "deadline_ms": decision.deadline_ms,
+        "attempt_timeout_ms": decision.attempt_timeout_ms or 0,
+        "retry_within_ms": decision.retry_within_ms,
+        "max_attempts": decision.max_attempts,
+        "stream": decision.stream,
+    }
+    optional = {
+        "first_token_ms": decision.first_token_timeout_ms,
+        "check": "1" if decision.check_answer else None,
+        "degraded": decision.degraded,
+        "models": None if decision.leg == LEG_NEVER else provider_models(decision),
+        "half_open": decision.half_open,
+        "after": {cause: groups(chain) for cause, chain in decision.cause_chains.items()} or None,
+    }
+    return ticket | {key: value for key, value in optional.items() if value is not None}
+
+
+def routing_headers(decision: Decision) -> dict[str, str]:
+    """What tells Envoy's router how often and how long to try, for this request alone; times in milliseconds.
+
+    A stream has no overall timeout: Envoy's would cut a running answer. Its deadline is kept attempt by attempt.
+    """
+    longest = max(len(decision.chain), decision.max_attempts if decision.cause_chains else 0)
+    headers = {
+        "x-envoy-max-retries": str(min(longest, decision.max_attempts) - 1),
+        "x-envoy-upstream-rq-timeout-ms": "0" if decision.stream else str(decision.deadline_ms),
+    }
+    if decision.attempt_timeout_ms:
+        headers["x-envoy-upstream-rq-per-try-timeout-ms"] = str(decision.attempt_timeout_ms)
+    return headers
+
+
+class TicketOffice:
+    """Encodes decisions; what was encoded for an equal chain is kept, the most recent ``_KEPT`` of them."""
+
+    def __init__(self) -> None:
+        self._encoded: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
+
+    def encode(self, decision: Decision) -> bytes:
+        """The answer to the request's headers that carries the ticket; a header mutation may be appended."""
+        key = (
+            decision.route,
+            decision.reason,
+            decision.chain,
+            tuple(decision.cause_chains.items()),
+            decision.stream,
+            decision.degraded,
+            decision.half_open,
+            decision.deadline_ms,
+            decision.attempt_timeout_ms,
+            decision.first_token_timeout_ms,
+            decision.check_answer,
+            decision.max_attempts,
+            decision.retry_within_ms,
+        )
+        encoded = self._encoded.get(key)
+        if encoded is None:
+            encoded = encode_metadata(TICKET_NAMESPACE, ticket_of(decision)) + encode_request_headers(
+                routing_headers(decision), clear_route_cache=True
+            )
+            self._encoded[key] = encoded
+            if len(self._encoded) > _KEPT:
+                self._encoded.popitem(last=False)
+        if decision.estimated_cost_usd is None:
+            return encoded
+        return encoded + encode_metadata(REQUEST_NAMESPACE, {"cost": f"{decision.estimated_cost_usd:.8f}"})

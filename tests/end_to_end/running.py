@@ -1,0 +1,201 @@
+"""Starts what the end-to-end tests talk to: simulated providers and whole instances, real processes all of them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+
+CHAT = "/v1/chat/completions"
+HELLO = [{"role": "user", "content": "Hello"}]
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on, all different."""
+    with contextlib.ExitStack() as stack:
+        trials = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for trial in trials:
+            trial.bind(("127.0.0.1", 0))
+        return [trial.getsockname()[1] for trial in trials]
+
+
+def until(what: Callable[[], Any], seconds: float = 10.0, step: float = 0.05) -> Any:
+    """Waits for the first true answer and returns it; fails loudly when there is none in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = what()
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not true within {seconds} s: {what}, last answer {found!r}")
+        time.sleep(step)
+
+
+class Simulators:
+    """Simulated providers in one process, each on its own port; faults can be changed while they run."""
+
+    def __init__(self, folder: Path, deployments: dict[str, dict[str, Any]], **options: Any) -> None:
+        file = folder / "simulators.json"
+        config = {"deployments": [{"name": name, **settings} for name, settings in deployments.items()], **options}
+        file.write_text(json.dumps(config), encoding="utf-8")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "router_extproc.simulator", "--config", str(file)], stdout=subprocess.PIPE, text=True
+        )
+        assert self.process.stdout is not None
+        assert select.select([self.process.stdout], [], [], 20)[0], "the simulators did not start"
+        self.ports: dict[str, int] = json.loads(self.process.stdout.readline())["ready"]
+        self._http = httpx.Client(trust_env=False)
+
+    def url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.ports[name]}"
+
+    def faults(self, name: str, **faults: Any) -> None:
+        """Replaces the faults of one deployment; none heals it."""
+        self._http.put(f"{self.url(name)}/_simulator/faults", json=faults).raise_for_status()
+
+    def heal(self) -> None:
+        for name in self.ports:
+            self.faults(name)
+            self._http.delete(f"{self.url(name)}/_simulator/requests").raise_for_status()
+
+    def requests(self, name: str) -> list[dict[str, Any]]:
+        answer: list[dict[str, Any]] = self._http.get(f"{self.url(name)}/_simulator/requests").json()
+        return answer
+
+    def stats(self, name: str) -> dict[str, Any]:
+        answer: dict[str, Any] = self._http.get(f"{self.url(name)}/_simulator/stats").json()
+        return answer
+
+    def stop(self) -> None:
+        self._http.close()
+        self.process.terminate()
+        self.process.wait(10)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+@dataclass
+class Instance:
+    """One `router-extproc up`: Envoy, workers and observer."""
+
+    folder: Path
+    configuration: str
+    environment: dict[str, str] = field(default_factory=dict)
+    scheme: str = "http"
+
+    def __post_init__(self) -> None:
+        self.port, self.admin_port, self.envoy_port = free_ports(3)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.file = self.folder / "router.yaml"
+        self.state = self.folder / ".router-extproc"
+        self.write(self.configuration)
+        self.url = f"{self.scheme}://127.0.0.1:{self.port}"
+        self.admin_url = f"http://127.0.0.1:{self.admin_port}"
+        self.envoy_url = f"http://127.0.0.1:{self.envoy_port}"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.admin = httpx.Client(trust_env=False, timeout=10)
+
+    def write(self, configuration: str) -> None:
+        """Puts a configuration in place as editors do it: whole, by rename. `LISTENER`, `ADMIN`, `ENVOY` are the ports."""
+        self.configuration = configuration
+        ports = {"LISTENER": self.port, "ADMIN": self.admin_port, "ENVOY": self.envoy_port}
+        text = configuration
+        if "listener:" not in text:
+            text = f"listener: {{port: LISTENER}}\nadmin: {{port: ADMIN}}\nenvoy: {{admin_port: ENVOY, concurrency: 2}}\n{text}"
+        for name, port in ports.items():
+            text = text.replace(name, str(port))
+        temporary = self.file.with_suffix(".new")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(self.file)
+
+    def start(self) -> Instance:
+        environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **self.environment}
+        log = (self.folder / "up.log").open("ab")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "router_extproc", "up", "--config", str(self.file)],
+            cwd=self.folder, env=environment, stdout=log, stderr=log,
+        )  # fmt: skip
+        log.close()
+        try:
+            until(lambda: self.process.poll() is not None or b"Try:" in (self.folder / "up.log").read_bytes(), 40)
+            assert self.process.poll() is None, self.logs()
+        except AssertionError:
+            raise AssertionError(self.logs()) from None
+        return self
+
+    def logs(self) -> str:
+        files = [self.folder / "up.log", *sorted((self.state / "logs").glob("*.log"))]
+        return "\n".join(f"--- {file.name}\n{file.read_text(errors='replace')[-4000:]}" for file in files if file.exists())
+
+    def stop(self, seconds: float = 30) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise
+        self.admin.close()
+
+    def pids(self, role: str) -> list[int]:
+        """The instance's processes whose command line begins with ``router-extproc-ROLE`` (or is ``envoy``)."""
+        assert self.process is not None
+        found = []
+        for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+            name = words.replace("\0", " ").split(" ", 1)[0]
+            if name.startswith(f"router-extproc-{role}") or (role == "envoy" and name.endswith("/envoy")):
+                found.append(int(pid))
+        return found
+
+    def client(self, **options: Any) -> openai.OpenAI:
+        """The official SDK, without its own retries so that every failure shows."""
+        settings = {"base_url": f"{self.url}/v1", "api_key": "client-secret-canary", "max_retries": 0, "timeout": 30, **options}
+        return openai.OpenAI(**settings)
+
+    def http(self, **options: Any) -> httpx.Client:
+        return httpx.Client(base_url=self.url, trust_env=False, timeout=30, **options)
+
+    def ask(self, model: str = "auto", *, headers: dict[str, str] | None = None, **body: Any) -> httpx.Response:
+        """One chat completion, raw."""
+        with self.http() as http:
+            return http.post(CHAT, json={"model": model, "messages": HELLO, **body}, headers=headers)
+
+    def envoy_figures(self, pattern: str) -> dict[str, int]:
+        answer = self.admin.get(f"{self.envoy_url}/stats?format=json&filter={pattern}").json()
+        return {row["name"]: row["value"] for row in answer["stats"] if "name" in row}
+
+    def decisions(self) -> list[dict[str, Any]]:
+        """The decision log, oldest first."""
+        file = self.state / "logs" / "decisions.jsonl"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def decision(self, identity: str) -> dict[str, Any]:
+        """The record of one request, once it was written."""
+        found: dict[str, Any] = until(
+            lambda: next((record for record in self.decisions() if record["id"] == identity), None), seconds=10
+        )
+        return found
+
+
+@contextlib.contextmanager
+def running(instance: Instance) -> Iterator[Instance]:
+    """An instance for the time of a block."""
+    try:
+        yield instance.start()
+    finally:
+        instance.stop()

@@ -1,0 +1,181 @@
+"""The attempt leg as a conversation: what Envoy says, what the leg answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from router_extproc.extproc.attempt_leg import AttemptLeg
+from tests.extproc.conversation import read, request_body, request_headers, response_body, response_headers, said
+
+GROUPS = [{"name": "a"}, {"name": "b"}]
+OK_STREAM = {":status": "200", "content-type": "text/event-stream"}
+OK_JSON = {":status": "200", "content-type": "application/json"}
+ROLE = b'data: {"choices":[{"delta":{"role":"assistant","content":""}}]}\n\n'
+TOKEN = b'data: {"choices":[{"delta":{"content":"Hi"}}]}\n\n'
+
+
+def started(attempt: int = 1, **ticket: Any) -> AttemptLeg:
+    """A leg that has seen its request."""
+    leg = AttemptLeg()
+    headers = {"x-envoy-attempt-count": str(attempt), "content-type": "application/json"}
+    leg.receive(request_headers(headers, ticket={"priority_groups": GROUPS, **ticket}, cluster="b"))
+    return leg
+
+
+def test_a_later_attempt_gets_its_providers_model_id_and_nothing_else_changes() -> None:
+    """The model is renamed for the attempt's own deployment, content-length follows, and the leg ends with the request."""
+    leg = AttemptLeg()
+    ticket = {"priority_groups": GROUPS, "models": {"a": "gpt-4o", "b": "gpt-4o-2024"}}
+    headers = {"x-envoy-attempt-count": "2", "content-type": "application/json", "content-length": "31"}
+    assert [said(answer) for answer in leg.receive(request_headers(headers, ticket=ticket, cluster="b"))] == [
+        "request_headers request_only"
+    ]
+    [answer] = leg.receive(request_body(b'{"model": "gpt-4o", "new":1.50}'))
+    assert said(answer) == "request_body[36] content-length=36"
+    assert read(answer).request_body.response.body_mutation.body == b'{"model": "gpt-4o-2024", "new":1.50}'
+
+
+def test_a_body_that_is_already_right_is_left_alone() -> None:
+    """No mutation is sent when the model needs no other name."""
+    leg = started(models={"b": "gpt-4o"})
+    assert [said(answer) for answer in leg.receive(request_body(b'{"model":"gpt-4o"}'))] == ["request_body"]
+
+
+def test_a_stream_is_held_until_its_first_token_and_then_passes_untouched() -> None:
+    """Headers wait for the first token; the role alone is none; what was held goes out in order."""
+    leg = started(stream=True, first_token_ms=500)
+    assert leg.receive(response_headers(OK_STREAM)) == []
+    assert leg.silence_ms == 500
+    assert leg.receive(response_body(ROLE)) == []
+    assert [said(answer) for answer in leg.receive(response_body(TOKEN))] == [
+        "response_headers",
+        "response_body",
+        "response_body",
+    ]
+    assert leg.silence_ms is None
+    assert [said(answer) for answer in leg.receive(response_body(b"data: [DONE]\n\n", end=True))] == ["response_body"]
+
+
+def test_a_token_split_over_pieces_is_seen() -> None:
+    """An event cut anywhere still counts once it is whole."""
+    leg = started(stream=True, first_token_ms=500)
+    leg.receive(response_headers(OK_STREAM))
+    assert leg.receive(response_body(TOKEN[:20])) == []
+    assert len(leg.receive(response_body(TOKEN[20:]))) == 3
+
+
+def test_silence_moves_the_stream_to_the_next_attempt() -> None:
+    """When the time for the first token is over, the headers become a status that Envoy retries, marked with the cause."""
+    leg = started(stream=True, first_token_ms=500)
+    leg.receive(response_headers(OK_STREAM))
+    leg.receive(response_body(ROLE))
+    assert [said(answer) for answer in leg.silent()] == [
+        "response_headers :status=503 x-router-cause=first_token_timeout -content-length",
+        f"response_body[{len(read_body(leg_error('first_token_timeout')))}]",
+    ]
+
+
+def leg_error(cause: str) -> list[bytes]:
+    leg = started(stream=True, first_token_ms=1)
+    leg.receive(response_headers(OK_STREAM))
+    leg.receive(response_body(ROLE))
+    answers = leg.silent()
+    assert cause.encode() in answers[0]
+    return answers
+
+
+def read_body(answers: list[bytes]) -> bytes:
+    return bytes(read(answers[1]).response_body.response.body_mutation.body)
+
+
+def test_the_last_attempt_of_a_silent_stream_is_left_to_the_idle_timeout() -> None:
+    """There is nowhere to go: the stream passes as it is."""
+    leg = started(attempt=2, stream=True, first_token_ms=500)
+    leg.receive(response_headers(OK_STREAM))
+    assert [said(answer) for answer in leg.silent()] == ["response_headers"]
+
+
+@pytest.mark.parametrize(
+    ("body", "cause"),
+    [
+        (b"", "empty_answer"),
+        (b"  ", "empty_answer"),
+        (b'{"choices": [{"mess', "malformed_answer"),
+        (b"<html>", "malformed_answer"),
+        (b'{"choices": []}', "empty_answer"),
+        (b'{"choices": [{"message": {"content": ""}}]}', "empty_answer"),
+        (b'{"choices": [{"message": {"content": null}}]}', "empty_answer"),
+    ],
+)
+def test_an_answer_that_is_none_is_retried(body: bytes, cause: str) -> None:
+    """Empty and malformed answers become 503 with their cause while another attempt is left."""
+    leg = started(check="1")
+    leg.receive(response_headers(OK_JSON))
+    [headers, _] = leg.receive(response_body(body, end=True))
+    assert said(headers) == f"response_headers :status=503 x-router-cause={cause} -content-length"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"choices": [{"message": {"content": "Hi"}}]}',
+        b'{"choices": [{"message": {"content": null, "tool_calls": [{"id": "x"}]}}]}',
+        b'{"choices": [{"message": {"content": null, "refusal": "No."}}]}',
+        b'{"object": "list", "data": []}',
+    ],
+)
+def test_a_good_answer_passes_untouched(body: bytes) -> None:
+    """Text, tool calls, refusals and other APIs' answers are answers."""
+    leg = started(check="1")
+    leg.receive(response_headers(OK_JSON))
+    assert leg.receive(response_body(body[:7])) == []
+    assert [said(answer) for answer in leg.receive(response_body(body[7:], end=True))] == [
+        "response_headers", "response_body", "response_body",
+    ]  # fmt: skip
+
+
+def test_the_last_attempts_bad_answer_becomes_an_honest_error() -> None:
+    """With nowhere to go the client gets 502 in its own API's shape, and Envoy is told not to retry."""
+    leg = started(attempt=2, check="1")
+    leg.receive(response_headers(OK_JSON))
+    [headers, body] = leg.receive(response_body(b"{", end=True))
+    assert ":status=502" in said(headers)
+    assert "x-envoy-ratelimited=true" in said(headers)
+    assert b'"code":"malformed_answer"' in read(body).response_body.response.body_mutation.body
+
+
+def test_an_empty_answer_without_a_body_is_seen_in_the_headers() -> None:
+    """No body message follows content-length: 0, so the verdict falls with the headers."""
+    leg = started(check="1")
+    [answer] = leg.receive(response_headers(OK_JSON, end=True))
+    assert ":status=503 x-router-cause=empty_answer" in said(answer)
+
+
+@pytest.mark.parametrize("status", ["400", "429", "500"])
+def test_errors_are_envoys_to_judge(status: str) -> None:
+    """Only a 200 is looked at."""
+    leg = started(check="1", stream=True, first_token_ms=500)
+    assert [said(answer) for answer in leg.receive(response_headers({":status": status}))] == ["response_headers"]
+    assert leg.silence_ms is None
+
+
+def test_a_stream_that_is_broken_before_its_first_token_is_retried() -> None:
+    """A malformed first event, or an end without any token, is a failed attempt where the route asks for the check."""
+    for pieces, cause in (([b"data: {oops\n\n"], "malformed_answer"), ([ROLE, b"data: [DONE]\n\n"], "empty_answer")):
+        leg = started(check="1", stream=True)
+        leg.receive(response_headers(OK_STREAM))
+        answers: list[bytes] = []
+        for index, piece in enumerate(pieces):
+            answers += leg.receive(response_body(piece, end=index == len(pieces) - 1))
+        assert f":status=503 x-router-cause={cause}" in said(answers[0])
+
+
+def test_without_a_ticket_the_leg_changes_nothing() -> None:
+    """A request that no worker decided is not judged either."""
+    leg = AttemptLeg()
+    assert [said(answer) for answer in leg.receive(request_headers({"x-envoy-attempt-count": "1"}))] == [
+        "request_headers request_only"
+    ]
+    assert [said(answer) for answer in leg.receive(request_body(b"anything"))] == ["request_body"]
