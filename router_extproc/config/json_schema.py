@@ -15,7 +15,7 @@ _SIZES = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
 def json_schema() -> dict[str, object]:
     """The schema of what a user may write, which is not always what the program holds: durations are text there."""
     document = RouterConfig.model_json_schema(mode="validation")
-    _write_defaults(document)
+    _complete(document)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **document, "title": "router.yaml"}
 
 
@@ -24,11 +24,11 @@ def json_schema_text() -> str:
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
-def _write_defaults(node: object) -> None:
-    """Says defaults in the units of the file, and leaves out those of whole sections: their keys have their own."""
+def _complete(node: object) -> None:
+    """Says defaults in the units of the file, leaves out those of whole sections, and refuses names of a wrong form."""
     if isinstance(node, list):
         for item in node:
-            _write_defaults(item)
+            _complete(item)
     elif isinstance(node, dict):
         default = node.get("default")
         if isinstance(default, dict):
@@ -37,8 +37,10 @@ def _write_defaults(node: object) -> None:
             node["default"] = _in_units(default, _DURATIONS)
         elif isinstance(default, int) and node.get("anyOf") == schema.SIZE_SCHEMA["anyOf"]:
             node["default"] = _in_units(default, _SIZES)
+        if "patternProperties" in node:
+            node.setdefault("additionalProperties", False)
         for value in node.values():
-            _write_defaults(value)
+            _complete(value)
 
 
 def _in_units(amount: int, units: dict[str, int]) -> str:

@@ -99,11 +99,13 @@ class StateDirectory:
     @property
     def sockets(self) -> Path:
         """Unix sockets: below ``root``, or in a short private directory when their paths would be too long there."""
-        natural = self.root / "sockets"
-        if len(os.fsencode(natural / _LONGEST_SOCKET_NAME)) <= LONGEST_SOCKET_PATH:
-            return natural
         fingerprint = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"router-extproc-{os.getuid()}-{fingerprint}"
+        name = f"router-extproc-{os.getuid()}-{fingerprint}"
+        shortest = Path("/tmp") / name  # noqa: S108 - a private directory, and `create` refuses a foreign one
+        for directory in (self.root / "sockets", Path(tempfile.gettempdir()) / name):
+            if len(os.fsencode(directory / _LONGEST_SOCKET_NAME)) <= LONGEST_SOCKET_PATH:
+                return directory
+        return shortest
 
     @property
     def observer_socket(self) -> Path:
