@@ -90,7 +90,7 @@ class Deployment:
 
     def respond(self, request: ReceivedRequest, observation: Observation) -> Performance:
         """Decide what to answer; nothing is sent and nothing waits here."""
-        headers = {"x-request-id": self._provider.new_id("req_"), "openai-version": "2020-10-01"}
+        headers: dict[str, str] = {"x-request-id": self._provider.new_id("req_"), "openai-version": "2020-10-01"}
         faults = Faults()
         try:
             endpoint = find_endpoint(request.method, request.path, self.config.base_path)
@@ -104,7 +104,8 @@ class Deployment:
         except Refusal as refusal:
             answer = refusal.answer
         headers.update(answer.headers)
-        return Performance(spoil(answer, faults), faults, {**headers, **faults.response_headers})
+        headers.update((name.lower(), _one_line(value)) for name, value in faults.response_headers.items())
+        return Performance(spoil(answer, faults), faults, headers)
 
     def _faults(self, request: ReceivedRequest) -> Faults:
         faults = self._cursor.take()
@@ -154,6 +155,11 @@ class Deployment:
                     headers=headers | retry_after_headers(state.wait_seconds),
                 )
         return headers
+
+
+def _one_line(value: str) -> str:
+    """A line break inside a header's value would start a header of its own."""
+    return value.replace("\r", " ").replace("\n", " ")
 
 
 def _untouched(limit: int) -> RateLimitState:

@@ -64,7 +64,7 @@ class Exchange(ABC):
         self.observation = cue.observation
         self.generator = cue.generator
         self._headers = cue.headers
-        self._timer: asyncio.TimerHandle | None = None
+        self._next: asyncio.Handle | None = None
         self._is_over = False
 
     def start(self) -> None:
@@ -100,7 +100,11 @@ class Exchange(ABC):
         if seconds <= 0:
             step()
         elif seconds < math.inf:
-            self._timer = asyncio.get_running_loop().call_later(seconds, step)
+            self._next = asyncio.get_running_loop().call_later(seconds, step)
+
+    def soon(self, step: Callable[[], None]) -> None:
+        """Take the next step after everybody else had a turn."""
+        self._next = asyncio.get_running_loop().call_soon(step)
 
     def send_head(self, answer: Answer, framing: dict[str, str], *, is_stream: bool) -> None:
         """Write the response headers."""
@@ -139,8 +143,8 @@ class Exchange(ABC):
         if self._is_over:
             return
         self._is_over = True
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._next is not None:
+            self._next.cancel()
         self.observation.ended(outcome, NOT_BILLED if self.observation.status is None else self.billed())
 
 

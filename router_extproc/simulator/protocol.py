@@ -121,10 +121,6 @@ class Connection(asyncio.Protocol):
 
     # Parser callbacks
 
-    def on_message_begin(self) -> None:
-        """Forget the message before."""
-        self._begin_message()
-
     def on_url(self, url: bytes) -> None:
         """Collect the request target."""
         self._target += url

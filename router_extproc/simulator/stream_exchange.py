@@ -9,8 +9,8 @@ from router_extproc.simulator.exchange import SECONDS_BEFORE_CUT, Cue, Exchange,
 from router_extproc.simulator.faults import draw_seconds
 from router_extproc.simulator.wire import LAST_CHUNK, GzipStream, chunk
 
-# Steps rendered before looking again whether the client keeps up.
-_STEPS_PER_WRITE = 64
+# Steps rendered before the loop gets its turn; only then does a connection learn that its client does not keep up.
+_STEPS_PER_TURN = 64
 
 
 class StreamExchange(Exchange):
@@ -83,8 +83,10 @@ class StreamExchange(Exchange):
                 self._flush()
                 self.after(delay, self._advance)
                 return
-            if len(self._unsent) >= _STEPS_PER_WRITE:
+            if len(self._unsent) >= _STEPS_PER_TURN:
                 self._flush()
+                self.soon(self._advance)
+                return
 
     def _render_step(self) -> None:
         if self._step == 0:

@@ -40,7 +40,7 @@ class Message(msgspec.Struct):
 
     role: str
     content: str | list[ContentPart] | None = None
-    tool_calls: msgspec.Raw | None = None
+    tool_calls: msgspec.Raw = msgspec.Raw(b"")
 
 
 class Function(msgspec.Struct):
@@ -129,9 +129,7 @@ def message_tokens(message: Message) -> int:
         tokens += count_tokens(message.content)
     else:
         tokens += sum(_part_tokens(part) for part in message.content or ())
-    if message.tool_calls is not None:
-        tokens += count_tokens(bytes(message.tool_calls))
-    return tokens
+    return tokens + count_tokens(bytes(message.tool_calls))
 
 
 def prompt_tokens(request: ChatRequest) -> int:
