@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from router_extproc.analysis.reading import Interest
 from router_extproc.analysis.reading import read_request as _read_request
 from router_extproc.decision import Attempt, Decision
-from router_extproc.errors import PathNotFoundError, RequestError
+from router_extproc.errors import ModelNotFoundError, PathNotFoundError, RequestError
 from router_extproc.policy.capability import Demand, demand_of, serves
 from router_extproc.policy.chain import Chain, build_chain, least_bad_chain
 from router_extproc.policy.choice import Menu, make_menu
@@ -39,7 +39,7 @@ from router_extproc.policy.timing import attempt_timeout
 from router_extproc.policy.weights import Draws
 from router_extproc.registry.health import UNKNOWN_HEALTH, DeploymentHealth
 from router_extproc.registry.snapshot import Registry, Route, Rule
-from router_extproc.request import CHAT_COMPLETIONS, Request
+from router_extproc.request import CHAT_COMPLETIONS, Facts, Request
 
 # Names that only wildcards match come from clients without end: beyond this many the caches start again.
 _CACHED = 4_096
@@ -151,6 +151,8 @@ class Router:
     def _plot(self, request: Request) -> _Course:
         resolved, rules, interest = self._name(request.model)
         route = resolved.route
+        if not interest.facts:
+            request = replace(request, facts=Facts(), needs=frozenset())
         narrowing = read_narrowing(request.headers, self.registry)
         rule = first_matching(rules, request) if rules else None
         menu = self._menu(resolved, rule)
@@ -183,7 +185,10 @@ class Router:
         raise PathNotFoundError(f"No provider serves {request.path[:200]}.")
 
     def _interest(self, name: str) -> Interest:
-        return self._name(name).interest
+        try:
+            return self._name(name).interest
+        except ModelNotFoundError:
+            return Interest()  # told when it is decided, so that an explanation has the facts
 
     def _name(self, name: str) -> _Name:
         found = self._names.get(name)

@@ -37,7 +37,8 @@ def rank(
         return _spread(choices, usable, draws)
     choices = [choice for group in groups for choice in group.choices]
     if strategy == FAST:
-        return iter(sorted(_spread(choices, usable, draws), key=lambda option: _speed(option, health)))
+        options = (Option(choice, deployment) for choice in choices for deployment in usable(choice))
+        return iter(sorted(options, key=lambda option: _speed(option, health, draws)))
     if strategy == CHEAP:
         return _spread(sorted(choices, key=lambda choice: _price(choice.model, request)), usable, draws)
     return _spread(sorted(choices, key=lambda choice: _strength(choice.model, request)), usable, draws)
@@ -61,10 +62,10 @@ def _in_drawn_order(groups: Sequence[Group], draws: Draws) -> Sequence[Group]:
     return [*drawn, *(group for group in groups if group.weight is None)]
 
 
-def _speed(option: Option, health: Mapping[str, DeploymentHealth]) -> float:
-    """Time to first byte in ms; what was not measured lately comes first, so that it gets measured."""
+def _speed(option: Option, health: Mapping[str, DeploymentHealth], draws: Draws) -> float:
+    """Time to first byte in ms. What was not measured lately comes first, in any order, so that it gets measured."""
     measured = health.get(option.deployment.name, UNSEEN).time_to_first_byte_ms
-    return -1.0 if measured is None else measured
+    return -draws.uniform() if measured is None else measured
 
 
 def _price(model: Model, request: Request) -> float:

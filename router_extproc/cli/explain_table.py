@@ -1,0 +1,135 @@
+"""An explanation as tables for a terminal: the request, the rules, every candidate, the chain, the prices."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from router_extproc.decision import Attempt, Decision
+from router_extproc.policy.explanation import Explanation
+
+# Of what is not a terminal: wide enough that no reason is cut.
+_PLAIN_WIDTH = 160
+
+
+def print_explanation(explanation: Explanation, console: Console | None = None) -> None:
+    """Prints the explanation; to anything but a terminal without colours and 160 columns wide."""
+    if console is None:
+        console = Console()
+        if not console.is_terminal:
+            console = Console(width=_PLAIN_WIDTH, color_system=None)
+    console.print(_request(explanation))
+    if explanation.rules:
+        console.print(_rules(explanation))
+    if explanation.candidates:
+        console.print(_candidates(explanation))
+    if explanation.decision is not None:
+        console.print(_chains(explanation.decision))
+        console.print(_outcome(explanation.decision))
+    if explanation.prices:
+        console.print(_prices(explanation))
+    if explanation.refusal is not None:
+        refusal = explanation.refusal
+        console.print(Text(f"Refused with {refusal.status} {refusal.code or ''}: {refusal.message}", style="bold red"))
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _request(explanation: Explanation) -> Table:
+    facts = explanation.facts
+    table = _table("Request", "fact", "value")
+    limit = explanation.max_output_tokens
+    for name, value in (
+        ("path", explanation.path),
+        ("model", explanation.model or "none"),
+        ("route", explanation.route or "none"),
+        ("stream", _word(yes=explanation.stream)),
+        ("prompt tokens", f"about {facts.prompt_tokens}"),
+        ("answer limit", "none" if limit is None else f"{limit} tokens"),
+        ("needs", ", ".join(explanation.needs) or "nothing special"),
+        ("code", _word(yes=facts.has_code)),
+        ("tools", _word(yes=facts.has_tools)),
+        ("images", str(facts.images)),
+    ):
+        table.add_row(name, value)
+    return table
+
+
+def _rules(explanation: Explanation) -> Table:
+    table = _table("\nRules", "rule", "outcome")
+    for rule in explanation.rules:
+        table.add_row(rule.name, "applies" if rule.unmet is None else f"passed over: {rule.unmet}")
+    return table
+
+
+def _candidates(explanation: Explanation) -> Table:
+    table = _table("\nCandidates", "deployment", "model", "tier", "cost (USD)", "first byte (ms)", "outcome")
+    for candidate in explanation.candidates:
+        table.add_row(
+            candidate.deployment,
+            candidate.model,
+            candidate.tier,
+            _cost(candidate.estimated_cost_usd),
+            "unknown" if candidate.time_to_first_byte_ms is None else f"{candidate.time_to_first_byte_ms:.0f}",
+            "stays" if candidate.rejected is None else Text(f"falls: {candidate.rejected}", style="yellow"),
+        )
+    return table
+
+
+def _chains(decision: Decision) -> Table:
+    table = _table("\nChain", "after", "attempt", "deployment", "model", "provider's model", "tier", "level")
+    _add_attempts(table, "", decision.chain)
+    for cause, chain in decision.cause_chains.items():
+        _add_attempts(table, cause, chain)
+    return table
+
+
+def _add_attempts(table: Table, cause: str, chain: tuple[Attempt, ...]) -> None:
+    for number, attempt in enumerate(chain, start=1):
+        provider_model = attempt.provider_model or "as sent"
+        table.add_row(
+            cause if number == 1 else "",
+            str(number),
+            attempt.deployment,
+            attempt.model,
+            provider_model,
+            attempt.tier,
+            attempt.level,
+        )
+
+
+def _outcome(decision: Decision) -> Table:
+    table = _table("\nDecision", "part", "value")
+    rows = [
+        ("reason", decision.reason),
+        ("estimated cost", f"{_cost(decision.estimated_cost_usd)} USD for the first attempt"),
+        ("deadline", f"{decision.deadline_ms} ms"),
+        ("attempt timeout", "the deadline" if decision.attempt_timeout_ms is None else f"{decision.attempt_timeout_ms} ms"),
+        ("first token", "not bounded" if decision.first_token_timeout_ms is None else f"{decision.first_token_timeout_ms} ms"),
+        ("probes", decision.half_open or "nothing"),
+        ("degraded", decision.degraded or "no"),
+    ]
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _prices(explanation: Explanation) -> Table:
+    table = _table("\nPrices", "model", "input (USD per million tokens)", "output", "source")
+    for price in explanation.prices:
+        table.add_row(price.model, f"{price.input:g}", f"{price.output:g}", price.source)
+    return table
+
+
+def _cost(cost: float | None) -> str:
+    return "unknown" if cost is None else f"{cost:.6f}"
+
+
+def _word(*, yes: bool) -> str:
+    return "yes" if yes else "no"
