@@ -10,6 +10,7 @@ from pathlib import Path
 import setproctitle
 import uvloop
 
+from router_extproc.config.state import StateDirectory
 from router_extproc.errors import RouterError
 from router_extproc.observer.server import Observer
 from router_extproc.telemetry.json_lines import configure_logging
@@ -21,13 +22,12 @@ def main() -> int:
     """Runs the observer until it is told to stop; 0 after a clean end, 1 when it cannot start."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--state", type=Path, required=True, help="the state directory")
-    parser.add_argument("--sockets", type=Path, help="where Unix sockets are (default: sockets in the state directory)")
     parser.add_argument("--ready-fd", type=int, help="descriptor to write `ready` and `draining` to")
     options = parser.parse_args()
     setproctitle.setproctitle(NAME)
     configure_logging(NAME)
     try:
-        observer = Observer(options.state, options.sockets or options.state / "sockets")
+        observer = Observer(StateDirectory(options.state))
     except (RouterError, OSError) as error:
         sys.stderr.write(f"{NAME}: {error}\n")
         return 1

@@ -23,6 +23,7 @@ REQUESTS_LOG = "requests"
 # A provider may ask for a long pause, a broken one for an endless one.
 LONGEST_RETRY_AFTER_SECONDS = 86_400.0
 _LONGEST_TEXT = 200
+_FIRST_ERROR = 400
 _LARGEST_COUNT = 10**12
 _NOT_THE_END = frozenset(
     {
@@ -71,24 +72,27 @@ def read_request(entry: HTTPAccessLogEntry, received_at: float) -> RequestRecord
     if _is_intermediate(common):
         return None
     metadata = common.metadata.filter_metadata
+    # The attempt's fields are written by router.lua, which also speaks where no worker has decided.
     ticket = _fields(metadata, "router")
     attempt = _fields(metadata, "router.attempt")
     flags = flags_of(common)
     count = common.upstream_request_attempt_count
-    cause = causes.cause_of(response.response_code.value, frozenset(flags))
+    status = response.response_code.value
+    marker = response.response_headers.get("x-router-cause") if status >= _FIRST_ERROR else None
     return RequestRecord(
         id=_text(entry.request.request_id),
         started_at=_started_at(common, received_at),
         method=_method_of(entry),
-        path=_text(entry.request.path.partition("?")[0]),
-        status=response.response_code.value,
-        cause=cause,
+        path=_text((_string(_fields(metadata, "router.state"), "path") or entry.request.path).partition("?")[0]),
+        status=status,
+        cause=causes.cause_of(status, frozenset(flags), marker),
         flags=flags,
         details=_text(response.response_code_details) or None,
-        route=_string(ticket, "route"),
-        reason=_string(ticket, "reason"),
-        first_model=_string(ticket, "first"),
-        deployment=(_text(common.upstream_cluster) or None) if count else None,
+        route=_string(ticket, "route") or _string(attempt, "route"),
+        reason=_string(ticket, "reason") or _string(attempt, "reason"),
+        model=_string(attempt, "model"),
+        tier=_string(attempt, "tier"),
+        deployment=(_string(attempt, "deployment") or _text(common.upstream_cluster) or None) if count else None,
         stream=_flag(ticket, "stream"),
         degraded=_string(attempt, "degraded") or _string(ticket, "degraded"),
         refused=_string(ticket, "refused"),

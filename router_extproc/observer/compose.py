@@ -13,7 +13,7 @@ ROUTER_UNAVAILABLE = "router-unavailable"
 def compose(joined: Joined, names: KnownNames) -> DecisionRecord:
     """The record as it is published."""
     request, attempts = joined.request, joined.attempts
-    served = names.served(request.deployment, request.first_model)
+    served = names.served(request.deployment)
     undecided = request.reason is None and request.attempt_count > 0
     others = [attempt.deployment for attempt in attempts if attempt.deployment != request.deployment]
     return DecisionRecord(
@@ -27,8 +27,8 @@ def compose(joined: Joined, names: KnownNames) -> DecisionRecord:
         details=request.details,
         route=request.route,
         reason=request.reason,
-        model=served.name if served is not None else None,
-        tier=served.tier if served is not None else None,
+        model=request.model or (served.model if served is not None else None),
+        tier=request.tier or (served.tier if served is not None else None),
         deployment=request.deployment,
         stream=request.stream,
         degraded=request.degraded or (ROUTER_UNAVAILABLE if undecided else None),

@@ -95,7 +95,7 @@ class JsonLinesFile:
 
 
 class DecisionLog:
-    """Collects records and writes them in batches. ``dropped`` counts those that could not be kept."""
+    """Collects records and writes them in batches. ``dropped`` counts those that a place did not take."""
 
     def __init__(self, lines: JsonLinesFile, rows: DecisionWriter) -> None:
         self._lines, self._rows = lines, rows
@@ -126,6 +126,7 @@ class DecisionLog:
         try:
             self._rows.write([_row(record, line) for record, line in batch])
         except sqlite3.Error:
+            self.dropped += len(batch)
             _log.exception("decision database cannot be written", extra={"records": len(batch)})
 
     def forget(self, before: float) -> None:

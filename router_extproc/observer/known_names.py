@@ -11,14 +11,15 @@ from router_extproc.observer.records import Usage
 from router_extproc.registry.snapshot import Model, Prices, Registry
 
 OTHER = "other"
+# What router.lua calls the route of a request that no worker decided.
+DEFAULT_ROUTE = "default"
 _MILLION = 1_000_000
 
 
 class Served(msgspec.Struct, frozen=True):
-    """The model that a deployment serves: ``name`` as in the decision log, ``label`` as in metrics."""
+    """The model that a deployment serves; the name of a wildcard model ends in ``*``."""
 
-    name: str
-    label: str
+    model: str
     tier: str
     prices: Prices | None
 
@@ -30,25 +31,17 @@ class KnownNames:
         self._models: dict[str, Model] = {
             deployment.name: model for model in registry.models.values() for deployment in model.deployments
         }
-        self._routes = frozenset(registry.routes) | frozenset(registry.aliases)
+        self._routes = frozenset({DEFAULT_ROUTE, *registry.routes, *registry.aliases})
 
     @property
     def deployments(self) -> frozenset[str]:
         """All deployments of the registry."""
         return frozenset(self._models)
 
-    def served(self, deployment: str | None, first_model: str | None) -> Served | None:
-        """The model that ``deployment`` serves, None when unknown.
-
-        Of a wildcard model the name asked for is given, which only ``first_model`` tells.
-        """
+    def served(self, deployment: str | None) -> Served | None:
+        """The model that ``deployment`` serves, None when unknown."""
         model = self._models.get(deployment or "")
-        if model is None:
-            return None
-        name = model.name
-        if name.endswith("*") and first_model is not None and first_model.startswith(name[:-1]):
-            name = first_model
-        return Served(name=name, label=model.name, tier=model.tier.label, prices=model.prices)
+        return None if model is None else Served(model=model.name, tier=model.tier.label, prices=model.prices)
 
     def route_label(self, route: str | None) -> str:
         """The route as a metric label."""

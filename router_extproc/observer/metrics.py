@@ -81,9 +81,9 @@ class Metrics:
 
     def decision(self, record: DecisionRecord, names: KnownNames, received_at: float) -> None:
         """Counts one request with all that is known about it; ``received_at`` is in epoch seconds."""
-        served = names.served(record.deployment, None)
+        served = names.served(record.deployment)
         # A request that called nobody has no model; one on a deployment that is gone has one we no longer know.
-        model = served.label if served is not None else (NO_VALUE if record.deployment is None else OTHER)
+        model = served.model if served is not None else (NO_VALUE if record.deployment is None else OTHER)
         tier = served.tier if served is not None else NO_VALUE
         route = NO_VALUE if record.route is None else names.route_label(record.route)
         degraded = _degraded_label(record.degraded)

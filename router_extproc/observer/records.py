@@ -47,7 +47,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
 class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One request as Envoy's own log entry tells it.
 
-    ``deployment`` gave the answer, None when nobody was called. ``first_model`` is the model that the ticket put first.
+    ``deployment`` is the last that was called, None when nobody was; ``model`` and ``tier`` are what it serves.
     ``attempt_count`` is how many attempts Envoy made.
     """
 
@@ -61,7 +61,8 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     details: str | None = None
     route: str | None = None
     reason: str | None = None
-    first_model: str | None = None
+    model: str | None = None
+    tier: str | None = None
     deployment: str | None = None
     stream: bool = False
     degraded: str | None = None
@@ -78,7 +79,7 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One request, what was decided for it, and what came of it.
 
     ``id`` is the decision's id (``x-router-decision``), empty for what never was an HTTP request. ``model``, ``tier`` and
-    ``deployment`` name who answered, None when nobody was called. ``cause`` is why the request failed, ``none`` when it
+    ``deployment`` name who was called last, None when nobody was. ``cause`` is why the request failed, ``none`` when it
     did not. ``degraded`` says in what the answer is less than what was promised, ``refused`` is the code of an error that
     the router itself answered with, ``details`` are Envoy's words. ``time_to_first_token_ms`` runs to the first byte of
     the answer. ``final_cost_usd`` is the usage at the model's prices, None when either is unknown. ``attempt_count`` may

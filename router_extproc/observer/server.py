@@ -24,6 +24,7 @@ from envoy.service.accesslog.v3 import als_pb2, als_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 
+from router_extproc.config.state import StateDirectory
 from router_extproc.errors import StartError
 from router_extproc.observer.admin import AdminServer, admin_app, bind
 from router_extproc.observer.decision_log import DecisionLog, JsonLinesFile
@@ -70,29 +71,35 @@ class AccessLogs(als_pb2_grpc.AccessLogServiceServicer):  # type: ignore[misc] #
 
 
 class Observer:
-    """One observer over the state directory ``state``; Envoy finds it at ``observer.sock`` in ``sockets``."""
+    """One observer over a state directory; Envoy finds it at the directory's ``observer_socket``."""
 
-    def __init__(self, state: Path, sockets: Path, clock: Callable[[], float] = time.time) -> None:
-        self._state, self._sockets, self._clock = state, sockets.absolute(), clock
-        self._options_file = WatchedFile(state / "observer.json", read_options)
+    def __init__(self, state: StateDirectory, clock: Callable[[], float] = time.time) -> None:
+        """Takes the admin port and the files.
+
+        Raises:
+            StartError: the supervisor left no options, or the admin port is taken.
+            StoreError: the database was written by a newer version.
+            OSError: the state directory cannot be written.
+        """
+        self._state, self._clock = state, clock
+        self._options_file = WatchedFile(state.observer_options, read_options)
         options = self._options_file.news()
         if options is None:
-            raise StartError(f"{state / 'observer.json'} is missing or cannot be read; `router-extproc up` writes it")
+            raise StartError(f"{state.observer_options} is missing or cannot be read; `router-extproc up` writes it")
         self._options: ObserverOptions = options
-        self._snapshot_file = WatchedFile(state / "snapshot.json", read_registry)
-        self._reload_file = WatchedFile(state / "reload.json", read_reload_report)
+        self._snapshot_file = WatchedFile(state.snapshot, read_registry)
+        self._reload_file = WatchedFile(state.root / "reload.json", read_reload_report)
         self._listener = bind(options.admin_address, options.admin_port)
-        self._health_file = HealthFile(state / "health.json")
+        self._health_file = HealthFile(state.health)
         self._breakers = Breakers(options.cooling, lambda: uuid.uuid4().hex)
         self._breakers.restore(self._health_file.load(), clock())
-        (state / "logs").mkdir(parents=True, exist_ok=True)
+        state.create()
         self._log = DecisionLog(
-            JsonLinesFile(state / "logs" / "decisions.jsonl", options.max_log_bytes),
-            DecisionWriter(state / "decisions.sqlite"),
+            JsonLinesFile(state.decision_log, options.max_log_bytes), DecisionWriter(state.decision_database)
         )
         self._metrics = Metrics()
         self._intake = Intake(self._breakers, self._metrics, self._log.add)
-        self._live = Live(WorkerCounters(state / "counters"), observer_totals=self._totals)
+        self._live = Live(WorkerCounters(state.root / "counters"), observer_totals=self._totals)
         self._metrics.registry.register(LiveFigures(self._live))
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="disk")
 
@@ -104,7 +111,7 @@ class Observer:
             loop.add_signal_handler(number, stopping.set)
         self._reread()
         self._write_health()
-        socket_path = self._sockets / f"observer.{os.getpid()}.sock"
+        socket_path = self._state.sockets / f"observer.{os.getpid()}.sock"
         server = await self._start(socket_path)
         admin = AdminServer(self._admin_app(), self._listener)
         async with asyncio.TaskGroup() as tasks:
@@ -116,7 +123,7 @@ class Observer:
                 tasks.create_task(_each(COUNTERS_SECONDS, self._read_counters)),
                 tasks.create_task(_each(TIDY_SECONDS, self._tidy)),
             ]
-            _take_link(self._sockets / "observer.sock", socket_path)
+            _take_link(self._state.observer_socket, socket_path)
             _say(ready_descriptor, "ready")
             await stopping.wait()
             admin.should_exit = True
@@ -130,7 +137,6 @@ class Observer:
         _say(ready_descriptor, "draining")
 
     async def _start(self, socket_path: Path) -> grpc.aio.Server:
-        self._sockets.mkdir(parents=True, exist_ok=True)
         server = grpc.aio.server(
             options=[("grpc.max_receive_message_length", _LARGEST_MESSAGE_BYTES), ("grpc.so_reuseport", 0)]
         )
@@ -145,9 +151,9 @@ class Observer:
     def _admin_app(self) -> Any:
         return admin_app(
             self._metrics.registry,
-            self._state / "decisions.sqlite",
+            self._state.decision_database,
             lambda: Health(written_at=self._clock(), deployments=self._breakers.view(self._clock())),
-            functools.partial(reasons_not_ready, self._state / "snapshot.json", self._sockets),
+            functools.partial(reasons_not_ready, self._state.snapshot, self._state.sockets),
         )
 
     def _write_health(self) -> None:
@@ -182,7 +188,7 @@ class Observer:
     async def _tidy(self) -> None:
         now = self._clock()
         await self._on_disk_thread(functools.partial(self._log.forget, now - self._options.keep_ms / 1_000))
-        await self._on_disk_thread(functools.partial(forget_claims, self._state / "probes", now))
+        await self._on_disk_thread(functools.partial(forget_claims, self._state.probes, now))
 
     async def _finish(self) -> None:
         self._intake.finish(self._clock())

@@ -53,7 +53,7 @@ def attempt_entry(
 ) -> HTTPAccessLogEntry:
     """One entry of the log ``attempts``. ``complete`` False is an answer whose last byte never came."""
     common = AccessLogCommon(upstream_cluster=deployment, duration=milliseconds(total_ms))
-    common.start_time.FromNanoseconds(round(started_at * 1e9))
+    common.start_time.FromMicroseconds(round(started_at * 1e6))
     if first_byte_ms is not None:
         common.time_to_first_upstream_rx_byte.CopyFrom(milliseconds(first_byte_ms))
     if complete and status:
@@ -85,12 +85,14 @@ def request_entry(
     common = AccessLogCommon(
         upstream_cluster=deployment, duration=milliseconds(total_ms), upstream_request_attempt_count=attempts
     )
-    common.start_time.FromNanoseconds(round(started_at * 1e9))
+    common.start_time.FromMicroseconds(round(started_at * 1e6))
     if first_token_ms is not None:
         common.time_to_first_downstream_tx_byte.CopyFrom(milliseconds(first_token_ms))
     for flag in flags:
         setattr(common.response_flags, flag, True)
-    for namespace, values in (TICKET if metadata is None else metadata).items():
+    if metadata is None:
+        metadata = TICKET | {"router.attempt": {"deployment": deployment, "model": "gpt-4o", "tier": "premium"}}
+    for namespace, values in metadata.items():
         fields = Struct()
         fields.update(values)
         common.metadata.filter_metadata[namespace].CopyFrom(fields)
@@ -102,7 +104,8 @@ def request_entry(
 
 
 TICKET: dict[str, dict[str, Any]] = {
-    "router": {"route": "auto", "reason": "rule:code", "first": "gpt-4o", "stream": True, "max_attempts": 4},
+    "router": {"route": "auto", "reason": "rule:code", "stream": True, "max_attempts": 4},
+    "router.state": {"path": "/v1/chat/completions"},
     "router.request": {"cost": "0.00250000"},
     "router.usage": {"prompt_tokens": 1000, "completion_tokens": 200, "cached_tokens": 400},
 }

@@ -101,7 +101,7 @@ async def test_a_cooled_deployment_gets_one_probe_and_closes_after_it(observers:
     assert observer.health()["openai/gpt-4o"]["probe"] is None
 
 
-async def test_the_process_shows_its_role(observers: Observers) -> None:
+def test_the_process_shows_its_role(observers: Observers) -> None:
     """The first word of the command line is the process's role."""
     process = observers().start()
     assert Path(f"/proc/{process.pid}/cmdline").read_bytes().startswith(b"router-extproc-observer")
