@@ -35,3 +35,8 @@ def shown(text: str) -> str:
         return "[hidden]"
     one_line = "".join(character if character.isprintable() else "?" for character in text)
     return one_line if len(one_line) <= _LONGEST_SHOWN else one_line[: _LONGEST_SHOWN - 1] + "…"
+
+
+def shown_path(path: str) -> str:
+    """A file's path as a message may show it: whole, but for parts that look like a key."""
+    return "/".join(shown(part) for part in path.split("/"))

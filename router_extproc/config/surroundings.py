@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from router_extproc.config.redaction import shown
+from router_extproc.config.redaction import shown_path
 
 # No key or certificate chain comes near; a device or a log given by mistake might.
 _MAX_BYTES = 1 << 20
@@ -31,15 +31,15 @@ def check_file(name: str, what: str) -> Finding | None:
     try:
         if not path.is_file():
             problem = "is not a file" if path.exists() else "does not exist"
-            return f"{shown(name)} {problem}", f"name a file with {what}"
+            return f"{shown_path(name)} {problem}", f"name a file with {what}"
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "no usable path"
-        return f"{shown(name)} cannot be read: {reason}", "make it readable for the router's user"
+        return f"{shown_path(name)} cannot be read: {reason}", "make it readable for the router's user"
     if not content.strip():
-        return f"{shown(name)} is empty", f"write {what} into it"
+        return f"{shown_path(name)} is empty", f"write {what} into it"
     label = _PEM_LABELS.get(what)
     if label is not None and label not in content:
-        return f"{shown(name)} holds no {what.removeprefix('a ')} in PEM form", f"name a file with {what}"
+        return f"{shown_path(name)} holds no {what.removeprefix('a ')} in PEM form", f"name a file with {what}"
     return None

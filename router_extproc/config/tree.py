@@ -91,13 +91,15 @@ def read_tree(text: str) -> tuple[Node | None, list[YamlError]]:
     Raises:
         YamlError: the text cannot be read at all.
     """
-    reader = _Reader(text)
     try:
+        reader = _Reader(text)
         node = reader.document()
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(error, text) from None
     except yaml.reader.ReaderError as error:
-        raise _forbidden_character(error, text) from None
+        raise _forbidden_character(error.position, text) from None
+    except UnicodeEncodeError as error:
+        raise _forbidden_character(error.start, text) from None
     return node, reader.problems
 
 
@@ -286,9 +288,8 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str) -> YamlError:
     return YamlError(mark, problem, fix=fix, code="yaml")
 
 
-def _forbidden_character(error: yaml.reader.ReaderError, text: str) -> YamlError:
-    """A control character: YAML allows none but tab and line breaks."""
-    position = error.position if isinstance(error.position, int) else 0
-    before = text[:position]
-    mark = Mark(before.count("\n") + 1, position - (before.rfind("\n") + 1) + 1)
+def _forbidden_character(position: object, text: str) -> YamlError:
+    """A control character or half of a surrogate pair: YAML allows neither."""
+    before = text[:position] if isinstance(position, int) else ""
+    mark = Mark(before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
     return YamlError(mark, "a control character stands here", fix="delete it", code="yaml")

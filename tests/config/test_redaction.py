@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from router_extproc.config.redaction import looks_like_credential, shown
+from router_extproc.config.redaction import looks_like_credential, shown, shown_path
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,10 @@ def test_a_shown_text_is_one_short_line() -> None:
     """Line breaks and control characters cannot forge a second message, and nothing is endless."""
     assert shown("a\nb\x1b[31m") == "a?b?[31m"
     assert len(shown("x y " * 1000)) == 60
+
+
+def test_a_path_is_shown_whole_but_for_keys() -> None:
+    """A long path keeps its end, which tells files apart; a key among its parts is hidden."""
+    path = "/var/run/" + "/".join(["secrets"] * 12) + "/openai"
+    assert shown_path(path) == path
+    assert shown_path("/keys/sk-proj-4eC39HqLyjWDarjtT1zdp7dc") == "/keys/[hidden]"
