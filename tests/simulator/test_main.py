@@ -16,7 +16,7 @@ CONFIG = b'{"deployments": [{"name": "main"}, {"name": "spare"}]}'
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_it_says_where_it_listens_serves_and_ends_when_told(tmp_path: Path, stop: signal.Signals) -> None:
-    """One line of JSON with the ports; a signal ends it with exit code 0, also amid a stream."""
+    """One line of JSON with the ports; a signal ends it with exit code 0."""
     file = tmp_path / "providers.json"
     file.write_bytes(CONFIG)
     command = [sys.executable, "-m", "router_extproc.simulator", "--config", str(file)]
