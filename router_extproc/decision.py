@@ -14,11 +14,6 @@ SERVER_ERROR = "server_error"
 CONTEXT_LENGTH = "context_length"
 CAUSES = (RATE_LIMITED, SERVER_ERROR, CONTEXT_LENGTH)
 
-# When the attempt leg runs.
-LEG_NEVER = "never"
-LEG_LATER = "later"
-LEG_ALWAYS = "always"
-
 
 class Attempt(msgspec.Struct, frozen=True):
     """One place to try: a deployment and the model id its provider knows.
@@ -71,10 +66,13 @@ class Decision(msgspec.Struct, frozen=True):
     candidates: tuple[Candidate, ...] = ()
 
     @property
-    def leg(self) -> str:
-        """When the attempt leg must run: to judge every answer, to rename the model on a later attempt, or never."""
-        if self.check_answer or (self.stream and self.first_token_timeout_ms is not None):
-            return LEG_ALWAYS
+    def must_judge(self) -> bool:
+        """True when answers must be looked at before the client sees them."""
+        return self.check_answer or (self.stream and self.first_token_timeout_ms is not None)
+
+    @property
+    def must_rename(self) -> bool:
+        """True when a later attempt's provider knows the model by another id than the first one's."""
         first = self.chain[0].provider_model
         others = (attempt for chain in (self.chain, *self.cause_chains.values()) for attempt in chain)
-        return LEG_LATER if any(attempt.provider_model != first for attempt in others) else LEG_NEVER
+        return any(attempt.provider_model != first for attempt in others)

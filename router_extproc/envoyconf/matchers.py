@@ -24,14 +24,15 @@ def ticket_says(key: str, value: str) -> Message:
     }
 
 
-def only_when_ticket_asks(http_filter: Message) -> Message:
-    """Runs the filter when the ticket's ``leg`` is ``always``, or ``later`` and this is not the first attempt.
+def only_when_ticket_asks(http_filter: Message, key: str, *, later: bool = False) -> Message:
+    """Runs the filter when the ticket says so under ``key``; with ``later`` only after the first attempt.
 
     Without a ticket the filter is skipped: no worker decided, so none may be waited for.
     """
-    not_first = {"not_matcher": header_is("x-envoy-attempt-count", "1")}
-    later = {"and_matcher": {"predicate": [ticket_says("leg", "later"), not_first]}}
-    asked = {"or_matcher": {"predicate": [ticket_says("leg", "always"), later]}}
+    asked = ticket_says(key, "1")
+    if later:
+        not_first = {"not_matcher": header_is("x-envoy-attempt-count", "1")}
+        asked = {"and_matcher": {"predicate": [asked, not_first]}}
     skip = {"name": "skip", "typed_config": typed("extensions.filters.common.matcher.action.v3.SkipFilter")}
     matchers = [{"predicate": {"not_matcher": asked}, "on_match": {"action": skip}}]
     return extension(

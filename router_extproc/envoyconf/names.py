@@ -28,9 +28,10 @@ USAGE = "router.usage"
 """Namespace of the token counts that a provider reported."""
 
 ROUTE_LEG = "route"
-ATTEMPT_LEG = "attempt"
+RENAME_LEG = "rename"
+JUDGE_LEG = "judge"
 LEG = "leg"
-"""gRPC metadata key by which a worker tells the two legs apart."""
+"""gRPC metadata key by which a worker tells the legs apart."""
 
 ATTEMPT_LOG = "attempts"
 REQUEST_LOG = "requests"

@@ -8,7 +8,7 @@ from router_extproc.envoyconf.layout import Layout
 from router_extproc.envoyconf.matchers import only_when_ticket_asks
 from router_extproc.envoyconf.messages import Message, extension, file_source, remove_prefix, set_header
 from router_extproc.envoyconf.secrets import CredentialKey
-from router_extproc.envoyconf.workers import attempt_leg
+from router_extproc.envoyconf.workers import judge_leg, rename_leg
 
 _HEADER_MUTATION = "extensions.filters.http.header_mutation.v3.HeaderMutation"
 
@@ -34,7 +34,8 @@ def upstream_filters(layout: Layout, provider: Provider, key: CredentialKey | No
     return [
         _prepare(),
         extension("lua", "extensions.filters.http.lua.v3.Lua", default_source_code={"filename": str(layout.script)}),
-        only_when_ticket_asks(attempt_leg(judgement_ms)),
+        only_when_ticket_asks(judge_leg(judgement_ms), "judge"),
+        only_when_ticket_asks(rename_leg(), "rename", later=True),
         _strip(),
         *([_credential(layout, provider, key)] if key is not None else []),
         extension("codec", "extensions.filters.http.upstream_codec.v3.UpstreamCodec"),

@@ -22,9 +22,17 @@ _ROUTE_MODE = {
     "response_header_mode": "SKIP",
     "response_body_mode": "NONE",
 }
-_ATTEMPT_MODE = {
+# Two filters, because a mode cannot be overridden where the body is sent without waiting: what only renames must not
+# stand in the way of the answer.
+_RENAME_MODE = {
     "request_header_mode": "SEND",
     "request_body_mode": "BUFFERED",
+    "response_header_mode": "SKIP",
+    "response_body_mode": "NONE",
+}
+_JUDGE_MODE = {
+    "request_header_mode": "SEND",
+    "request_body_mode": "NONE",
     "response_header_mode": "SEND",
     "response_body_mode": "STREAMED",
 }
@@ -35,16 +43,23 @@ def route_leg() -> Message:
     return _ext_proc(names.ROUTE_LEG, _ROUTE_MODE, message_timeout=duration(MESSAGE_TIMEOUT_MS), failure_mode_allow=True)
 
 
-def attempt_leg(judgement_ms: int) -> Message:
-    """The upstream filter that renames the model of one attempt, or judges its answer for at most ``judgement_ms``.
-
-    It cannot fall open: its failure is a 503.
-    """
+def rename_leg() -> Message:
+    """The upstream filter that names the model as this attempt's provider knows it. Its failure is a 503."""
     return _ext_proc(
-        names.ATTEMPT_LEG,
-        _ATTEMPT_MODE,
+        names.RENAME_LEG,
+        _RENAME_MODE,
+        message_timeout=duration(MESSAGE_TIMEOUT_MS),
+        request_attributes=["xds.cluster_name"],
+        status_on_error={"code": "ServiceUnavailable"},
+    )
+
+
+def judge_leg(judgement_ms: int) -> Message:
+    """The upstream filter that holds an answer for at most ``judgement_ms`` until it was judged. Its failure is a 503."""
+    return _ext_proc(
+        names.JUDGE_LEG,
+        _JUDGE_MODE,
         message_timeout=duration(MESSAGE_TIMEOUT_MS + judgement_ms),
-        request_attributes=["xds.cluster_name", "xds.cluster_metadata"],
         status_on_error={"code": "ServiceUnavailable"},
     )
 
@@ -67,7 +82,6 @@ def _ext_proc(leg: str, mode: Message, **more: Any) -> Message:
             "retry_policy": retry,
         },
         processing_mode=mode,
-        allow_mode_override=True,
         send_body_without_waiting_for_header_response=True,
         mutation_rules={"allow_all_routing": True, "allow_envoy": True},
         metadata_options={

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
-from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
 from envoy.service.ext_proc.v3.external_processor_pb2 import (
     BodyMutation,
     BodyResponse,
@@ -57,24 +56,13 @@ def encode_metadata(namespace: str, values: Mapping[str, Any]) -> bytes:
     return bytes(ProcessingResponse(dynamic_metadata=metadata).SerializeToString())
 
 
-def encode_request_headers(
-    headers: Mapping[str, str], *, clear_route_cache: bool = False, skip_response: bool = False
-) -> bytes:
-    """The answer to a request's headers. ``skip_response`` ends the conversation with the request."""
+def encode_request_headers(headers: Mapping[str, str], *, clear_route_cache: bool = False) -> bytes:
+    """The answer to a request's headers."""
     answer = ProcessingResponse(
         request_headers=HeadersResponse(
             response=CommonResponse(header_mutation=header_mutation(headers), clear_route_cache=clear_route_cache)
         )
     )
-    if skip_response:
-        answer.mode_override.CopyFrom(
-            ProcessingMode(
-                request_header_mode=ProcessingMode.SEND,
-                request_body_mode=ProcessingMode.BUFFERED,
-                response_header_mode=ProcessingMode.SKIP,
-                response_body_mode=ProcessingMode.NONE,
-            )
-        )
     return bytes(answer.SerializeToString())
 
 

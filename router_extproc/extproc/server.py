@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import logging
 import os
@@ -17,10 +16,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 
 from router_extproc.config.state import StateDirectory
-from router_extproc.extproc.attempt_leg import AttemptLeg
 from router_extproc.extproc.body_budget import BodyBudget
 from router_extproc.extproc.counters import Counters
+from router_extproc.extproc.judge_leg import JudgeLeg
 from router_extproc.extproc.live import POLL_SECONDS, Live, Probes
+from router_extproc.extproc.rename_leg import RenameLeg
 from router_extproc.extproc.route_leg import RouteLeg
 from router_extproc.extproc.ticket import TicketOffice
 
@@ -46,6 +46,8 @@ class Worker:
         self._budget = BodyBudget(self._live.view.registry.max_body_bytes_in_flight)
         self._draws = random.Random()  # noqa: S311 - draws weights, guards nothing
         self._health = health_aio.HealthServicer()
+        # The names by which Envoy's configuration tells the legs apart.
+        self._legs = {"route": self._route, "rename": self._rename, "judge": self._judge}
 
     async def run(self, ready_descriptor: int | None) -> None:
         """Serves until SIGTERM or SIGINT, then lets running conversations end."""
@@ -100,10 +102,10 @@ class Worker:
         temporary.replace(self._link)
 
     async def _process(self, _: Any, context: grpc.aio.ServicerContext) -> None:
-        leg = next((value for key, value in context.invocation_metadata() if key == "leg"), "route")
+        leg = next(value for key, value in context.invocation_metadata() if key == "leg")
         self._counters.streams += 1
         try:
-            await (self._route(context) if leg == "route" else self._attempt(context))
+            await self._legs[leg](context)
         except Exception:
             # Envoy serves the request by its default chain; that a decision failed must not go unseen.
             self._counters.failed += 1
@@ -132,36 +134,42 @@ class Worker:
         for answer in answers:
             await context.write(answer)
 
-    async def _attempt(self, context: grpc.aio.ServicerContext) -> None:
+    async def _rename(self, context: grpc.aio.ServicerContext) -> None:
         self._counters.attempt_leg += 1
-        leg = AttemptLeg()
-        async with contextlib.AsyncExitStack() as held:
-            reading = asyncio.ensure_future(context.read())
-            clock = asyncio.get_running_loop().time
-            silent_at: float | None = None
-            try:
-                while True:
-                    waiting = None if silent_at is None or leg.silence_ms is None else max(0.0, silent_at - clock())
-                    done, _ = await asyncio.wait((reading,), timeout=waiting)
-                    if not done:
-                        answers, silent_at = leg.silent(), None
-                    else:
-                        message = reading.result()
-                        if message is grpc.aio.EOF:
-                            return
-                        answers = leg.receive(message)
-                        kind = message.WhichOneof("request")
-                        if kind == "request_headers":
-                            await held.enter_async_context(self._budget.hold(leg.body_size))
-                        elif kind == "request_body":
-                            await held.aclose()
-                        elif kind == "response_headers" and leg.silence_ms is not None:
-                            silent_at = clock() + leg.silence_ms / 1_000
-                        reading = asyncio.ensure_future(context.read())
-                    for answer in answers:
-                        await context.write(answer)
-            finally:
-                reading.cancel()
+        leg = RenameLeg()
+        message = await context.read()
+        if message is grpc.aio.EOF:
+            return
+        await context.write(leg.headers(message))
+        async with self._budget.hold(leg.body_size):
+            message = await context.read()
+            if message is not grpc.aio.EOF:
+                await context.write(leg.body(message))
+
+    async def _judge(self, context: grpc.aio.ServicerContext) -> None:
+        self._counters.attempt_leg += 1
+        leg = JudgeLeg()
+        clock = asyncio.get_running_loop().time
+        silent_at: float | None = None
+        reading = asyncio.ensure_future(context.read())
+        try:
+            while True:
+                waiting = None if silent_at is None or leg.silence_ms is None else max(0.0, silent_at - clock())
+                done, _ = await asyncio.wait((reading,), timeout=waiting)
+                if done:
+                    message = reading.result()
+                    if message is grpc.aio.EOF:
+                        return
+                    answers = leg.receive(message)
+                    if silent_at is None and leg.silence_ms is not None:
+                        silent_at = clock() + leg.silence_ms / 1_000
+                    reading = asyncio.ensure_future(context.read())
+                else:
+                    answers = leg.silent()
+                for answer in answers:
+                    await context.write(answer)
+        finally:
+            reading.cancel()
 
     async def _refresh(self) -> None:
         while True:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from router_extproc.decision import LEG_NEVER, Attempt, Decision
+from router_extproc.decision import Attempt, Decision
 from router_extproc.extproc.messages import REQUEST_NAMESPACE, TICKET_NAMESPACE, encode_metadata, encode_request_headers
 
 _KEPT = 1_024
@@ -32,7 +32,6 @@ def ticket_of(decision: Decision) -> dict[str, object]:
     ticket: dict[str, object] = {
         "route": decision.route,
         "reason": decision.reason,
-        "leg": decision.leg,
         "first": decision.chain[0].model,
         "priority_groups": groups(decision.chain),
         "deadline_ms": decision.deadline_ms,
@@ -45,7 +44,9 @@ def ticket_of(decision: Decision) -> dict[str, object]:
         "first_token_ms": decision.first_token_timeout_ms,
         "check": "1" if decision.check_answer else None,
         "degraded": decision.degraded,
-        "models": None if decision.leg == LEG_NEVER else provider_models(decision),
+        "judge": "1" if decision.must_judge else None,
+        "rename": "1" if decision.must_rename else None,
+        "models": provider_models(decision) if decision.must_rename else None,
         "half_open": decision.half_open,
         "after": {cause: groups(chain) for cause, chain in decision.cause_chains.items()} or None,
     }

@@ -1,4 +1,4 @@
-"""The attempt leg as a conversation: what Envoy says, what the leg answers."""
+"""The judging attempt leg as a conversation: what Envoy says, what the leg answers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from router_extproc.extproc.attempt_leg import AttemptLeg
-from tests.extproc.conversation import read, request_body, request_headers, response_body, response_headers, said
+from router_extproc.extproc.judge_leg import JudgeLeg
+from tests.extproc.conversation import read, request_headers, response_body, response_headers, said
 
 GROUPS = [{"name": "a"}, {"name": "b"}]
 OK_STREAM = {":status": "200", "content-type": "text/event-stream"}
@@ -16,31 +16,12 @@ ROLE = b'data: {"choices":[{"delta":{"role":"assistant","content":""}}]}\n\n'
 TOKEN = b'data: {"choices":[{"delta":{"content":"Hi"}}]}\n\n'
 
 
-def started(attempt: int = 1, **ticket: Any) -> AttemptLeg:
+def started(attempt: int = 1, **ticket: Any) -> JudgeLeg:
     """A leg that has seen its request."""
-    leg = AttemptLeg()
+    leg = JudgeLeg()
     headers = {"x-envoy-attempt-count": str(attempt), "content-type": "application/json"}
     leg.receive(request_headers(headers, ticket={"priority_groups": GROUPS, **ticket}, cluster="b"))
     return leg
-
-
-def test_a_later_attempt_gets_its_providers_model_id_and_nothing_else_changes() -> None:
-    """The model is renamed for the attempt's own deployment, content-length follows, and the leg ends with the request."""
-    leg = AttemptLeg()
-    ticket = {"priority_groups": GROUPS, "models": {"a": "gpt-4o", "b": "gpt-4o-2024"}}
-    headers = {"x-envoy-attempt-count": "2", "content-type": "application/json", "content-length": "31"}
-    assert [said(answer) for answer in leg.receive(request_headers(headers, ticket=ticket, cluster="b"))] == [
-        "request_headers request_only"
-    ]
-    [answer] = leg.receive(request_body(b'{"model": "gpt-4o", "new":1.50}'))
-    assert said(answer) == "request_body[36] content-length=36"
-    assert read(answer).request_body.response.body_mutation.body == b'{"model": "gpt-4o-2024", "new":1.50}'
-
-
-def test_a_body_that_is_already_right_is_left_alone() -> None:
-    """No mutation is sent when the model needs no other name."""
-    leg = started(models={"b": "gpt-4o"})
-    assert [said(answer) for answer in leg.receive(request_body(b'{"model":"gpt-4o"}'))] == ["request_body"]
 
 
 def test_a_stream_is_held_until_its_first_token_and_then_passes_untouched() -> None:
@@ -174,8 +155,14 @@ def test_a_stream_that_is_broken_before_its_first_token_is_retried() -> None:
 
 def test_without_a_ticket_the_leg_changes_nothing() -> None:
     """A request that no worker decided is not judged either."""
-    leg = AttemptLeg()
-    assert [said(answer) for answer in leg.receive(request_headers({"x-envoy-attempt-count": "1"}))] == [
-        "request_headers request_only"
-    ]
-    assert [said(answer) for answer in leg.receive(request_body(b"anything"))] == ["request_body"]
+    leg = JudgeLeg()
+    assert [said(answer) for answer in leg.receive(request_headers({"x-envoy-attempt-count": "1"}))] == ["request_headers"]
+    assert [said(answer) for answer in leg.receive(response_headers(OK_JSON))] == ["response_headers"]
+    assert [said(answer) for answer in leg.receive(response_body(b"anything"))] == ["response_body"]
+
+
+def test_a_chain_of_its_own_for_server_errors_is_another_place_to_go() -> None:
+    """A bad answer at the end of the default chain is still retried when 5xx has a chain of its own."""
+    leg = started(attempt=2, check="1", after={"server_error": [{"name": "c"}]})
+    leg.receive(response_headers(OK_JSON))
+    assert ":status=503" in said(leg.receive(response_body(b"{", end=True))[0])

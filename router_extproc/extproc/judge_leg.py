@@ -1,8 +1,7 @@
-"""The attempt leg: a conversation about one attempt, only where the ticket asks for it.
+"""The attempt leg that judges: an answer is held until it has proved to be one, and only then shown to the client.
 
-It renames the model when this attempt's provider knows it by another id, and it judges the answer before the client
-sees any of it: a stream that stays silent, an empty or a malformed answer becomes a status that Envoy retries. What was
-judged and found good is passed on untouched, piece by piece.
+A stream that stays silent, an empty or a malformed answer becomes a status that Envoy retries; on the last attempt it
+becomes an honest error. What was found good is passed on untouched, piece by piece.
 """
 
 from __future__ import annotations
@@ -18,14 +17,12 @@ from router_extproc.errors import BadAnswerError
 from router_extproc.extproc.messages import (
     RESPONSE_BODY_UNCHANGED,
     RESPONSE_HEADERS_UNCHANGED,
-    encode_request_body,
     encode_request_headers,
     encode_response_body,
     encode_response_headers,
     headers_of,
     ticket_of,
 )
-from router_extproc.extproc.rename import rename_model
 
 CAUSE_HEADER = "x-router-cause"
 FIRST_TOKEN_TIMEOUT = "first_token_timeout"  # noqa: S105 - a cause of failure, not a credential
@@ -47,70 +44,45 @@ class Phase(enum.Enum):
     REPLACED = "replaced"
 
 
-class AttemptLeg:
-    """The conversation about one attempt. ``silence_ms`` asks the caller to call ``silent`` when it has passed."""
+class JudgeLeg:
+    """The conversation about one attempt's answer. ``silence_ms`` asks the caller to call ``silent`` when it has passed."""
 
     def __init__(self) -> None:
         self._phase = Phase.REQUEST
-        self._model: str | None = None
         self._check = False
         self._first_token_ms: float = 0
-        self._stream = False
+        self._is_stream = False
         self._is_last = True
         self._held: list[bytes] = []
-        self._request_headers: dict[str, str] = {}
 
     @property
     def silence_ms(self) -> float | None:
         """How long the answer may stay silent from its headers on, in milliseconds, while it is being judged."""
         return self._first_token_ms or None if self._phase is Phase.JUDGING else None
 
-    @property
-    def body_size(self) -> int:
-        """Bytes of the request's body, 0 when unknown."""
-        announced = self._request_headers.get("content-length", "")
-        return int(announced) if announced.isdecimal() else 0
-
     def receive(self, message: ProcessingRequest) -> list[bytes]:
         """Takes one message and returns the answers that are due now, in order; none while an answer is judged."""
         kind = message.WhichOneof("request")
         if kind == "request_headers":
             return [self._take_request(message)]
-        if kind == "request_body":
-            return [self._take_body(message.request_body.body)]
         if kind == "response_headers":
             return self._take_response(message)
         return self._take_piece(message.response_body.body, last=message.response_body.end_of_stream)
 
     def silent(self) -> list[bytes]:
-        """The time for the first token is over."""
+        """The time for the first token is over: the next attempt, where there is one, else the idle timeout's business."""
         return self._turn_down(FIRST_TOKEN_TIMEOUT) if self._phase is Phase.JUDGING and not self._is_last else self._pass()
 
     def _take_request(self, message: ProcessingRequest) -> bytes:
-        headers = self._request_headers = headers_of(message.request_headers)
-        ticket = ticket_of(message) or Struct()
-        fields = ticket.fields
-        deployment = _attribute(message, "xds.cluster_name")
-        if "models" in fields:
-            models = fields["models"].struct_value.fields
-            self._model = models[deployment].string_value if deployment in models else None
+        fields = (ticket_of(message) or Struct()).fields
         self._check = fields["check"].string_value == "1" if "check" in fields else False
-        self._stream = fields["stream"].bool_value if "stream" in fields else False
-        if self._stream and "first_token_ms" in fields:
+        if "first_token_ms" in fields and fields["stream"].bool_value:
             self._first_token_ms = fields["first_token_ms"].number_value
-        attempt = headers.get("x-envoy-attempt-count", "1")
+        attempt = headers_of(message.request_headers).get("x-envoy-attempt-count", "1")
         groups = len(fields["priority_groups"].list_value.values) if "priority_groups" in fields else 1
-        self._is_last = int(attempt) >= groups if attempt.isdecimal() else True
-        # Nothing to judge: the conversation ends with the request, however long the answer streams.
-        return encode_request_headers({}, skip_response=not self._check and not self._first_token_ms)
-
-    def _take_body(self, body: bytes) -> bytes:
-        if self._model is None:
-            return encode_request_body()
-        changed = rename_model(self._request_headers, body, self._model)
-        if changed is None:
-            return encode_request_body()
-        return encode_request_body(changed, {"content-length": str(len(changed))})
+        has_own_chain = "after" in fields and "server_error" in fields["after"].struct_value.fields
+        self._is_last = not has_own_chain and (not attempt.isdecimal() or int(attempt) >= groups)
+        return encode_request_headers({})
 
     def _take_response(self, message: ProcessingRequest) -> list[bytes]:
         headers = headers_of(message.response_headers)
@@ -119,7 +91,7 @@ class AttemptLeg:
             self._phase = Phase.PASSING
             return [RESPONSE_HEADERS_UNCHANGED]
         self._phase = Phase.JUDGING
-        self._stream = headers.get("content-type", "").startswith("text/event-stream")
+        self._is_stream = headers.get("content-type", "").startswith("text/event-stream")
         if message.response_headers.end_of_stream:
             return self._conclude(Verdict.EMPTY)
         return []
@@ -130,7 +102,7 @@ class AttemptLeg:
         if self._phase is Phase.REPLACED:
             return [encode_response_body(b"")]
         self._held.append(piece)
-        if self._stream:
+        if self._is_stream:
             return self._conclude(judge_stream_start(b"".join(self._held), ended=last))
         return self._conclude(judge_answer(b"".join(self._held)) if last else Verdict.UNDECIDED)
 
@@ -159,10 +131,3 @@ class AttemptLeg:
             headers = {":status": "502", CAUSE_HEADER: cause, "content-type": "application/json", "x-envoy-ratelimited": "true"}
         pieces = [encode_response_body(error if index == 0 else b"") for index in range(len(held))]
         return [encode_response_headers(headers, ["content-length"]), *pieces]
-
-
-def _attribute(message: ProcessingRequest, name: str) -> str:
-    for attributes in message.attributes.values():
-        if name in attributes.fields:
-            return str(attributes.fields[name].string_value)
-    return ""
