@@ -108,7 +108,7 @@ class Deployment:
         return Performance(spoil(answer, faults), faults, headers)
 
     def _faults(self, request: ReceivedRequest) -> Faults:
-        faults = self._cursor.take()
+        faults = self._cursor.take(request.bearer_token)
         script = request.headers.get(SIMULATE_HEADER) if self._obey_header else None
         if script is None:
             return faults
@@ -131,8 +131,7 @@ class Deployment:
     def _authenticate(self, request: ReceivedRequest) -> None:
         if self.config.api_keys is None:
             return
-        scheme, _, token = request.headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-        if scheme.lower() != "bearer" or token.strip() not in self.config.api_keys:
+        if request.bearer_token not in self.config.api_keys:
             raise Refusal(401)
 
     def _limit(self, usage: Usage) -> dict[str, str]:

@@ -74,7 +74,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     context_length_exceeded: bool = False
     """The 400 of a prompt that is too long, whatever the prompt."""
     refuse: bool = False
-    """Nobody is there: the port is closed; with ``times`` or in ``x-simulate`` the connection is reset unanswered."""
+    """Nobody is there: the port is closed; with ``times``, ``only_key`` or in ``x-simulate`` connections are reset unanswered."""
 
     # Answers that go wrong
     stall_after_tokens: Count | None = None
@@ -92,7 +92,9 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     empty: bool = False
     """200 without a body."""
 
-    # How often
+    # Whom and how often
+    only_key: str | None = None
+    """Only requests with this bearer token; to all others the provider is healthy, and they take no turn."""
     times: Count | None = None
     """For so many requests only; then the next entry of the script, or a healthy provider."""
 
@@ -109,9 +111,9 @@ def script_steps(script: FaultScript) -> tuple[Faults, ...]:
 
 
 def closes_port(script: FaultScript) -> bool:
-    """Tell whether the script, as it starts, leaves nobody listening: ``refuse`` without ``times``."""
+    """Tell whether the script, as it starts, leaves nobody listening: ``refuse`` without ``times`` or ``only_key``."""
     steps = script_steps(script)
-    return bool(steps) and steps[0].refuse and steps[0].times is None
+    return bool(steps) and steps[0].refuse and steps[0].times is None and steps[0].only_key is None
 
 
 class FaultCursor:
@@ -123,10 +125,12 @@ class FaultCursor:
         self._step = 0
         self._used = 0
 
-    def take(self) -> Faults:
-        """Return the faults of the next request."""
+    def take(self, key: str = "") -> Faults:
+        """Return the faults of the next request, which came with this bearer token."""
         while self._step < len(self._steps):
             faults = self._steps[self._step]
+            if faults.only_key not in {None, key}:
+                return HEALTHY
             if faults.times is None:
                 return faults
             if self._used < faults.times:
@@ -149,7 +153,7 @@ def parse_simulate_header(value: bytes) -> HeaderScript:
     """Read ``x-simulate``: a JSON object of deployment name (or ``*``) to faults.
 
     Raises:
-        SimulateHeaderError: it is no such object, or holds ``times``, which has no meaning within one request.
+        SimulateHeaderError: it is no such object, or holds ``times`` or ``only_key``, which have no meaning within one request.
     """
     try:
         typed = msgspec.json.decode(value, type=dict[str, Faults])
@@ -157,6 +161,8 @@ def parse_simulate_header(value: bytes) -> HeaderScript:
         raise SimulateHeaderError(f"x-simulate: {error}") from error
     if any(faults.times is not None for faults in typed.values()):
         raise SimulateHeaderError("x-simulate: `times` belongs into the configuration, one request has no first N")
+    if any(faults.only_key is not None for faults in typed.values()):
+        raise SimulateHeaderError("x-simulate: `only_key` belongs into the configuration, one request has one key")
     untyped: dict[str, dict[str, Any]] = msgspec.json.decode(value)
     return untyped
 

@@ -26,6 +26,12 @@ class ReceivedRequest(msgspec.Struct, frozen=True, kw_only=True):
         """The media type and its parameters, or nothing."""
         return self.headers.get(b"content-type", b"").decode("latin-1")
 
+    @property
+    def bearer_token(self) -> str:
+        """The key in ``authorization``, or nothing."""
+        scheme, _, token = self.headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        return token.strip() if scheme.lower() == "bearer" else ""
+
     def accepts_gzip(self) -> bool:
         """Tell whether ``accept-encoding`` names gzip and does not rule it out with a zero weight (RFC 9110, 12.5.3)."""
         value = self.headers.get(b"accept-encoding")

@@ -35,10 +35,17 @@ def test_a_script_is_taken_in_order_and_ends_healthy() -> None:
     assert [(faults.status, faults.empty) for faults in taken] == [(429, False), (429, False), (None, True), (None, False)]
 
 
+def test_a_key_of_its_own_takes_its_own_turns() -> None:
+    """Faults of one key leave the others alone, and those do not use them up."""
+    cursor = FaultCursor(Faults(status=429, only_key="one", times=1))
+    assert [cursor.take(key).status for key in ("two", "one", "two", "one")] == [None, 429, None, None]
+
+
 @pytest.mark.parametrize(
     ("script", "closed"),
     [
         (Faults(refuse=True), True),
+        (Faults(refuse=True, only_key="one"), False),
         (Faults(refuse=True, times=1), False),
         ((Faults(refuse=True),), True),
         ((Faults(), Faults(refuse=True)), False),
@@ -76,6 +83,7 @@ def test_a_header_that_names_others_changes_nothing() -> None:
         (b'{"main": {"latency_ms": -1}}', "latency_ms"),
         (b'{"main": {"hang": "soon"}}', "hang"),
         (b'{"main": {"times": 1}}', "`times`"),
+        (b'{"main": {"only_key": "one"}}', "`only_key`"),
         (b'{"main": \xff}', "x-simulate"),
     ],
 )
