@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import socket
+import string
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ import openai
 
 CHAT = "/v1/chat/completions"
 HELLO = [{"role": "user", "content": "Hello"}]
+_CONTROL = "control"
 
 
 def free_ports(count: int) -> list[int]:
@@ -49,7 +51,9 @@ class Simulators:
 
     def __init__(self, folder: Path, deployments: dict[str, dict[str, Any]], **options: Any) -> None:
         file = folder / "simulators.json"
-        config = {"deployments": [{"name": name, **settings} for name, settings in deployments.items()], **options}
+        # One more, through which the others are reached even when a fault has closed their port.
+        named = [{"name": name, **settings} for name, settings in (deployments | {_CONTROL: {}}).items()]
+        config = {"deployments": named, **options}
         file.write_text(json.dumps(config), encoding="utf-8")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "router_extproc.simulator", "--config", str(file)], stdout=subprocess.PIPE, text=True
@@ -57,27 +61,38 @@ class Simulators:
         assert self.process.stdout is not None
         assert select.select([self.process.stdout], [], [], 20)[0], "the simulators did not start"
         self.ports: dict[str, int] = json.loads(self.process.stdout.readline())["ready"]
+        self._control = f"http://127.0.0.1:{self.ports.pop(_CONTROL)}/_simulator"
         self._http = httpx.Client(trust_env=False)
+
+    def fill(self, configuration: str) -> str:
+        """The configuration with each ``$NAME`` replaced by that deployment's address."""
+        return string.Template(configuration).substitute({name: self.url(name) for name in self.ports})
 
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.ports[name]}"
 
-    def faults(self, name: str, **faults: Any) -> None:
-        """Replaces the faults of one deployment; none heals it."""
-        self._http.put(f"{self.url(name)}/_simulator/faults", json=faults).raise_for_status()
+    def faults(self, name: str, *script: dict[str, Any], **faults: Any) -> None:
+        """Replaces the faults of one deployment, by one set or by several in order; none heals it."""
+        content = list(script) or faults
+        self._http.put(f"{self._control}/faults", params={"deployment": name}, json=content).raise_for_status()
 
     def heal(self) -> None:
         for name in self.ports:
             self.faults(name)
-            self._http.delete(f"{self.url(name)}/_simulator/requests").raise_for_status()
+            self._http.delete(f"{self._control}/requests", params={"deployment": name}).raise_for_status()
 
     def requests(self, name: str) -> list[dict[str, Any]]:
-        answer: list[dict[str, Any]] = self._http.get(f"{self.url(name)}/_simulator/requests").json()
+        answer: list[dict[str, Any]] = self._http.get(f"{self._control}/requests", params={"deployment": name}).json()
         return answer
 
     def stats(self, name: str) -> dict[str, Any]:
-        answer: dict[str, Any] = self._http.get(f"{self.url(name)}/_simulator/stats").json()
+        answer: dict[str, Any] = self._http.get(f"{self._control}/stats", params={"deployment": name}).json()
         return answer
+
+    def asked(self) -> dict[str, int]:
+        """How many requests came to each deployment that had any."""
+        counts = {name: self.stats(name)["requests"] for name in self.ports}
+        return {name: count for name, count in counts.items() if count}
 
     def stop(self) -> None:
         self._http.close()
