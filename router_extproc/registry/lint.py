@@ -5,6 +5,7 @@ All of these are warnings: the file does what it says, but perhaps not what its 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 from router_extproc.config import schema
@@ -70,7 +71,7 @@ class _Linter:
             if is_wildcard(name):
                 continue
             if model.prices is None:
-                message = f"no price is known for `{shown(name)}`: it costs nothing in every comparison and report"
+                message = f"no price is known for `{shown(name)}`: `cheap` tries it last, and its cost is not reported"
                 yield self._warn(path, message, f"write {here}.prices", "unpriced_model")
             if model.capabilities is None:
                 message = f"what `{shown(name)}` can do is not known: requests with images or tools may be sent to it"
@@ -105,6 +106,7 @@ class _Linter:
                         (*path, "targets", index), message, "remove it, or lower min_tier", "unused_target", key=False
                     )
         yield from self._longer_context(path, plan)
+        yield from self._regions(path, plan)
 
     def _tier_targets(self, path: Path, plan: Plan) -> Iterator[Problem]:
         written = {"targets": plan.targets, "last_resort": plan.last_resort}
@@ -137,13 +139,23 @@ class _Linter:
             ):
                 message = f"the rule selects requests with {what}, and no model it names can handle them"
                 yield self._warn(path, message, f"add a model with the capability {ability}", "no_capable_model")
-        if (
-            when.path is not None
-            and candidates
-            and not any(_serves(each, when.path) for each in self._reachable(plan).values())
-        ):
+        longest = max((model.context_window or sys.maxsize for model in candidates), default=sys.maxsize)
+        if (when.prompt_tokens_at_least or 0) > longest:
+            message = f"the rule selects prompts above {longest} tokens, and no model it names has such a context window"
+            yield self._warn(path, message, "add a model with a longer context window", "no_capable_model")
+        reachable = self._reachable(plan).values()
+        if when.path is not None and reachable and not any(_serves(each, when.path) for each in reachable):
             message = f"no deployment it names serves the path {shown(when.path)}"
             yield self._warn(path, message, "name another model, or add the path to its provider's `paths`", "no_capable_model")
+
+    def _regions(self, path: Path, plan: Plan) -> Iterator[Problem]:
+        """Regions that a client may ask for and the plan cannot serve."""
+        here = {deployment.region for deployment in self._reachable(plan).values()}
+        missing = {deployment.region for deployment in self._by_name.values()} - here - {None}
+        if here - {None}:
+            for region in sorted(str(region) for region in missing):
+                message = f"no deployment in the region {region}: requests that ask for it are answered 503"
+                yield self._warn(path, message, f"add a model of a provider in {region}", "region_hole")
 
     def _default_chain(self) -> Iterator[Problem]:
         path: Path = ("default_chain",) if self._config.default_chain else ("routes", "auto")
