@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import threading
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,6 +58,8 @@ class Providers:
     answers: dict[str, Answer] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
     port: int = 0
+    tls: ssl.SSLContext | None = None
+    address: str = "127.0.0.1"
 
     def __post_init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -86,7 +89,7 @@ class Providers:
     async def _run(self, started: threading.Event) -> None:
         self._stopping = asyncio.Event()
         self._connections: set[asyncio.Task[None]] = set()
-        server = await asyncio.start_server(self._connection, "127.0.0.1", 0, limit=1 << 26)
+        server = await asyncio.start_server(self._connection, self.address, 0, limit=1 << 26, ssl=self.tls)
         self.port = server.sockets[0].getsockname()[1]
         started.set()
         await self._stopping.wait()
@@ -102,7 +105,7 @@ class Providers:
         try:
             while True:
                 await self._exchange(reader, writer)
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+        except (asyncio.IncompleteReadError, ConnectionError, ssl.SSLError, asyncio.CancelledError):
             pass
         finally:
             self._connections.discard(task)
