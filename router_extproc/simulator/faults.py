@@ -74,7 +74,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     context_length_exceeded: bool = False
     """The 400 of a prompt that is too long, whatever the prompt."""
     refuse: bool = False
-    """Nobody is there: the port is closed; with ``times``, ``only_key`` or in ``x-simulate`` connections are reset unanswered."""
+    """Nobody is there: the port is closed; with ``times``, ``only_key`` or by header the connection is reset unanswered."""
 
     # Answers that go wrong
     stall_after_tokens: Count | None = None
