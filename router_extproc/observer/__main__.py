@@ -9,6 +9,7 @@ from pathlib import Path
 
 import setproctitle
 import uvloop
+from prometheus_client import disable_created_metrics
 
 from router_extproc.config.state import StateDirectory
 from router_extproc.errors import RouterError
@@ -26,6 +27,8 @@ def main() -> int:
     options = parser.parse_args()
     setproctitle.setproctitle(NAME)
     configure_logging(NAME)
+    # Each counter's time of creation would double the figures, and Prometheus's text format has no use for it.
+    disable_created_metrics()  # type: ignore[no-untyped-call] # prometheus-client leaves it untyped
     try:
         observer = Observer(StateDirectory(options.state))
     except (RouterError, OSError) as error:

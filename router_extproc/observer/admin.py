@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import uvicorn
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from router_extproc.errors import StartError
-from router_extproc.registry.health import Health
+from router_extproc.observer.explaining import JSON, explain_route
+from router_extproc.observer.reload_report import ReloadReport
+from router_extproc.registry.health import DeploymentHealth, Health
+from router_extproc.router import Router
 from router_extproc.store.decisions import find_decision, recent_decisions
 
 _DEFAULT_LIMIT = 50
@@ -26,38 +31,58 @@ _LARGEST_LIMIT = 1_000
 _SHUTDOWN_SECONDS = 1
 
 
-def admin_app(
-    metrics: CollectorRegistry,
-    decisions: Path,
-    health: Callable[[], Health],
-    reasons_not_ready: Callable[[], Awaitable[list[str]]],
-) -> Starlette:
-    """The routes. ``decisions`` is the SQLite file, ``reasons_not_ready`` says what the instance lacks to serve."""
+class Answers(Protocol):
+    """What the admin API asks the observer for."""
+
+    @property
+    def metrics(self) -> CollectorRegistry:
+        """All figures."""
+
+    @property
+    def decisions(self) -> Path:
+        """The SQLite file of decisions."""
+
+    @property
+    def reload(self) -> ReloadReport:
+        """What became of the last change of router.yaml."""
+
+    def router(self) -> Router:
+        """Decides for the configuration that is in force."""
+
+    def health(self) -> Mapping[str, DeploymentHealth]:
+        """All deployments as they are now."""
+
+    async def reasons_not_ready(self) -> list[str]:
+        """What the instance lacks to serve; empty when it serves."""
+
+
+def admin_app(answers: Answers) -> Starlette:
+    """The routes."""
 
     async def show_metrics(_: Request) -> Response:
-        return Response(generate_latest(metrics), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(answers.metrics), media_type=CONTENT_TYPE_LATEST)
 
     async def say_alive(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
     async def say_ready(_: Request) -> Response:
-        reasons = await reasons_not_ready()
-        if reasons:
-            return JSONResponse({"status": "not ready", "reasons": reasons}, status_code=503)
-        return JSONResponse({"status": "ready"})
+        reasons = await answers.reasons_not_ready()
+        state = {"status": "not ready" if reasons else "ready", "reasons": reasons}
+        body = msgspec.json.encode(state | {"configuration": answers.reload})
+        return Response(body, 503 if reasons else 200, media_type=JSON)
 
     async def show_health(_: Request) -> Response:
-        return _json(msgspec.json.encode(health()))
+        return _json(msgspec.json.encode(Health(written_at=time.time(), deployments=dict(answers.health()))))
 
     async def list_decisions(request: Request) -> Response:
         limit = _limit_of(request)
         if limit is None:
             return _error(400, f"limit must be a number from 1 to {_LARGEST_LIMIT}")
-        documents = await asyncio.to_thread(recent_decisions, decisions, limit)
+        documents = await run_in_threadpool(recent_decisions, answers.decisions, limit)
         return _json(('{"decisions":[' + ",".join(documents) + "]}").encode())
 
     async def show_decision(request: Request) -> Response:
-        document = await asyncio.to_thread(find_decision, decisions, request.path_params["id"])
+        document = await run_in_threadpool(find_decision, answers.decisions, request.path_params["id"])
         return _error(404, "no such decision") if document is None else _json(document.encode())
 
     return Starlette(
@@ -68,6 +93,7 @@ def admin_app(
             Route("/health/deployments", show_health),
             Route("/decisions", list_decisions),
             Route("/decisions/{id}", show_decision),
+            explain_route(answers.router, answers.health),
         ]
     )
 
@@ -129,7 +155,7 @@ def _limit_of(request: Request) -> int | None:
 
 
 def _json(body: bytes) -> Response:
-    return Response(body, media_type="application/json")
+    return Response(body, media_type=JSON)
 
 
 def _error(status: int, message: str) -> Response:

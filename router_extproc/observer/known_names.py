@@ -11,8 +11,8 @@ from router_extproc.observer.records import Usage
 from router_extproc.registry.snapshot import Model, Prices, Registry
 
 OTHER = "other"
-# What router.lua calls the route of a request that no worker decided.
-DEFAULT_ROUTE = "default"
+# Routes that no configuration names: of requests that no worker decided, and of those that name no model.
+_UNNAMED_ROUTES = ("default", "path")
 _MILLION = 1_000_000
 
 
@@ -31,7 +31,7 @@ class KnownNames:
         self._models: dict[str, Model] = {
             deployment.name: model for model in registry.models.values() for deployment in model.deployments
         }
-        self._routes = frozenset({DEFAULT_ROUTE, *registry.routes, *registry.aliases})
+        self._routes = frozenset({*_UNNAMED_ROUTES, *registry.routes, *registry.aliases})
 
     @property
     def deployments(self) -> frozenset[str]:

@@ -76,8 +76,8 @@ class Metrics:
 
     def attempt(self, attempt: AttemptRecord, names: KnownNames) -> None:
         """Counts one attempt, its cause known."""
-        cause = attempt.cause if attempt.cause in causes.CAUSES else OTHER
-        self._attempts.labels(names.deployment_label(attempt.deployment), _status_label(attempt.status), cause).inc()
+        deployment, status = names.deployment_label(attempt.deployment), _status_label(attempt.status)
+        self._attempts.labels(deployment, status, _cause_label(attempt.cause)).inc()
 
     def decision(self, record: DecisionRecord, names: KnownNames, received_at: float) -> None:
         """Counts one request with all that is known about it; ``received_at`` is in epoch seconds."""
@@ -117,11 +117,15 @@ class Metrics:
         for failed, following in zip(record.attempts, record.attempts[1:], strict=False):
             if following.cause != causes.NOT_SENT:
                 source, target = names.deployment_label(failed.deployment), names.deployment_label(following.deployment)
-                self._fallbacks.labels(source, target, failed.cause).inc()
+                self._fallbacks.labels(source, target, _cause_label(failed.cause)).inc()
 
 
 def _status_label(status: int) -> str:
     return str(status) if 0 <= status <= _HIGHEST_STATUS else OTHER
+
+
+def _cause_label(cause: str) -> str:
+    return cause if cause in causes.CAUSES else OTHER
 
 
 def _degraded_label(degraded: str | None) -> str:

@@ -36,11 +36,12 @@ from router_extproc.observer.metrics import Metrics
 from router_extproc.observer.options import ObserverOptions, read_options
 from router_extproc.observer.probe_claims import forget_claims
 from router_extproc.observer.readiness import reasons_not_ready
-from router_extproc.observer.reload_report import read_reload_report
+from router_extproc.observer.reload_report import ReloadReport, read_reload_report
 from router_extproc.observer.watched_file import WatchedFile
 from router_extproc.observer.worker_counters import WorkerCounters
-from router_extproc.registry.health import Health
-from router_extproc.registry.snapshot import read_registry
+from router_extproc.registry.health import DeploymentHealth
+from router_extproc.registry.snapshot import Registry, read_registry
+from router_extproc.router import Router
 from router_extproc.store.decisions import DecisionWriter
 
 # Envoy collects entries for a moment before it sends them, and every decider must know within a second.
@@ -97,10 +98,12 @@ class Observer:
         self._log = DecisionLog(
             JsonLinesFile(state.decision_log, options.max_log_bytes), DecisionWriter(state.decision_database)
         )
-        self._metrics = Metrics()
-        self._intake = Intake(self._breakers, self._metrics, self._log.add)
+        figures = Metrics()
+        self.metrics = figures.registry
+        self._intake = Intake(self._breakers, figures, self._log.add)
         self._live = Live(WorkerCounters(state.root / "counters"), observer_totals=self._totals)
-        self._metrics.registry.register(LiveFigures(self._live))
+        self.metrics.register(LiveFigures(self._live))
+        self._router = Router(Registry())
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="disk")
 
     async def run(self, ready_descriptor: int | None) -> None:
@@ -113,7 +116,7 @@ class Observer:
         self._write_health()
         socket_path = self._state.sockets / f"observer.{os.getpid()}.sock"
         server = await self._start(socket_path)
-        admin = AdminServer(self._admin_app(), self._listener)
+        admin = AdminServer(admin_app(self), self._listener)
         async with asyncio.TaskGroup() as tasks:
             serving = tasks.create_task(admin.run_until_stopped())
             timers = [
@@ -124,6 +127,7 @@ class Observer:
                 tasks.create_task(_each(TIDY_SECONDS, self._tidy)),
             ]
             _take_link(self._state.observer_socket, socket_path)
+            _sweep_sockets(socket_path)
             _say(ready_descriptor, "ready")
             await stopping.wait()
             admin.should_exit = True
@@ -135,6 +139,28 @@ class Observer:
         socket_path.unlink(missing_ok=True)
         # A successor must find the port and the files free: this is said last, not first.
         _say(ready_descriptor, "draining")
+
+    @property
+    def decisions(self) -> Path:
+        """The SQLite file of decisions."""
+        return self._state.decision_database
+
+    @property
+    def reload(self) -> ReloadReport:
+        """What became of the last change of router.yaml."""
+        return self._live.reload
+
+    def router(self) -> Router:
+        """Decides for the configuration that is in force."""
+        return self._router
+
+    def health(self) -> Mapping[str, DeploymentHealth]:
+        """All deployments, at most ``HEALTH_SECONDS`` ago."""
+        return self._live.health
+
+    async def reasons_not_ready(self) -> list[str]:
+        """What the instance lacks to serve; empty when it serves."""
+        return await reasons_not_ready(self._state.snapshot, self._state.sockets)
 
     async def _start(self, socket_path: Path) -> grpc.aio.Server:
         server = grpc.aio.server(
@@ -148,20 +174,12 @@ class Observer:
         await health.set("", health_pb2.HealthCheckResponse.SERVING)
         return server
 
-    def _admin_app(self) -> Any:
-        return admin_app(
-            self._metrics.registry,
-            self._state.decision_database,
-            lambda: Health(written_at=self._clock(), deployments=self._breakers.view(self._clock())),
-            functools.partial(reasons_not_ready, self._state.snapshot, self._state.sockets),
-        )
-
     def _write_health(self) -> None:
         now = self._clock()
         self._intake.pass_time(now)
-        self._live.health = self._breakers.view(now)
+        self._live.health = health = self._breakers.view(now)
         try:
-            self._health_file.write(dict(self._live.health), now)
+            self._health_file.write(health, now)
         except OSError:
             _log.exception("health file cannot be written")
 
@@ -173,6 +191,7 @@ class Observer:
         registry = self._snapshot_file.news()
         if registry is not None:
             self._intake.know(registry)
+            self._router = Router(registry)
         report = self._reload_file.news()
         if report is not None:
             self._live.reload = report
@@ -223,6 +242,13 @@ def _take_link(link: Path, target: Path) -> None:
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(target.name)
     temporary.replace(link)
+
+
+def _sweep_sockets(own: Path) -> None:
+    """Removes what observers that were killed left behind; there is only ever one, and it is this one."""
+    for path in own.parent.glob("observer.*.sock"):
+        if path != own:
+            path.unlink(missing_ok=True)
 
 
 def _say(descriptor: int | None, word: str) -> None:

@@ -1,0 +1,147 @@
+"""Entries feed health as they come, records as they become complete; one odd entry costs nothing but itself."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from envoy.data.accesslog.v3.accesslog_pb2 import HTTPAccessLogEntry
+from prometheus_client import CollectorRegistry
+
+from router_extproc.observer import intake as intake_module
+from router_extproc.observer.health import Breakers
+from router_extproc.observer.intake import Intake
+from router_extproc.observer.metrics import Metrics
+from router_extproc.observer.options import Cooling
+from router_extproc.observer.records import DecisionRecord
+from router_extproc.registry.snapshot import Registry
+from tests.observer.entries import REGISTRY, STARTED_AT, attempt_entry, request_entry
+
+NOW = STARTED_AT + 1
+
+
+class Desk:
+    """An intake with everything it needs, and what came out of it."""
+
+    def __init__(self) -> None:
+        self.records: list[DecisionRecord] = []
+        probes = (f"probe-{number}" for number in itertools.count())
+        self.breakers = Breakers(Cooling(failures=2), lambda: next(probes))
+        self.metrics = Metrics()
+        self.intake = Intake(self.breakers, self.metrics, self.records.append)
+        self.intake.know(REGISTRY)
+
+    def attempts(self, *entries: HTTPAccessLogEntry) -> None:
+        self.intake.take("attempts", entries, NOW)
+
+    def requests(self, *entries: HTTPAccessLogEntry) -> None:
+        self.intake.take("requests", entries, NOW)
+
+    def states(self) -> dict[str, str]:
+        return {name: health.state for name, health in self.breakers.view(NOW).items()}
+
+    def count(self, name: str, **labels: str) -> float | None:
+        registry: CollectorRegistry = self.metrics.registry
+        return registry.get_sample_value(name, labels)
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def test_an_attempt_counts_before_its_request_ends(desk: Desk) -> None:
+    """A rate limit is known to deciders long before the stream that followed it is over."""
+    desk.attempts(attempt_entry("d", "openai/gpt-4o", status=429))
+    assert desk.states() == {"openai/gpt-4o": "open"}
+    assert desk.records == []
+
+
+def test_a_timeout_that_only_the_request_tells_counts(desk: Desk) -> None:
+    """Envoy's overall timeout leaves no mark on the attempt itself."""
+    for number in range(2):
+        desk.attempts(attempt_entry(f"d-{number}", "openai/gpt-4o", status=0, first_byte_ms=None))
+        desk.requests(request_entry(f"d-{number}", status=504, flags=("upstream_request_timeout",), details="response_timeout"))
+    assert [record.attempts[0].cause for record in desk.records] == ["timeout", "timeout"]
+    assert desk.states() == {"openai/gpt-4o": "open"}
+    assert desk.count("router_attempts_total", deployment="openai/gpt-4o", status="0", cause="timeout") == 2
+
+
+def test_clients_that_leave_do_not_hurt_a_provider(desk: Desk) -> None:
+    """However many hang up, before or in the middle of the answer."""
+    for number in range(40):
+        status = 200 * (number % 2)
+        desk.attempts(attempt_entry(f"d-{number}", "openai/gpt-4o", status=status, complete=False))
+        flags = ("downstream_connection_termination",)
+        desk.requests(request_entry(f"d-{number}", status=status, flags=flags, details="downstream_remote_disconnect"))
+    assert desk.states() == {"openai/gpt-4o": "closed"}
+    assert {record.cause for record in desk.records} == {"client_disconnected"}
+    assert desk.breakers.view(NOW)["openai/gpt-4o"].failure_ratio == 0
+
+
+@pytest.mark.parametrize("status", [400, 404, 409, 413, 422])
+def test_bad_requests_do_not_hurt_a_provider(desk: Desk, status: int) -> None:
+    """However many a caller sends."""
+    desk.attempts(*(attempt_entry(f"d-{number}", "openai/gpt-4o", status=status) for number in range(40)))
+    assert desk.states() == {"openai/gpt-4o": "closed"}
+
+
+def test_a_refused_deadline_is_no_attempt_on_the_provider(desk: Desk) -> None:
+    """Envoy's Lua answered in its place: the deployment never saw the request, and nothing moved to it."""
+    desk.attempts(
+        attempt_entry("d", "openai/gpt-4o", status=503),
+        attempt_entry("d", "azure/gpt-4o", number=2, status=0, first_byte_ms=None),
+    )
+    desk.requests(request_entry("d", status=504, attempts=2, details="lua_response"))
+    assert [attempt.cause for attempt in desk.records[0].attempts] == ["server_error", "not_sent"]
+    assert desk.breakers.view(NOW)["azure/gpt-4o"].consecutive_failures == 0
+    assert (
+        desk.count("router_fallbacks_total", **{"from": "openai/gpt-4o", "to": "azure/gpt-4o", "cause": "server_error"}) is None
+    )
+
+
+def test_what_waits_goes_out_in_time(desk: Desk) -> None:
+    """A request whose attempt was lost is recorded after the hold, and at the latest when the process ends."""
+    desk.requests(request_entry("d-1"))
+    desk.intake.pass_time(NOW + 0.5)
+    assert desk.records == []
+    desk.intake.pass_time(NOW + 1.5)
+    desk.requests(request_entry("d-2"))
+    desk.intake.finish(NOW + 1.6)
+    assert [record.id for record in desk.records] == ["d-1", "d-2"]
+
+
+def test_an_entry_that_cannot_be_read_costs_only_itself(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others of its message are taken; it is counted."""
+    real = intake_module.read_request
+
+    def read_but_one(entry: HTTPAccessLogEntry, now: float) -> object:
+        if entry.request.request_id == "odd":
+            raise ValueError("odd")
+        return real(entry, now)
+
+    monkeypatch.setattr(intake_module, "read_request", read_but_one)
+    desk.requests(*(request_entry(decision, attempts=0) for decision in ("a", "odd", "b")))
+    assert [record.id for record in desk.records] == ["a", "b"]
+    assert desk.count("router_observer_unreadable_entries_total") == 1
+
+
+def test_entries_of_an_unknown_log_are_counted(desk: Desk) -> None:
+    """Another log sent here by mistake is no request."""
+    desk.intake.take("tcp", [request_entry("d", attempts=0)], NOW)
+    assert desk.records == []
+    assert desk.count("router_observer_unreadable_entries_total") == 1
+
+
+def test_empty_entries_are_survived(desk: Desk) -> None:
+    """An entry with nothing in it is a request with nothing known, and no attempt."""
+    desk.attempts(HTTPAccessLogEntry())
+    desk.requests(HTTPAccessLogEntry())
+    assert [(record.id, record.status, record.cause) for record in desk.records] == [("", 0, "undetermined")]
+
+
+def test_a_reload_forgets_what_is_gone(desk: Desk) -> None:
+    """Health of a deployment that no longer exists is not shown."""
+    desk.attempts(attempt_entry("d", "openai/gpt-4o"))
+    desk.intake.know(Registry())
+    assert desk.states() == {}

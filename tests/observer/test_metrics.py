@@ -1,0 +1,119 @@
+"""Figures are what Prometheus can parse, are counted from records, and have labels of bounded number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from prometheus_client.exposition import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from router_extproc.observer.known_names import KnownNames
+from router_extproc.observer.live_figures import Live, LiveFigures
+from router_extproc.observer.metrics import Metrics
+from router_extproc.observer.records import AttemptRecord, DecisionRecord
+from router_extproc.observer.reload_report import ReloadReport
+from router_extproc.observer.worker_counters import WorkerCounters, WorkerFigures
+from router_extproc.registry.health import DeploymentHealth
+from tests.observer.entries import REGISTRY
+from tests.observer.test_compose import fallback, refusal, undecided, unparsed
+from tests.observer.test_join import START
+
+NAMES = KnownNames(REGISTRY)
+Figures = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def figures(metrics: Metrics) -> Figures:
+    """Every sample as Prometheus would read it."""
+    families = text_string_to_metric_families(generate_latest(metrics.registry).decode())
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value for family in families for sample in family.samples
+    }
+
+
+def figure(metrics: Metrics, name: str, **labels: str) -> float:
+    return figures(metrics)[name, tuple(sorted(labels.items()))]
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+def take(metrics: Metrics, record: DecisionRecord) -> None:
+    for attempt in record.attempts:
+        metrics.attempt(attempt, NAMES)
+    metrics.decision(record, NAMES, START.timestamp())
+
+
+def test_a_fallback_is_counted_everywhere(metrics: Metrics) -> None:
+    """Requests, attempts, the move, tokens, cost and times."""
+    take(metrics, fallback())
+    model = {"model": "gpt-4o"}
+    route = {"route": "auto", "tier": "premium", "status": "200", "degraded": ""}
+    move = {"from": "openai/gpt-4o", "to": "azure/gpt-4o", "cause": "server_error"}
+    assert figure(metrics, "router_requests_total", **model, **route) == 1
+    assert figure(metrics, "router_attempts_total", deployment="openai/gpt-4o", status="503", cause="server_error") == 1
+    assert figure(metrics, "router_attempts_total", deployment="azure/gpt-4o", status="200", cause="none") == 1
+    assert figure(metrics, "router_fallbacks_total", **move) == 1
+    assert figure(metrics, "router_tokens_total", **model, direction="input") == 600
+    assert figure(metrics, "router_tokens_total", **model, direction="cached_input") == 400
+    assert figure(metrics, "router_tokens_total", **model, direction="output") == 200
+    assert figure(metrics, "router_cost_usd_total", **model) == pytest.approx(0.004)
+    assert figure(metrics, "router_request_duration_seconds_sum", **model) == pytest.approx(0.81)
+    assert figure(metrics, "router_time_to_first_token_seconds_sum", **model) == pytest.approx(0.13)
+
+
+def test_requests_without_an_answer_are_counted_too(metrics: Metrics) -> None:
+    """A refusal and a broken request have no model; what no worker decided is degraded."""
+    for record in (refusal(), unparsed(), undecided()):
+        take(metrics, record)
+    nobody = {"model": "", "tier": "", "route": ""}
+    assert figure(metrics, "router_requests_total", **nobody, status="404", degraded="") == 1
+    assert figure(metrics, "router_requests_total", **nobody, status="400", degraded="") == 1
+    assert figure(metrics, "router_degraded_total") == 1
+
+
+def test_labels_do_not_explode(metrics: Metrics) -> None:
+    """Ten thousand names that the registry does not have make one label each."""
+    record = fallback()
+    before = None
+    for number in range(10_000):
+        odd = AttemptRecord(deployment=f"d-{number}", cause=f"c-{number}", status=number, started_at=START)
+        take(
+            metrics,
+            msgspec.structs.replace(
+                record,
+                route=f"r-{number}",
+                degraded=f"g-{number}",
+                deployment=f"d-{number}",
+                model=f"m-{number}",
+                attempts=(odd, odd),
+            ),
+        )
+        if number == 600:
+            before = len(figures(metrics))
+    assert before is not None
+    # One for each status code up to 599, then nothing new.
+    assert len(figures(metrics)) == before < 3_000
+
+
+def test_live_figures_are_those_of_now(metrics: Metrics) -> None:
+    """Health, workers and reloads are read when they are asked for."""
+    live = Live(WorkerCounters(Path("unused")), observer_totals=lambda: {"record_dropped": 3})
+    metrics.registry.register(LiveFigures(live))
+    assert figure(metrics, "router_config_last_reload_success") == 1
+    live.health = {"a": DeploymentHealth(state="open"), "b": DeploymentHealth(time_to_first_byte_ms=250.0)}
+    live.reload = ReloadReport(ok=False, accepted=4, refused=2)
+    live.workers.take(1, WorkerFigures(pid=1, decided=9, refused={"model_not_found": 2}, decision_seconds_sum=0.5), 0.0)
+    assert figure(metrics, "router_deployment_state", deployment="a") == 2
+    assert figure(metrics, "router_deployment_state", deployment="b") == 0
+    assert figure(metrics, "router_deployment_time_to_first_byte_seconds", deployment="b") == 0.25
+    assert figure(metrics, "router_config_reloads_total", result="accepted") == 4
+    assert figure(metrics, "router_config_reloads_total", result="refused") == 2
+    assert figure(metrics, "router_config_last_reload_success") == 0
+    assert figure(metrics, "router_worker_decisions_total", worker="1") == 9
+    assert figure(metrics, "router_worker_refusals_total", worker="1", code="model_not_found") == 2
+    assert figure(metrics, "router_observer_events_total", event="record_dropped") == 3
+    assert figure(metrics, "process_resident_memory_bytes") > 0
