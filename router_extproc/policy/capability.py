@@ -79,18 +79,27 @@ def demand_of(request: Request, narrowing: Narrowing, min_tier: Tier | None, *, 
 def usable_deployments(choice: Choice, demand: Demand) -> tuple[Deployment, ...] | Rejection:
     """The deployments of a choice that may serve the request, or why none may."""
     path, region = demand.request.path, demand.narrowing.region
-    usable = choice.deployments
-    serving = tuple(one for one in usable if serves(one, path))
+    serving = tuple(one for one in choice.deployments if serves(one, path))
     if not serving:
         return Rejection(Stage.PATH, f"does not serve {path}")
     allowed = demand.narrowing.models
-    if allowed is not None and not any(name in allowed for name in (choice.name, choice.model.name)):
+    if allowed is not None and choice.name not in allowed and choice.model.name not in allowed:
         return Rejection(Stage.ALLOWED, "not among the models that the caller allows")
     if region is not None:
         serving = tuple(one for one in serving if one.region == region)
         if not serving:
             return Rejection(Stage.REGION, f"not in region {region}")
     return why_not(choice.model, demand) or serving
+
+
+def why_deployment_not(deployment: Deployment, demand: Demand) -> Rejection | None:
+    """Why one deployment falls while others of its model stay, or None when it stays too."""
+    if not serves(deployment, demand.request.path):
+        return Rejection(Stage.PATH, f"does not serve {demand.request.path}")
+    region = demand.narrowing.region
+    if region is not None and deployment.region != region:
+        return Rejection(Stage.REGION, f"not in region {region}")
+    return None
 
 
 def why_not(model: Model, demand: Demand) -> Rejection | None:  # noqa: PLR0911 - one return for each reason

@@ -10,6 +10,8 @@ from router_extproc.errors import ModelNotFoundError
 from router_extproc.registry.snapshot import Plan, Registry, Route, Target
 
 _SHOWN = 120
+# Comparing takes some 50 microseconds a name; among more names than this, far ones are passed over.
+_FEW = 50
 
 
 class Resolved(NamedTuple):
@@ -58,5 +60,5 @@ def route_of_model(name: str) -> Route:
 
 def _hint(name: str, registry: Registry) -> str:
     known = [*dict.fromkeys((*registry.routes, *registry.models, *registry.aliases))]
-    nearest = difflib.get_close_matches(name[:_SHOWN], known, n=1, cutoff=0.0)
-    return f" Did you mean '{nearest[0]}'?" if nearest else ""
+    nearest = difflib.get_close_matches(name[:_SHOWN], known, n=1, cutoff=0.0 if len(known) <= _FEW else 0.5)
+    return f" Did you mean '{nearest[0]}'?" if nearest else " GET /v1/models lists what exists."

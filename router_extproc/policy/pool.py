@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from router_extproc.policy.capability import Demand, Rejection, Stage, usable_deployments
+from router_extproc.policy.capability import Demand, Rejection, Stage, usable_deployments, why_deployment_not
 from router_extproc.policy.choice import Choice, Group, Option
 from router_extproc.policy.health import UNSEEN, Standing, describe, standing
 from router_extproc.policy.strategy import rank
@@ -47,6 +47,11 @@ class Pool:
             for deployment in choice.deployments:
                 self.fallen[deployment.name] = found
             return ()
+        if len(found) < len(choice.deployments):
+            for deployment in choice.deployments:
+                rejection = why_deployment_not(deployment, self._demand)
+                if rejection is not None:
+                    self.fallen[deployment.name] = rejection
         if not self._health:
             return found
         return tuple(deployment for deployment in found if self._is_standing(choice, deployment))

@@ -1,0 +1,195 @@
+"""Registries to decide by: one written by hand, and any that hypothesis can think of."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from router_extproc.registry.health import CLOSED, HALF_OPEN, OPEN, DeploymentHealth
+from router_extproc.registry.snapshot import (
+    Condition,
+    Deployment,
+    Model,
+    Plan,
+    Prices,
+    Registry,
+    Route,
+    Rule,
+    Target,
+    Tier,
+)
+from router_extproc.request import CHAT_COMPLETIONS, Facts, Request
+
+CAPABILITIES = ("vision", "tools", "json_mode", "json_schema", "audio", "files", "logprobs")
+STRATEGIES = ("ordered", "cheap", "fast", "best")
+CHAT = ("/v1/chat/completions*",)
+
+
+def deployment(name: str, model: str, *, provider_model: str | None = None, weight: float = 1.0, **more: object) -> Deployment:
+    return Deployment(
+        name,
+        model,
+        name.partition("/")[0],
+        provider_model or model,
+        weight,
+        **{"paths": CHAT} | more,  # type: ignore[arg-type]
+    )
+
+
+def model(name: str, tier: Tier = Tier.STANDARD, *, keys: int = 1, quality: float = 0.5, **more: object) -> Model:
+    """A model on one provider with so many keys, named ``p/<model>@1`` and on."""
+    deployments = more.pop("deployments", None) or tuple(deployment(f"p/{name}@{key}", name) for key in range(1, keys + 1))
+    return Model(name, tier, quality, deployments, **more)  # type: ignore[arg-type]
+
+
+def registry(*models: Model, routes: tuple[Route, ...] = (), **more: object) -> Registry:
+    """The models with a route each, and the given routes."""
+    named = {
+        one.name: Route(one.name, Plan(targets=(Target("model", one.name),), same_tier=False), named_model=one.name)
+        for one in models
+    }
+    return Registry(
+        models={one.name: one for one in models},
+        routes=named | {route.name: route for route in routes},
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def targets(*names: str, kind: str = "model", weights: tuple[float, ...] = ()) -> tuple[Target, ...]:
+    return tuple(Target(kind, name, weights[index] if weights else None) for index, name in enumerate(names))
+
+
+def chat(name: str, **more: object) -> Request:
+    return Request(CHAT_COMPLETIONS, name, **more)  # type: ignore[arg-type]
+
+
+_NAMES = ("alpha", "beta", "gamma", "delta", "omega-*")
+_PATHS = st.sampled_from([(), CHAT, ("/v1/*",), ("/v1/embeddings",), ("/v1/files*", "/v1/chat/completions")])
+
+
+@st.composite
+def models(draw: st.DrawFn) -> dict[str, Model]:
+    found = {}
+    for name in draw(st.lists(st.sampled_from(_NAMES), min_size=1, unique=True)):
+        deployments = tuple(
+            Deployment(
+                name=f"p/{name}@{key}",
+                model=name,
+                provider="p",
+                provider_model=draw(st.sampled_from([name, f"{name}-x", "*" if name.endswith("*") else name])),
+                weight=draw(st.floats(0.1, 10)),
+                region=draw(st.sampled_from([None, "eu", "us"])),
+                paths=draw(_PATHS),
+            )
+            for key in range(draw(st.integers(1, 4)))
+        )
+        found[name] = Model(
+            name=name,
+            tier=draw(st.sampled_from(Tier)),
+            quality=draw(st.floats(0, 1)),
+            deployments=deployments,
+            context_window=draw(st.sampled_from([None, 1_000, 10_000])),
+            output_limit=draw(st.sampled_from([None, 500, 5_000])),
+            capabilities=draw(st.none() | st.frozensets(st.sampled_from(CAPABILITIES))),
+            prices=draw(st.none() | st.builds(Prices, st.floats(0, 100), st.floats(0, 100))),
+        )
+    return found
+
+
+def _targets(names: list[str], deployments: list[str]) -> st.SearchStrategy[tuple[Target, ...]]:
+    one = st.one_of(
+        st.builds(Target, st.just("model"), st.sampled_from([*names, "omega-7", "unheard-of"]), st.none() | st.floats(0.1, 9)),
+        st.builds(Target, st.just("tier"), st.sampled_from([tier.label for tier in Tier]), st.none() | st.floats(0.1, 9)),
+        st.builds(Target, st.just("deployment"), st.sampled_from(deployments), st.none() | st.floats(0.1, 9)),
+    )
+    return st.lists(one, max_size=3).map(tuple)
+
+
+@st.composite
+def registries(draw: st.DrawFn) -> Registry:
+    found = draw(models())
+    deployments = [one.name for each in found.values() for one in each.deployments]
+    some = _targets(list(found), deployments)
+    plans = st.builds(
+        Plan,
+        strategy=st.sampled_from(STRATEGIES),
+        targets=some,
+        min_tier=st.none() | st.sampled_from(Tier),
+        same_tier=st.booleans(),
+        last_resort=some,
+        after=st.dictionaries(st.sampled_from(["rate_limited", "server_error", "context_length"]), some, max_size=2),
+    )
+
+    def route(name: str, named: str | None) -> Route:
+        return Route(
+            name=name,
+            plan=draw(plans),
+            named_model=named,
+            allow_cross_model=draw(st.booleans()),
+            passthrough=draw(st.sampled_from([False, False, False, True])),
+            attempt_timeout_ms=draw(st.none() | st.integers(1, 10**6)),
+            first_token_timeout_ms=draw(st.none() | st.integers(1, 10**6)),
+            max_attempts=draw(st.integers(1, 6)),
+            check_answer=draw(st.booleans()),
+        )
+
+    routes = {name: route(name, None) for name in ("auto", "team", "wide-*")}
+    routes |= {name: route(name, name) for name in found}
+    optional = st.none() | st.booleans()
+    conditions = st.builds(
+        Condition,
+        routes=st.sampled_from([("auto",), ("*",), ("alpha", "team")]),
+        headers=st.sampled_from([(), (("x-kind", "gold*"),)]),
+        prompt_tokens_at_least=st.none() | st.integers(0, 2_000),
+        code=optional,
+        tools=optional,
+        images=optional,
+        stream=optional,
+    )
+    rules = draw(
+        st.lists(
+            st.builds(Rule, st.sampled_from(["r1", "r2", "r3"]), conditions, plans),
+            max_size=3,
+            unique_by=lambda rule: rule.name,
+        )
+    )
+    aliases = draw(st.dictionaries(st.sampled_from(["nick", "other"]), st.sampled_from([*found, "nick", "other"]), max_size=2))
+    return Registry(models=found, routes=routes, rules=tuple(rules), aliases=aliases)
+
+
+_HEADERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "x-router-min-tier": st.sampled_from(["economy", "premium", "huge", ""]),
+        "x-router-models": st.sampled_from(["alpha", "alpha, beta", "nick", "omega-7", ",", "nobody"]),
+        "x-router-max-cost-usd": st.sampled_from(["0.001", "1", "-1", "nan", "much"]),
+        "x-router-region": st.sampled_from(["eu", "us", "mars"]),
+        "x-kind": st.sampled_from(["golden", "tin"]),
+    },
+)
+
+REQUESTS = st.builds(
+    Request,
+    path=st.sampled_from([CHAT_COMPLETIONS, CHAT_COMPLETIONS, "/v1/embeddings", "/v1/files", "/v1/nothing"]),
+    model=st.sampled_from(["auto", "team", "alpha", "beta", "omega-7", "omega-*", "wide-x", "nick", "", "nonsense", "é"]),
+    stream=st.booleans(),
+    max_output_tokens=st.none() | st.integers(1, 10_000),
+    choices=st.integers(1, 3),
+    needs=st.frozensets(st.sampled_from(CAPABILITIES), max_size=2),
+    facts=st.builds(
+        Facts, prompt_tokens=st.integers(0, 12_000), images=st.integers(0, 1), has_code=st.booleans(), has_tools=st.booleans()
+    ),
+    headers=st.just({}) | _HEADERS,
+)
+
+
+def healths(found: Registry) -> st.SearchStrategy[dict[str, DeploymentHealth]]:
+    names = [one.name for one in found.deployments()]
+    one = st.builds(
+        DeploymentHealth,
+        state=st.sampled_from([CLOSED, OPEN, HALF_OPEN]),
+        probe=st.sampled_from([None, "probe-1"]),
+        open_until=st.floats(0, 2_000),
+        failure_ratio=st.floats(0, 1),
+        time_to_first_byte_ms=st.none() | st.floats(1, 5_000),
+    )
+    return st.just({}) | st.dictionaries(st.sampled_from(names), one)

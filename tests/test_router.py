@@ -1,0 +1,480 @@
+"""The brain as a whole: what must hold for every registry, every request and every situation."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import router_extproc
+from router_extproc import Router, Situation
+from router_extproc.decision import Attempt, Decision
+from router_extproc.errors import (
+    BadRequestError,
+    MissingCapabilityError,
+    ModelNotFoundError,
+    PathNotFoundError,
+    RequestError,
+    UnavailableError,
+)
+from router_extproc.policy.cost import estimate_cost
+from router_extproc.policy.narrowing import read_narrowing
+from router_extproc.registry.health import CLOSED, HALF_OPEN, OPEN, DeploymentHealth
+from router_extproc.registry.snapshot import Condition, Model, Plan, Prices, Registry, Route, Rule, Tier, encode_registry
+from router_extproc.request import CHAT_COMPLETIONS, Facts, Request
+from router_extproc.router import read_request
+from tests.policy import registries as build
+
+NOW = 1_000.0
+
+
+def attempts_of(decision: Decision) -> list[Attempt]:
+    return [attempt for chain in (decision.chain, *decision.cause_chains.values()) for attempt in chain]
+
+
+def outcome(router: Router, request: Request, situation: Situation) -> Decision | RequestError:
+    try:
+        return router.decide(request, situation)
+    except RequestError as error:
+        return error
+
+
+def owner_of(attempt: Attempt, registry: Registry) -> Model:
+    return next(one for one in registry.models.values() if any(each.name == attempt.deployment for each in one.deployments))
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[Registry, Request, Situation]:
+    registry = draw(build.registries())
+    situation = Situation(health=draw(build.healths(registry)), draw=draw(st.integers(0, 2**64)), now=NOW)
+    return registry, draw(build.REQUESTS), situation
+
+
+@settings(max_examples=400, deadline=None)
+@given(cases())
+def test_whatever_is_decided_keeps_every_promise(case: tuple[Registry, Request, Situation]) -> None:
+    """Nothing but RequestError is raised; no member of any chain lacks what the request needs, and no limit is passed."""
+    registry, request, situation = case
+    router = Router(registry)
+    decision = outcome(router, request, situation)
+    explanation = router.explain(request, situation)
+    if isinstance(decision, RequestError):
+        assert explanation.refusal is not None
+        assert explanation.refusal.message == decision.message
+        return
+    assert explanation.decision == msgspec.structs.replace(decision, candidates=explanation.candidates)
+    assert Router(registry).decide(request, situation) == decision
+    names = [attempt.deployment for attempt in decision.chain]
+    assert len(names) == len(set(names))
+    assert 1 <= len(names) <= decision.max_attempts
+    for chain in decision.cause_chains.values():
+        places = [attempt.deployment for attempt in chain]
+        assert len(places) == len(set(places)) <= decision.max_attempts - 1
+    if not request.model:
+        assert len(names) == 1
+        return
+    route = registry.routes[decision.route]
+    rule = next((rule for rule in registry.rules if rule.name == decision.rule), None)
+    plan = route.plan if rule is None else rule.plan
+    for attempt in attempts_of(decision):
+        model = owner_of(attempt, registry)
+        assert "*" not in attempt.provider_model
+        assert attempt.tier == model.tier.label
+        if plan.min_tier is not None:
+            assert model.tier >= plan.min_tier
+        narrowing = read_narrowing(request.headers, registry)
+        assert narrowing.min_tier is None or model.tier >= narrowing.min_tier
+        assert narrowing.models is None or {model.name, attempt.model} & narrowing.models
+        cost = estimate_cost(model, request)
+        assert narrowing.max_cost_usd is None or route.passthrough or (cost is not None and cost <= narrowing.max_cost_usd)
+        if route.named_model is not None and not route.allow_cross_model:
+            assert model.name == route.named_model
+        if not route.passthrough:
+            assert model.capabilities is None or request.needs <= model.capabilities
+            needed = int(request.facts.prompt_tokens * 1.1) + (request.max_output_tokens or 0)
+            assert model.context_window is None or needed <= model.context_window
+            assert model.output_limit is None or (request.max_output_tokens or 0) <= model.output_limit
+        standing = situation.health.get(attempt.deployment)
+        if decision.degraded is None and standing is not None:
+            assert standing.state != OPEN
+            assert standing.state == CLOSED or standing.probe is not None
+
+
+@settings(max_examples=200, deadline=None)
+@given(cases())
+def test_a_probe_goes_first_and_alone(case: tuple[Registry, Request, Situation]) -> None:
+    """A half-open deployment is the first attempt and booked, or the only thing left after a chain of one."""
+    registry, request, situation = case
+    decision = outcome(Router(registry), request, situation)
+    if isinstance(decision, RequestError) or not request.model or decision.degraded is not None:
+        return
+    half_open = [
+        index
+        for index, attempt in enumerate(decision.chain)
+        if situation.health.get(attempt.deployment, DeploymentHealth()).state == HALF_OPEN
+    ]
+    if 0 in half_open:
+        assert decision.half_open == decision.chain[0].deployment
+    else:
+        assert decision.half_open is None
+    assert set(half_open) <= ({0, 1} if len(decision.chain) == 2 else {0})
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    method=st.sampled_from(["GET", "POST", "DELETE"]),
+    path=st.sampled_from([CHAT_COMPLETIONS, "/v1/embeddings", "/v1/files", "/v1/responses", "/v2", "", "/v1/audio/speech?x=1"]),
+    content_type=st.sampled_from(["application/json", "multipart/form-data; boundary=x", "multipart/form-data", ""]),
+    body=st.binary(max_size=60)
+    | st.recursive(
+        st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(
+                    ["model", "messages", "content", "role", "n", "tools", "input", "type", "text", "stream", "max_tokens"]
+                ),
+                inner,
+                max_size=4,
+            )
+        ),
+    ).map(lambda value: json.dumps(value).encode()),
+)
+def test_any_bytes_become_a_decision_or_a_request_error(method: str, path: str, content_type: str, body: bytes) -> None:
+    """Foreign bytes never raise anything that the caller cannot be told."""
+    router = Router(build.registry(build.model("alpha"), routes=(Route("auto"),)))
+    with contextlib.suppress(RequestError):
+        decision = router.decide(router.read(method, path, {"content-type": content_type}, body))
+        assert decision.chain
+
+
+def test_a_named_model_keeps_to_its_own_keys() -> None:
+    """A model asked for by name is tried on all its keys and never replaced, though its tier has others."""
+    router = Router(build.registry(build.model("gpt", keys=2), build.model("other")))
+    decision = router.decide(build.chat("gpt"))
+    assert {attempt.model for attempt in decision.chain} == {"gpt"}
+    assert [attempt.level for attempt in decision.chain] == ["primary", "same_model"]
+    assert decision.reason == "named"
+
+
+def test_a_named_model_may_be_replaced_where_the_route_says_so() -> None:
+    """With allow_cross_model the tier's other models follow, also when the plan names no target."""
+    route = Route("gpt", Plan(), named_model="gpt", allow_cross_model=True)
+    router = Router(build.registry(build.model("other"), build.model("gpt"), routes=(route,)))
+    assert [(one.model, one.level) for one in router.decide(build.chat("gpt")).chain] == [
+        ("gpt", "primary"),
+        ("other", "same_tier"),
+    ]
+
+
+def test_a_rule_cannot_replace_a_named_model() -> None:
+    """A rule that sends a named model elsewhere is held to that model."""
+    rule = Rule("away", Condition(routes=("gpt",)), Plan(targets=build.targets("other"), last_resort=build.targets("other")))
+    router = Router(build.registry(build.model("gpt"), build.model("other"), rules=(rule,)))
+    assert [one.model for one in router.decide(build.chat("gpt")).chain] == ["gpt"]
+
+
+def test_an_alias_obeys_what_its_target_obeys() -> None:
+    """An alias leads to the route of its target, with the target's rules, and says so."""
+    rule = Rule("streams", Condition(routes=("gpt",), stream=True), Plan(targets=build.targets("gpt"), min_tier=Tier.PREMIUM))
+    router = Router(
+        build.registry(build.model("gpt"), build.model("strong", Tier.PREMIUM), aliases={"nick": "gpt"}, rules=(rule,))
+    )
+    decision = router.decide(build.chat("nick"))
+    assert (decision.route, decision.reason) == ("gpt", "alias")
+    with pytest.raises(UnavailableError):
+        router.decide(build.chat("nick", stream=True))
+
+
+def test_a_wildcard_model_passes_on_what_its_star_matched() -> None:
+    """The longest wildcard wins and the provider is asked for what the star stood for."""
+    narrow = build.model("openai/gpt-*", deployments=(build.deployment("p/narrow", "openai/gpt-*", provider_model="gpt-*"),))
+    wide = build.model("openai/*", deployments=(build.deployment("p/wide", "openai/*", provider_model="*"),))
+    router = Router(build.registry(wide, narrow))
+    attempt = router.decide(build.chat("openai/gpt-5")).chain[0]
+    assert (attempt.deployment, attempt.model, attempt.provider_model) == ("p/narrow", "openai/gpt-5", "gpt-5")
+    assert router.decide(build.chat("openai/o3")).chain[0].provider_model == "o3"
+
+
+def test_a_wildcard_model_without_a_name_is_no_candidate() -> None:
+    """A route over all models leaves out what has no model id of its own."""
+    wide = build.model("any/*", deployments=(build.deployment("p/wide", "any/*", provider_model="*"),))
+    router = Router(build.registry(wide, build.model("gpt"), routes=(Route("auto"),)))
+    assert [one.model for one in router.decide(build.chat("auto")).chain] == ["gpt"]
+
+
+def test_an_unknown_model_names_the_nearest() -> None:
+    """A misspelled model is a 404 that helps."""
+    router = Router(build.registry(build.model("gpt-4o"), build.model("claude-sonnet")))
+    with pytest.raises(ModelNotFoundError, match=r"'gpt-4' does not exist.*'gpt-4o'"):
+        router.decide(build.chat("gpt-4"))
+
+
+def test_a_missing_capability_is_named() -> None:
+    """An image for models that all are blind is a 400 that says vision."""
+    blind = build.model("blind", capabilities=frozenset({"tools"}))
+    router = Router(build.registry(blind, routes=(Route("auto"),)))
+    with pytest.raises(MissingCapabilityError, match="'auto' can do vision"):
+        router.decide(build.chat("auto", needs=frozenset({"vision", "tools"})))
+
+
+def test_a_missing_combination_is_named_whole() -> None:
+    """When each capability exists, but never together, both are named."""
+    router = Router(
+        build.registry(
+            build.model("eyes", capabilities=frozenset({"vision"})),
+            build.model("hands", capabilities=frozenset({"tools"})),
+            routes=(Route("auto"),),
+        )
+    )
+    with pytest.raises(MissingCapabilityError, match="all of tools, vision"):
+        router.decide(build.chat("auto", needs=frozenset({"vision", "tools"})))
+
+
+def test_too_long_a_prompt_is_told_as_openai_tells_it() -> None:
+    """When no context window is wide enough the code is the one that SDK users know."""
+    router = Router(build.registry(build.model("small", context_window=1_000)))
+    with pytest.raises(MissingCapabilityError) as raised:
+        router.decide(build.chat("small", facts=Facts(prompt_tokens=950)))
+    assert (raised.value.status, raised.value.code) == (400, "context_length_exceeded")
+    assert router.decide(build.chat("small", facts=Facts(prompt_tokens=900))).chain
+
+
+def test_min_tier_is_a_promise() -> None:
+    """With all strong models cooling, a route with min_tier answers 503 for machines, never a weaker model."""
+    route = Route(
+        "careful", Plan(targets=build.targets("strong", "weak"), min_tier=Tier.PREMIUM, last_resort=build.targets("weak"))
+    )
+    router = Router(build.registry(build.model("strong", Tier.PREMIUM), build.model("weak", Tier.ECONOMY), routes=(route,)))
+    assert [one.model for one in router.decide(build.chat("careful")).chain] == ["strong"]
+    health = {"p/strong@1": DeploymentHealth(OPEN, open_until=NOW + 7.2)}
+    with pytest.raises(UnavailableError) as raised:
+        router.decide(build.chat("careful"), Situation(health=health, now=NOW))
+    assert (raised.value.status, raised.value.code, raised.value.retry_after) == (503, "min_tier_unavailable", 8)
+
+
+def test_when_everything_cools_down_the_least_bad_is_tried_once() -> None:
+    """Soonest back first, then the lower share of failures; a chain of one, marked."""
+    router = Router(build.registry(build.model("gpt", keys=3)))
+    health = {
+        "p/gpt@1": DeploymentHealth(OPEN, open_until=NOW + 9, failure_ratio=0.1),
+        "p/gpt@2": DeploymentHealth(OPEN, open_until=NOW + 5, failure_ratio=0.9),
+        "p/gpt@3": DeploymentHealth(OPEN, open_until=NOW + 5, failure_ratio=0.6),
+    }
+    decision = router.decide(build.chat("gpt"), Situation(health=health, now=NOW))
+    assert [one.deployment for one in decision.chain] == ["p/gpt@3"]
+    assert decision.degraded == "all-cooling-down"
+
+
+def test_a_free_probe_is_taken_first_and_without_it_the_deployment_rests() -> None:
+    """Half open: with the probe it leads and is booked; once the probe is gone it is not tried."""
+    router = Router(build.registry(build.model("gpt", keys=2)))
+    free = {"p/gpt@2": DeploymentHealth(HALF_OPEN, probe="gpt@2/1")}
+    for seed in range(20):
+        decision = router.decide(build.chat("gpt"), Situation(health=free, draw=seed))
+        assert [one.deployment for one in decision.chain] == ["p/gpt@2", "p/gpt@1"]
+        assert decision.half_open == "p/gpt@2"
+    taken = {"p/gpt@2": DeploymentHealth(HALF_OPEN)}
+    decision = router.decide(build.chat("gpt"), Situation(health=taken))
+    assert ([one.deployment for one in decision.chain], decision.half_open) == (["p/gpt@1"], None)
+
+
+def test_a_path_nobody_serves_is_named() -> None:
+    """An unserved path is a 404 with its name, with a model and without."""
+    router = Router(build.registry(build.model("gpt")))
+    with pytest.raises(PathNotFoundError, match="/v1/embeddings"):
+        router.decide(Request("/v1/embeddings", "gpt"))
+    with pytest.raises(PathNotFoundError, match="/v1/batches"):
+        router.decide(Request("/v1/batches", ""))
+    with pytest.raises(PathNotFoundError, match="/v2/chat"):
+        router.read("POST", "/v2/chat", {}, b"{}")
+
+
+def test_a_path_without_model_has_one_place() -> None:
+    """Files live with one provider: the first that serves the path, whatever its health, and the body is not touched."""
+    files = build.model("store", deployments=(build.deployment("q/store", "store", paths=("/v1/files*",)),))
+    router = Router(build.registry(build.model("gpt"), files))
+    health = {"q/store": DeploymentHealth(OPEN)}
+    decision = router.decide(router.read("GET", "/v1/files/f-1?limit=2", {}, b""), Situation(health=health))
+    assert [(one.deployment, one.provider_model) for one in decision.chain] == [("q/store", "")]
+
+
+def test_embeddings_over_all_models_need_a_model_that_embeds() -> None:
+    """A route picks a model that embeds; whoever names a model gets it."""
+    paths = ("/v1/embeddings", "/v1/chat/completions")
+    chatty = build.model(
+        "chatty", capabilities=frozenset({"tools"}), deployments=(build.deployment("p/chatty", "chatty", paths=paths),)
+    )
+    embedder = build.model(
+        "embedder", capabilities=frozenset({"embeddings"}), deployments=(build.deployment("p/embed", "embedder", paths=paths),)
+    )
+    router = Router(build.registry(chatty, embedder, routes=(Route("auto"),)))
+    assert [one.model for one in router.decide(Request("/v1/embeddings", "auto")).chain] == ["embedder"]
+    assert [one.model for one in router.decide(Request("/v1/embeddings", "chatty")).chain] == ["chatty"]
+
+
+def test_headers_narrow_and_never_widen() -> None:
+    """Minimum tier, allowed models, region and cost each leave fewer candidates."""
+    east = build.deployment("p/east", "big", region="eu")
+    big = build.model(
+        "big", Tier.PREMIUM, deployments=(build.deployment("p/west", "big", region="us"), east), prices=Prices(100, 100)
+    )
+    small = build.model("small", Tier.ECONOMY, prices=Prices(1, 1))
+    free = build.model("unpriced", Tier.ECONOMY)
+    router = Router(build.registry(small, big, free, routes=(Route("auto"),)))
+
+    def names(**headers: str) -> set[str]:
+        written = {f"x-router-{name.replace('_', '-')}": value for name, value in headers.items()}
+        return {one.deployment for one in router.decide(build.chat("auto", headers=written)).chain}
+
+    assert names(min_tier="premium") == {"p/west", "p/east"}
+    assert names(models="small, big", region="eu") == {"p/east"}
+    assert names(max_cost_usd="0.001") == {"p/small@1"}
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("x-router-min-tier", "huge"),
+        ("x-router-models", " , "),
+        ("x-router-models", "nobody"),
+        ("x-router-max-cost-usd", "much"),
+        ("x-router-max-cost-usd", "-1"),
+        ("x-router-max-cost-usd", "nan"),
+        ("x-router-region", "mars"),
+    ],
+)
+def test_a_bad_header_is_named(header: str, value: str) -> None:
+    """A header that cannot be understood is a 400 that names it."""
+    router = Router(build.registry(build.model("gpt")))
+    with pytest.raises(BadRequestError, match=header) as raised:
+        router.decide(build.chat("gpt", headers={header: value}))
+    assert raised.value.param == header
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({"x-router-models": "other"}, "no_allowed_model"),
+        ({"x-router-max-cost-usd": "0.000001"}, "max_cost_exceeded"),
+        ({"x-router-region": "us"}, "no_model_in_region"),
+    ],
+)
+def test_a_header_that_leaves_nothing_is_told(headers: dict[str, str], code: str) -> None:
+    """When the caller's own wish leaves no candidate, the error says which wish."""
+    other = build.model("other", deployments=(build.deployment("p/other", "other", region="us"),))
+    router = Router(build.registry(build.model("gpt", prices=Prices(10, 10)), other))
+    with pytest.raises(BadRequestError) as raised:
+        router.decide(build.chat("gpt", headers=headers))
+    assert raised.value.code == code
+
+
+def test_the_first_rule_that_holds_replaces_the_plan() -> None:
+    """Rules are tried in file order, the reason names the one that applied."""
+    rules = (
+        Rule("long", Condition(prompt_tokens_at_least=500), Plan(targets=build.targets("big"))),
+        Rule("code", Condition(code=True), Plan(targets=build.targets("coder"))),
+    )
+    route = Route("auto", Plan(targets=build.targets("small")))
+    router = Router(build.registry(*(build.model(name) for name in ("small", "big", "coder")), routes=(route,), rules=rules))
+
+    def first(**facts: object) -> tuple[str, str]:
+        decision = router.decide(build.chat("auto", facts=Facts(**facts)))  # type: ignore[arg-type]
+        return decision.chain[0].model, decision.reason
+
+    assert first(prompt_tokens=10) == ("small", "ordered")
+    assert first(prompt_tokens=500, has_code=True) == ("big", "rule:long")
+    assert first(prompt_tokens=10, has_code=True) == ("coder", "rule:code")
+
+
+def test_a_passthrough_route_looks_at_nothing_but_the_model() -> None:
+    """On a passthrough route facts are not read and nothing is held against the model; others analyse the same body."""
+    small = build.model("small", context_window=10, capabilities=frozenset())
+    through = Route("through", Plan(targets=build.targets("small")), passthrough=True)
+    router = Router(build.registry(small, routes=(through, Route("auto"))))
+    body = {"model": "through", "messages": [{"role": "user", "content": "word " * 100}], "tools": [{"type": "function"}]}
+    request = router.read("POST", CHAT_COMPLETIONS, {}, json.dumps(body).encode())
+    assert (request.facts, request.needs) == (Facts(), frozenset())
+    decision = router.decide(request)
+    assert (decision.reason, decision.estimated_cost_usd) == ("passthrough", None)
+    analysed = read_request("POST", CHAT_COMPLETIONS, {}, json.dumps(body).encode())
+    assert router.decide(analysed).chain == decision.chain
+    with pytest.raises(MissingCapabilityError):
+        router.decide(router.read("POST", CHAT_COMPLETIONS, {}, json.dumps(body | {"model": "auto"}).encode()))
+
+
+@pytest.mark.parametrize(
+    ("stream", "attempt", "deadline", "expected"),
+    [
+        (False, None, 600_000, None),
+        (False, 900_000, 600_000, 600_000),
+        (True, None, 600_000, 120_000),
+        (True, None, 100_000, 100_000),
+        (True, 40_000, 100_000, 33_333),
+        (True, None, 130_000, 65_000),
+    ],
+)
+def test_attempts_of_a_stream_divide_its_deadline(
+    *, stream: bool, attempt: int | None, deadline: int, expected: int | None
+) -> None:
+    """A plain call is bounded by its deadline; a stream only by its attempts, which fit into the deadline evenly."""
+    route = Route(
+        "gpt", Plan(targets=build.targets("gpt")), attempt_timeout_ms=attempt, deadline_ms=deadline, named_model="gpt"
+    )
+    decision = Router(build.registry(build.model("gpt"), routes=(route,))).decide(build.chat("gpt", stream=stream))
+    assert decision.attempt_timeout_ms == expected
+    if stream and expected is not None:
+        assert deadline - expected * math.floor(deadline / expected) < 10
+
+
+def test_answers_are_judged_only_where_they_are_understood() -> None:
+    """The answer check and the first-token timeout are for chats; speech is not JSON, a plain call has no tokens to await."""
+    paths = ("/v1/*",)
+    route = Route("auto", first_token_timeout_ms=500, check_answer=True)
+    gpt = build.model("gpt", deployments=(build.deployment("p/gpt", "gpt", paths=paths),))
+    router = Router(build.registry(gpt, routes=(route,)))
+    stream = router.decide(build.chat("auto", stream=True))
+    assert (stream.check_answer, stream.first_token_timeout_ms) == (True, 500)
+    assert router.decide(build.chat("auto")).first_token_timeout_ms is None
+    speech = router.decide(Request("/v1/audio/speech", "auto", stream=True))
+    assert (speech.check_answer, speech.first_token_timeout_ms) == (False, None)
+
+
+def test_explain_shows_every_candidate_and_why_it_fell() -> None:
+    """Each deployment of the plan is there with its reason, cost and latency, and the prices with their source."""
+    blind = build.model("blind", capabilities=frozenset(), prices=Prices(1, 2, source="a book, 2026-01-01"))
+    keen = build.model("keen", keys=2)
+    router = Router(build.registry(blind, keen, routes=(Route("auto"),)))
+    health = {"p/keen@1": DeploymentHealth(OPEN, open_until=NOW + 3), "p/keen@2": DeploymentHealth(time_to_first_byte_ms=42.0)}
+    request = build.chat("auto", needs=frozenset({"vision"}), facts=Facts(prompt_tokens=100), max_output_tokens=100)
+    explanation = router.explain(request, Situation(health=health, now=NOW))
+    found = {one.deployment: (one.rejected, one.time_to_first_byte_ms) for one in explanation.candidates}
+    assert found == {
+        "p/blind@1": ("lacks vision", None),
+        "p/keen@1": ("cooling down for 3.0 s more", None),
+        "p/keen@2": (None, 42.0),
+    }
+    assert explanation.candidates[0].estimated_cost_usd == pytest.approx(300 / 1e6)
+    assert [(price.model, price.source) for price in explanation.prices] == [("blind", "a book, 2026-01-01")]
+    assert explanation.decision is not None
+    assert msgspec.json.decode(msgspec.json.encode(explanation))["decision"]["chain"][0]["deployment"] == "p/keen@2"
+
+
+def test_a_registry_survives_its_snapshot() -> None:
+    """A worker that decides from the written snapshot decides the same."""
+    registry = build.registry(build.model("gpt", keys=3, capabilities=frozenset({"vision"})), routes=(Route("auto"),))
+    again = msgspec.json.decode(encode_registry(registry), type=Registry)
+    for name in ("auto", "gpt"):
+        situation = Situation(draw=7)
+        assert Router(again).decide(build.chat(name), situation) == Router(registry).decide(build.chat(name), situation)
+
+
+def test_the_library_is_four_names() -> None:
+    """What programs import stands at the top of the package."""
+    assert set(router_extproc.__all__) == {"Decision", "Request", "Router", "Situation"}
+    assert Situation.unknown() == Situation()
