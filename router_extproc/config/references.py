@@ -147,7 +147,7 @@ class _Checker:
             if target.model.endswith("*") and not may_be_pattern:
                 message = f"`{shown(target.model)}` stands for many models: a target names one"
                 yield self._source.problem(path, message, fix="write the model's full name", code="pattern")
-            elif target.model not in self._models:
+            elif not _is_served(target.model, self._models):
                 yield self._unknown(path, "model", target.model, self._models)
         elif target.deployment is not None:
             names = tuple(dict.fromkeys(name for each in self._deployments for name in (each.group, each.name)))
@@ -212,8 +212,7 @@ class _Checker:
 
     def _serves(self, name: str) -> bool:
         """Whether a client may write the name; a pattern that matches it is enough."""
-        names = (*self._models, *self._routes)
-        return name in names or any(known.endswith("*") and name.startswith(known[:-1]) for known in names)
+        return _is_served(name, (*self._models, *self._routes))
 
     def _unknown(self, path: Path, what: str, name: str, known: tuple[str, ...]) -> Problem:
         message = f"there is no {what} named `{shown(name)}`"
@@ -222,3 +221,7 @@ class _Checker:
 
 def _is_pattern(path: Path) -> bool:
     return str(path[1]).endswith("*")
+
+
+def _is_served(name: str, names: tuple[str, ...]) -> bool:
+    return name in names or any(known.endswith("*") and name.startswith(known[:-1]) for known in names)

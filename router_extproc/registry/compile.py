@@ -7,11 +7,13 @@ prices from the catalogue, the routes that every configuration has, the chain th
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from typing import TypeVar
 
 from msgspec.structs import replace
 
 from router_extproc.config import schema
+from router_extproc.config.conditions import covers_text
 from router_extproc.config.deployments import configured_deployments
 from router_extproc.config.schema import RouterConfig
 from router_extproc.registry.catalogue import Catalogue
@@ -30,13 +32,16 @@ _REVISION_DIGITS = 16
 Section = TypeVar("Section", bound=schema.Section)
 
 
-def compile_registry(config: RouterConfig, catalogue: Catalogue) -> Registry:
-    """Compiles a checked configuration; ``revision`` is the beginning of the SHA-256 of the content."""
+def compile_registry(config: RouterConfig, catalogue: Catalogue, unreachable: Collection[str] = ()) -> Registry:
+    """Compiles a checked configuration; ``revision`` is the beginning of the SHA-256 of the content.
+
+    ``unreachable`` names deployments to leave out, such as those without a key; their models and routes stay.
+    """
     configured = configured_deployments(config)
-    models = compile_models(config, configured, catalogue)
+    models = {name: _without(model, unreachable) for name, model in compile_models(config, configured, catalogue).items()}
     plans = PlanCompiler(models, configured)
     routes = _routes(config, models, plans)
-    rules = tuple(_rule(rule, plans) for rule in config.rules)
+    rules = tuple(rule for written in config.rules for rule in _keeping_floors(_rule(written, plans), routes))
     if auto_is_ours(config):
         rules += _default_rules(config, plans)
     chosen = plans.targets(config.default_chain)
@@ -51,6 +56,10 @@ def compile_registry(config: RouterConfig, catalogue: Catalogue) -> Registry:
         max_body_bytes_in_flight=config.limits.max_body_bytes_in_flight,
     )
     return replace(registry, revision=hashlib.sha256(encode_registry(registry)).hexdigest()[:_REVISION_DIGITS])
+
+
+def _without(model: Model, unreachable: Collection[str]) -> Model:
+    return replace(model, deployments=tuple(one for one in model.deployments if one.name not in unreachable))
 
 
 def auto_is_ours(config: RouterConfig) -> bool:
@@ -136,6 +145,27 @@ def _rule(written: schema.Rule, plans: PlanCompiler) -> Rule:
         stream=when.stream,
     )
     return Rule(name=written.name, when=condition, plan=plans.plan(written.then))
+
+
+def _keeping_floors(rule: Rule, routes: dict[str, Route]) -> list[Rule]:
+    """The rule, and before it one for each route whose minimum tier its plan would otherwise undercut.
+
+    A rule replaces a route's plan, but ``min_tier`` of a route is a promise: the higher of the two holds.
+    """
+    own = rule.plan.min_tier or 0
+    low = {
+        name: floor
+        for name, route in routes.items()
+        if (floor := route.plan.min_tier) is not None
+        and floor > own
+        and any(covers_text(pattern, name) for pattern in rule.when.routes)
+    }
+    raised = [
+        replace(rule, when=replace(rule.when, routes=(name,)), plan=replace(rule.plan, min_tier=floor))
+        for name, floor in low.items()
+    ]
+    others = tuple(name for name in rule.when.routes if name not in low)
+    return [*raised, replace(rule, when=replace(rule.when, routes=others))] if others else raised
 
 
 def _default_rules(config: RouterConfig, plans: PlanCompiler) -> tuple[Rule, ...]:

@@ -184,8 +184,12 @@ class _Linter:
     def _target(self, target: Target) -> list[Model]:
         if target.kind == "tier":
             return self._tier(Tier[target.name.upper()])
-        name = self._by_name[target.name].model if target.kind == "deployment" else target.name
-        return [self._models[name]]
+        if target.kind == "deployment":
+            return [self._models[self._by_name[target.name].model]]
+        if target.name in self._models:
+            return [self._models[target.name]]
+        matching = [name for name in self._models if is_wildcard(name) and target.name.startswith(name[:-1])]
+        return [self._models[max(matching, key=len)]]
 
     def _candidates(self, plan: Plan) -> list[Model]:
         return [model for target in (*plan.targets, *plan.last_resort) for model in self._target(target)]

@@ -183,6 +183,33 @@ rules:
     )
 
 
+def test_a_rule_never_undercuts_a_routes_floor() -> None:
+    """A rule replaces the plan of a route but not its minimum tier: there the higher of the two holds."""
+    text = """\
+routes: {auto: {min_tier: standard}, team: {min_tier: premium, targets: [large]}, "eu/*": {targets: [large]}}
+rules:
+  - {name: all, when: {route: [auto, "t*", best], code: true}, then: {targets: [small, large]}}
+  - {name: weak, when: {route: team, tools: true}, then: {targets: [small], min_tier: economy}}
+  - {name: strong, when: {images: true}, then: {targets: [large], min_tier: premium}}
+"""
+    rules = compiled(PROVIDERS + text).rules
+    assert [(rule.name, rule.when.routes, rule.plan.min_tier) for rule in rules] == [
+        ("all", ("auto",), Tier.STANDARD),
+        ("all", ("team",), Tier.PREMIUM),
+        ("all", ("t*", "best"), None),
+        ("weak", ("team",), Tier.PREMIUM),
+        ("strong", ("auto",), Tier.PREMIUM),
+    ]
+    assert {rule.when.code for rule in rules[:3]} == {True}
+
+
+def test_a_target_may_be_served_by_a_wildcard() -> None:
+    """A name that only a wildcard matches can be a target; Envoy alone cannot tell it from others, so not its chain."""
+    registry = compiled(PROVIDERS.replace("small, large", 'small, "ft/*"') + "routes: {auto: {targets: [ft/one, small]}}\n")
+    assert names(registry.routes["auto"].plan.targets) == ["ft/one", "small"]
+    assert registry.default_chain == ("openai/small",)
+
+
 @pytest.mark.parametrize(
     ("plan", "same_tier"),
     [

@@ -160,6 +160,15 @@ def test_an_output_limit_above_the_window_is_a_slip() -> None:
     assert line == "5: models.small: contradiction: output_limit 9000 is above the context window of 8000"
 
 
+def test_a_target_behind_a_wildcard_is_judged_by_it() -> None:
+    """Of a name that only a wildcard matches nothing more is known than of the wildcard."""
+    text = (
+        BASE.replace("[small, large]}\nmodels", '[small, large, "ft/*"]}\nmodels')
+        + "routes: {team: {targets: [ft/one, small]}}\n"
+    )
+    assert warnings(text) == []
+
+
 def test_a_wildcard_in_the_default_chain_is_named() -> None:
     """Without a worker nobody knows which of many models a wildcard stood for."""
     text = BASE.replace("[small, large]}\nmodels", '[small, large, "ft/*"]}\nmodels') + 'default_chain: ["ft/*", small]\n'
