@@ -59,6 +59,16 @@ def credentials_by_deployment(config: RouterConfig) -> dict[str, CredentialKey |
     return keys
 
 
+def deployments_without_key(config: RouterConfig, environ: Mapping[str, str]) -> frozenset[str]:
+    """The deployments that Envoy would refuse to call: their provider asks for a key, and there is none yet."""
+    keys = {
+        key: read_key(credential, environ)
+        for name, provider in config.providers.items()
+        for key, credential in credential_keys(name, provider).items()
+    }
+    return frozenset(name for name, key in credentials_by_deployment(config).items() if key is not None and not keys[key])
+
+
 def credential_files(config: RouterConfig) -> tuple[Path, ...]:
     """The files whose change calls for rendering the secrets again: keys, and the listener's certificate."""
     files = [credential.file for provider in config.providers.values() for credential in provider.credentials]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from router_extproc.registry.models import generates_text, is_wildcard
 from router_extproc.registry.snapshot import Deployment, Model, Plan, Target, Tier
+from router_extproc.request import TOOLS, VISION
 
 # As many attempts as a route makes unless it says otherwise.
 LENGTH = 4
@@ -44,20 +45,27 @@ def derived_chain(plan: Plan, models: dict[str, Model]) -> tuple[str, ...]:
     targets = plan.targets
     if any(target.weight is not None for target in targets):
         targets = tuple(sorted(targets, key=lambda target: -(target.weight or 0.0)))
-    places = [place for target in targets for place in _places(target, models)]
+    places = [place for target in targets for place in _places(target, models) if place]
     if plan.strategy != "ordered":
         order = {model.name: rank for rank, model in enumerate(ranked(models.values(), plan.strategy))}
         places.sort(key=lambda place: order[place[0].model])
     if plan.same_tier and places:
         tiers = dict.fromkeys(models[place[0].model].tier for place in places)
-        places += [place for tier in tiers for place in _places(Target(kind="tier", name=tier.label), models)]
-    places += [place for target in plan.last_resort for place in _places(target, models)]
+        places += [place for tier in tiers for place in _places(Target(kind="tier", name=tier.label), models) if place]
+    places += [place for target in plan.last_resort for place in _places(target, models) if place]
     strong = [place for place in places if _is_strong_enough(models[place[0].model], plan.min_tier)]
+    # Nobody will have read the request: what every request can be sent to goes first.
+    strong.sort(key=lambda place: not _takes_anything(models[place[0].model]))
     return tuple(dict.fromkeys(_firsts_first(strong)))[:LENGTH] or _wildcards(models, plan.min_tier)
 
 
 def _is_strong_enough(model: Model, floor: Tier | None) -> bool:
     return floor is None or model.tier >= floor
+
+
+def _takes_anything(model: Model) -> bool:
+    """Whether requests with tools or images are understood; a model of which nothing is known is given the benefit."""
+    return model.capabilities is None or {TOOLS, VISION} <= model.capabilities
 
 
 def _firsts_first(places: list[tuple[Deployment, ...]]) -> Iterator[str]:

@@ -21,6 +21,7 @@ import msgspec
 from router_extproc.config.schema import RouterConfig
 from router_extproc.config.state import StateDirectory
 from router_extproc.envoyconf.render import RenderedFiles, render
+from router_extproc.envoyconf.secrets import deployments_without_key
 from router_extproc.errors import ConfigurationError, StartError
 from router_extproc.registry.catalogue import load_catalogue
 from router_extproc.registry.compile import compile_registry
@@ -110,7 +111,10 @@ class ControlPlane:
 
     def _render(self) -> tuple[Applied, RenderedFiles]:
         config = self._load()
-        registry = compile_registry(config, load_catalogue())
+        keyless = deployments_without_key(config, self._environment)
+        if keyless:
+            _log.warning("deployments without a key are left out until they have one", extra={"deployments": sorted(keyless)})
+        registry = compile_registry(config, load_catalogue(), keyless)
         files = render(config, registry, self._state, config.workers.count, self._environment)
         clusters = {cluster["name"]: cluster for cluster in json.loads(files[CLUSTERS_FILE])["resources"]}
         return Applied(config, registry, clusters), files

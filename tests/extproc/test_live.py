@@ -1,0 +1,62 @@
+"""What a worker knows, and how it learns of changes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from router_extproc.extproc.live import Live, Probes
+from router_extproc.registry.health import OPEN, DeploymentHealth, Health, encode_health
+from router_extproc.registry.snapshot import Registry, encode_registry
+
+
+def put(path: Path, content: bytes) -> None:
+    temporary = path.with_suffix(".new")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Live:
+    put(tmp_path / "snapshot.json", encode_registry(Registry(revision="first")))
+    return Live(tmp_path / "snapshot.json", tmp_path / "health.json")
+
+
+def test_a_new_snapshot_and_new_health_are_taken_over(live: Live, tmp_path: Path) -> None:
+    """Each refresh shows what was put in place since; a view that was taken before does not change."""
+    before = live.view
+    put(tmp_path / "snapshot.json", encode_registry(Registry(revision="second")))
+    put(tmp_path / "health.json", encode_health(Health(deployments={"a": DeploymentHealth(state=OPEN)})))
+    live.refresh()
+    assert live.view.registry.revision == live.view.router.registry.revision == "second"
+    assert live.view.health.deployments["a"].state == OPEN
+    assert before.registry.revision == "first"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"models": 3}', b"\xff"])
+def test_a_broken_file_leaves_the_last_view_in_force(live: Live, tmp_path: Path, content: bytes) -> None:
+    """It is reported, and the next good file is taken over again."""
+    for name in ("snapshot.json", "health.json"):
+        put(tmp_path / name, content)
+    live.refresh()
+    assert live.view.registry.revision == "first"
+    put(tmp_path / "snapshot.json", encode_registry(Registry(revision="third")))
+    live.refresh()
+    assert live.view.registry.revision == "third"
+
+
+def test_nothing_is_read_while_nothing_changes(live: Live, tmp_path: Path) -> None:
+    """A file that lost its rights is not even opened again."""
+    before = live.view
+    os.utime(tmp_path / "snapshot.json", ns=(1, (tmp_path / "snapshot.json").stat().st_mtime_ns))
+    live.refresh()
+    assert live.view is before
+
+
+def test_a_probe_can_be_claimed_once(tmp_path: Path) -> None:
+    """Of all claimants on the machine one wins, whatever characters a deployment's name has."""
+    claims = [Probes(tmp_path).claim("openai/gpt:../x@1#7") for _ in range(3)]
+    assert claims == [True, False, False]
+    assert Probes(tmp_path).claim("openai/gpt:../x@1#8")

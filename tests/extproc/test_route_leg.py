@@ -1,0 +1,221 @@
+"""The route leg as a conversation: what Envoy says, what the leg answers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from router_extproc.extproc.live import View
+from router_extproc.extproc.route_leg import RouteLeg
+from router_extproc.extproc.ticket import TicketOffice
+from router_extproc.registry.health import HALF_OPEN, OPEN, DeploymentHealth, Health
+from router_extproc.registry.snapshot import Deployment, Model, Plan, Prices, Registry, Route, Target, Tier
+from router_extproc.router import Router
+from tests.extproc.conversation import metadata, read, request_body, request_headers, said
+
+HEADERS = {
+    ":method": "POST",
+    ":path": "/v1/chat/completions",
+    "content-type": "application/json",
+    "x-request-id": "id-1",
+}
+PATHS = ("/v1/chat/completions", "/v1/embeddings", "/v1/files*")
+
+
+def deployment(name: str, model: str, provider_model: str | None = None) -> Deployment:
+    return Deployment(name=name, model=model, provider=name, provider_model=provider_model or model, paths=PATHS)
+
+
+def model(name: str, *deployments: Deployment, tier: Tier = Tier.STANDARD) -> Model:
+    return Model(name=name, tier=tier, quality=0.5, deployments=deployments, prices=Prices(input=1, output=2))
+
+
+SMALL = model("small", deployment("one/small", "small"), tier=Tier.ECONOMY)
+LARGE = model("large", deployment("one/large", "large", "large-2026"), deployment("two/large", "large"), tier=Tier.PREMIUM)
+REGISTRY = Registry(
+    models={"small": SMALL, "large": LARGE},
+    routes={
+        "small": Route(name="small", named_model="small"),
+        "large": Route(name="large", named_model="large", first_token_timeout_ms=700),
+        "auto": Route(name="auto", plan=Plan(targets=(Target("model", "small"),), last_resort=(Target("model", "large"),))),
+    },
+)
+
+
+class Claims:
+    """Bookings that answer from a list."""
+
+    def __init__(self, answers: list[bool] | None = None) -> None:
+        self.answers, self.asked = answers or [], list[str]()
+
+    def claim(self, probe: str) -> bool:
+        self.asked.append(probe)
+        return self.answers.pop(0)
+
+
+def answers(
+    body: Any,
+    headers: dict[str, str] | None = None,
+    health: Health | None = None,
+    claims: Claims | None = None,
+    pieces: int = 1,
+) -> list[bytes]:
+    """What the leg says to one request with this body (bytes, or anything that JSON knows; None for no body)."""
+    leg = RouteLeg(View(Router(REGISTRY), REGISTRY, health or Health()), TicketOffice(), claims or Claims(), draw=1)
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    if leg.headers(request_headers(HEADERS | (headers or {}), end=body is None)):
+        size = max(1, -(-len(content) // pieces))
+        parts = [content[start : start + size] for start in range(0, len(content), size)] or [b""]
+        for number, part in enumerate(parts, 1):
+            assert leg.body(request_body(part, end=number == len(parts))) == (number == len(parts))
+    return leg.answer()
+
+
+def ticket(answer: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = metadata(answer)["router"]
+    return found
+
+
+def chat(name: str, **more: Any) -> dict[str, Any]:
+    return {"model": name, "messages": [{"role": "user", "content": "Hello"}], **more}
+
+
+def test_a_decided_request_costs_one_exchange_with_two_answers() -> None:
+    """Headers and body are answered together; the ticket, the limits for Envoy's router and nothing else come along."""
+    first, second = answers(chat("small"))
+    assert said(first) == "request_headers x-envoy-max-retries=0 x-envoy-upstream-rq-timeout-ms=600000 clear_route_cache"
+    assert said(second) == "request_body"
+    assert ticket(first)["priority_groups"] == [
+        {"name": "one/small", "clusters": [{"cluster_name": "one/small", "weight": 1.0}]}
+    ]
+    assert metadata(first)["router.request"].keys() == {"cost"}
+
+
+def test_a_stream_has_no_overall_timeout_but_a_bounded_attempt() -> None:
+    """Envoy's overall timeout would cut running streams; the attempt's timeout ends with the response headers."""
+    first, _ = answers(chat("small", stream=True))
+    assert "x-envoy-upstream-rq-timeout-ms=0 x-envoy-upstream-rq-per-try-timeout-ms=120000" in said(first)
+    assert ticket(first)["deadline_ms"] == 600_000
+
+
+def test_only_the_model_changes_in_the_body() -> None:
+    """The provider's id is spliced in; every other byte is the client's own."""
+    body = b'{ "new": 1.50,"model" :"large", "messages":[{"role":"user","content":"model\\u00e9"}]}'
+    first, second = answers(body)
+    provider_model = {"one/large": b'"large-2026"', "two/large": b'"large"'}
+    chosen = ticket(first)["priority_groups"][0]["name"]
+    mutation = read(second).request_body.response.body_mutation.body
+    assert (mutation or body) == body.replace(b'"large"', provider_model[chosen])
+
+
+def test_a_body_in_pieces_is_put_together_in_place_of_its_last_piece() -> None:
+    """Each piece gets one answer, in order."""
+    body = chat("auto")
+    first, *rest = answers(body, pieces=3)
+    assert len(rest) == 3
+    assert [said(answer) for answer in rest[:2]] == ["request_body[0]"] * 2
+    assert json.loads(read(rest[2]).request_body.response.body_mutation.body) == body | {"model": "small"}
+    assert ticket(first)["route"] == "auto"
+
+
+def test_later_attempts_carry_their_own_model_ids() -> None:
+    """A chain over models asks for the renaming leg and says what each provider calls the model."""
+    found = ticket(answers(chat("auto"))[0])
+    assert found["rename"] == "1"
+    assert found["models"] == {"one/small": "small", "one/large": "large-2026", "two/large": "large"}
+    assert "judge" not in found
+
+
+def test_a_first_token_timeout_asks_for_the_judging_leg_on_streams_only() -> None:
+    """A plain answer has no first token to wait for."""
+    assert ticket(answers(chat("large", stream=True))[0])["judge"] == "1"
+    assert "judge" not in ticket(answers(chat("large"))[0])
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "code"),
+    [
+        (b"{", {}, 400, "invalid_json"),
+        (b"", {}, 400, None),
+        (b"[]", {}, 400, None),
+        ({"messages": []}, {}, 400, None),
+        (chat("smal"), {}, 404, "model_not_found"),
+        (chat("small"), {":path": "/v1/nonsense"}, 404, "path_not_found"),
+        (chat("small"), {"x-router-min-tier": "enormous"}, 400, None),
+        (None, {":method": "GET", ":path": "/v1/models/none"}, 404, "model_not_found"),
+    ],
+)
+def test_what_cannot_be_routed_is_refused_in_the_clients_own_shape(
+    body: Any, headers: dict[str, str], status: int, code: str | None
+) -> None:
+    """One immediate answer with OpenAI's error object, the decision's id, and a mark that the error body is ours."""
+    [answer] = answers(body, headers)
+    immediate = read(answer).immediate_response
+    error = json.loads(immediate.body)["error"]
+    assert immediate.status.code == status
+    assert error.keys() == {"message", "type", "param", "code"}
+    assert code is None or error["code"] == code
+    assert immediate.details.startswith("router_")
+    assert "x-router-decision=id-1" in [
+        f"{one.header.key}={one.header.raw_value.decode()}" for one in immediate.headers.set_headers
+    ]
+    assert ticket(answer)["refused"] == error["code"]
+
+
+def test_models_are_listed_without_calling_anybody() -> None:
+    """GET /v1/models shows routes and models; a query string does not matter."""
+    [answer] = answers(None, {":method": "GET", ":path": "/v1/models?limit=3"})
+    listed = json.loads(read(answer).immediate_response.body)
+    assert {"auto", "small", "large"} <= {entry["id"] for entry in listed["data"]}
+    [answer] = answers(None, {":method": "GET", ":path": "/v1/models/small"})
+    assert json.loads(read(answer).immediate_response.body)["id"] == "small"
+
+
+def test_a_dry_run_answers_with_the_decision_that_the_request_would_get() -> None:
+    """Nobody is called, and the chain is the one that the same request then takes."""
+    [answer] = answers(chat("auto"), {"x-router-dry-run": "1"})
+    explained = json.loads(read(answer).immediate_response.body)
+    taken = ticket(answers(chat("auto"))[0])
+    assert [attempt["deployment"] for attempt in explained["decision"]["chain"]] == [
+        group["name"] for group in taken["priority_groups"]
+    ]
+
+
+def test_a_half_open_deployment_is_probed_by_the_worker_that_claims_it() -> None:
+    """The winner's request goes there first, and the ticket says so."""
+    health = Health(deployments={"one/small": DeploymentHealth(state=HALF_OPEN, probe="p1")})
+    claims = Claims([True])
+    found = ticket(answers(chat("small"), health=health, claims=claims)[0])
+    assert claims.asked == ["p1"]
+    assert found["half_open"] == "one/small"
+
+
+def test_a_worker_that_comes_second_leaves_the_cooling_deployment_alone() -> None:
+    """A lost claim means another decision, as if no probe were free."""
+    health = Health(deployments={"one/small": DeploymentHealth(state=HALF_OPEN, probe="p1")})
+    found = ticket(answers(chat("auto"), health=health, claims=Claims([False]))[0])
+    assert "one/small" not in [group["name"] for group in found["priority_groups"]]
+
+
+def test_when_everything_cools_the_least_bad_is_tried_once_and_marked() -> None:
+    """One attempt, and the answer will say that it is less than was promised."""
+    health = Health(
+        deployments={
+            "one/large": DeploymentHealth(state=OPEN, open_until=9e9),
+            "two/large": DeploymentHealth(state=OPEN, open_until=8e9),
+        }
+    )
+    found = ticket(answers(chat("large"), health=health)[0])
+    assert [group["name"] for group in found["priority_groups"]] == ["two/large"]
+    assert found["degraded"] == "all-cooling-down"
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=200, deadline=None)
+def test_no_body_breaks_the_leg(body: bytes) -> None:
+    """Whatever bytes come, there is a decision or a refusal, never an exception."""
+    assert answers(body)
