@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="what the request asks for (default: the file's own, auto for a message)")
     parser.add_argument("--path", default=CHAT_COMPLETIONS, help="default: %(default)s")
     parser.add_argument("--header", action="append", default=[], metavar="NAME:VALUE", help="a request header; may be repeated")
-    parser.add_argument("--config", type=Path, help="default: ./router.yaml, else the running instance, else the environment")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="default: ./router.yaml, else the running instance, else the environment"
+    )
     parser.add_argument("--draw", type=int, default=0, help="the seed that orders what has weights (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
 

@@ -13,8 +13,14 @@ from router_extproc.simulator import run as run_simulators
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--config", type=Path, help="JSON file that describes the deployments")
-    source.add_argument("--port", type=int, default=9101, help="of one provider that serves any model (default: %(default)s)")
+    source.add_argument("--config", type=Path, metavar="FILE", help="JSON file that describes the deployments")
+    source.add_argument(
+        "--port",
+        type=int,
+        metavar="PORT",
+        default=9101,
+        help="port of one provider that serves any model (default: %(default)s)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -38,9 +38,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_instance_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that ``up`` and ``serve`` share."""
-    parser.add_argument("--config", type=Path, help="default: ./router.yaml, else the provider keys in the environment")
-    parser.add_argument("--state", type=Path, help="default: .router-extproc beside the file")
-    parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="default: ./router.yaml, else the provider keys in the environment"
+    )
+    parser.add_argument(
+        "--state", type=Path, metavar="DIR", help="sockets, logs and decisions (default: .router-extproc beside the file)"
+    )
+    parser.add_argument(
+        "--log-level",
+        metavar="LEVEL",
+        default="info",
+        choices=("debug", "info", "warning", "error"),
+        help="debug, info, warning or error (default: %(default)s)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
