@@ -80,8 +80,7 @@ class JudgeLeg:
             self._first_token_ms = fields["first_token_ms"].number_value
         attempt = headers_of(message.request_headers).get("x-envoy-attempt-count", "1")
         groups = len(fields["priority_groups"].list_value.values) if "priority_groups" in fields else 1
-        has_own_chain = "after" in fields and "server_error" in fields["after"].struct_value.fields
-        self._is_last = not has_own_chain and (not attempt.isdecimal() or int(attempt) >= groups)
+        self._is_last = not attempt.isdecimal() or int(attempt) >= groups
         return encode_request_headers({})
 
     def _take_response(self, message: ProcessingRequest) -> list[bytes]:

@@ -159,10 +159,3 @@ def test_without_a_ticket_the_leg_changes_nothing() -> None:
     assert [said(answer) for answer in leg.receive(request_headers({"x-envoy-attempt-count": "1"}))] == ["request_headers"]
     assert [said(answer) for answer in leg.receive(response_headers(OK_JSON))] == ["response_headers"]
     assert [said(answer) for answer in leg.receive(response_body(b"anything"))] == ["response_body"]
-
-
-def test_a_chain_of_its_own_for_server_errors_is_another_place_to_go() -> None:
-    """A bad answer at the end of the default chain is still retried when 5xx has a chain of its own."""
-    leg = started(attempt=2, check="1", after={"server_error": [{"name": "c"}]})
-    leg.receive(response_headers(OK_JSON))
-    assert ":status=503" in said(leg.receive(response_body(b"{", end=True))[0])
