@@ -89,10 +89,19 @@ class Simulators:
         answer: dict[str, Any] = self._http.get(f"{self._control}/stats", params={"deployment": name}).json()
         return answer
 
+    def own_answer(self, name: str) -> dict[str, Any]:
+        """What a deployment answers to whoever asks it directly."""
+        answer: dict[str, Any] = self._http.post(f"{self.url(name)}{CHAT}", json={"model": "any", "messages": HELLO}).json()
+        return answer
+
     def asked(self) -> dict[str, int]:
         """How many requests came to each deployment that had any."""
         counts = {name: self.stats(name)["requests"] for name in self.ports}
         return {name: count for name, count in counts.items() if count}
+
+    def close(self) -> None:
+        """The same, for ``contextlib.closing``."""
+        self.stop()
 
     def stop(self) -> None:
         self._http.close()
@@ -176,6 +185,26 @@ class Instance:
             if name.startswith(f"router-extproc-{role}") or (role == "envoy" and name.endswith("/envoy")):
                 found.append(int(pid))
         return found
+
+    def serving_workers(self) -> int:
+        """Workers that listen, if Envoy would ask them all; else 0."""
+        alive = set(self.pids("worker"))
+        links = (self.state / "sockets").glob("worker-?.sock")
+        listening = sum(int(link.readlink().name.split(".")[1]) in alive for link in links)
+        asked = self.envoy_figures("^cluster.extproc.membership_healthy$").get("cluster.extproc.membership_healthy", 0)
+        return listening if asked >= listening else 0
+
+    def is_ready(self) -> bool:
+        """What the observer's ``/readyz`` says; False also when nobody answers."""
+        try:
+            return self.admin.get(f"{self.admin_url}/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def accepts_connections(self) -> bool:
+        """Whether somebody listens where clients connect."""
+        with socket.socket() as trial:
+            return trial.connect_ex(("127.0.0.1", self.port)) == 0
 
     def client(self, **options: Any) -> openai.OpenAI:
         """The official SDK, without its own retries so that every failure shows."""
