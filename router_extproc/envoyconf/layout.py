@@ -24,10 +24,18 @@ class Directories(Protocol):
 
 
 @dataclass(frozen=True)
+class Folders:
+    """Directories of one's own choice."""
+
+    envoy: Path
+    sockets: Path
+    logs: Path
+
+
+@dataclass(frozen=True)
 class Layout:
     """The absolute or relative paths written into the configuration, complete."""
 
-    bootstrap: Path
     listeners: Path
     routes: Path
     clusters: Path
@@ -38,13 +46,12 @@ class Layout:
     access_log: Path
 
     @classmethod
-    def of(cls, directories: Directories, workers: int) -> Layout:
-        """The layout below a state directory, with ``workers`` decider sockets."""
+    def of(cls, directories: Directories, workers: int, form: str = "json") -> Layout:
+        """The layout below a state directory, with ``workers`` decider sockets; ``form`` is ``json`` or ``yaml``."""
         return cls(
-            bootstrap=directories.envoy / "bootstrap.json",
-            listeners=directories.envoy / "lds.json",
-            routes=directories.envoy / "rds.json",
-            clusters=directories.envoy / "cds.json",
+            listeners=directories.envoy / f"lds.{form}",
+            routes=directories.envoy / f"rds.{form}",
+            clusters=directories.envoy / f"cds.{form}",
             script=directories.envoy / "router.lua",
             secrets=directories.envoy / "secrets",
             workers=tuple(directories.sockets / f"worker-{index}.sock" for index in range(workers)),

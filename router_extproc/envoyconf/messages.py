@@ -43,7 +43,9 @@ def pipe_address(path: Path) -> Message:
 
 def file_source(path: Path) -> Message:
     """An xDS resource read from a file, and read again whenever the file is replaced by a rename."""
-    return {"path_config_source": {"path": str(path)}, "resource_api_version": "V3"}
+    # Envoy watches the file's folder, which a relative path must name.
+    name = str(path) if path.is_absolute() else f"./{path}"
+    return {"path_config_source": {"path": name}, "resource_api_version": "V3"}
 
 
 def set_header(key: str, value: str) -> Message:

@@ -10,11 +10,13 @@ from importlib import resources
 from router_extproc.config.schema import RouterConfig
 from router_extproc.envoyconf.bootstrap import build_bootstrap
 from router_extproc.envoyconf.clusters import build_clusters
+from router_extproc.envoyconf.commented import to_yaml
+from router_extproc.envoyconf.comments import COMMENTS, HEADINGS
 from router_extproc.envoyconf.layout import Directories, Layout
 from router_extproc.envoyconf.listener import buffer_bytes, build_listener
 from router_extproc.envoyconf.messages import Message, typed
 from router_extproc.envoyconf.routes import build_routes
-from router_extproc.envoyconf.secrets import render_secrets
+from router_extproc.envoyconf.secrets import placeholder_secrets, render_secrets
 from router_extproc.envoyconf.upstream_tls import system_roots
 from router_extproc.registry.snapshot import Registry
 
@@ -40,8 +42,22 @@ def render(
     return files
 
 
+def render_commented(
+    config: RouterConfig, registry: Registry, directories: Directories, workers: int, roots: str
+) -> RenderedFiles:
+    """The same configuration as YAML that explains itself, without any secret. ``roots`` as in ``build_messages``."""
+    layout = Layout.of(directories, workers, "yaml")
+    files = {**placeholder_secrets(config), "router.lua": script()}
+    for name, message in build_messages(config, registry, layout, roots).items():
+        files[f"{name}.yaml"] = to_yaml(message, COMMENTS[name], HEADINGS[name]).encode()
+    return files
+
+
 def build_messages(config: RouterConfig, registry: Registry, layout: Layout, roots: str) -> dict[str, Message]:
-    """The four documents, in the order in which Envoy must see them: clusters before the routes that name them."""
+    """The four documents, in the order in which Envoy must see them: clusters before the routes that name them.
+
+    ``roots`` is the path of the system's bundle of certificate authorities.
+    """
     size = buffer_bytes(config)
     clusters = build_clusters(config, registry, layout, roots, size)
     return {
