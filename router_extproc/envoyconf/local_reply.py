@@ -48,8 +48,9 @@ _REPLIES: tuple[tuple[str, str, str, str], ...] = (
         "invalid_request",
     ),
     (
+        # Envoy's details would quote the provider's certificate, which says whose it is; the flags do not.
         "response.code == 502 || response.code == 503",
-        "No deployment answered (%RESPONSE_CODE_DETAILS%).",
+        "No deployment answered (%RESPONSE_FLAGS_LONG%).",
         "server_error",
         "upstream_unavailable",
     ),
