@@ -115,6 +115,15 @@ class TestCauses:
         assert providers.names() == ["a", "c"]
         assert providers.asked[0].body == providers.asked[1].body
 
+    @pytest.mark.parametrize("status", [401, 402, 403])
+    def test_a_refused_key_moves_on(self, client: httpx.Client, providers: Providers, status: int) -> None:
+        """Our key is not the caller's fault: another deployment is tried, and the last one's refusal stands."""
+        providers.reset(a=failure(status, "invalid_api_key"))
+        answer = client.post(CHAT, json=BODY, headers=ticket("a", "b"))
+        assert answer.status_code == 200
+        assert providers.names() == ["a", "b"]
+        assert client.post(CHAT, json=BODY, headers=ticket("a")).status_code == status
+
     def test_context_length_of_the_last_stays_a_400(self, client: httpx.Client, providers: Providers) -> None:
         """When nothing is left to try the client reads the provider's own 400."""
         providers.reset(a=failure(400, "context_length_exceeded", message="too long"))

@@ -18,6 +18,9 @@ local CONTEXT_LENGTH = {
   "context_length_exceeded", "maximum context length", "context window", "prompt is too long", "input is too long",
 }
 
+-- Statuses by which a provider turns our key down, not the caller's request.
+local REFUSED = { [401] = "unauthorized", [402] = "unauthorized", [403] = "forbidden" }
+
 local QUOTE, BACKSLASH, OPEN_BRACE, OPEN_BRACKET = 34, 92, 123, 91
 
 local function error_body(message, code)
@@ -226,6 +229,12 @@ local function on_failure(handle, state, status)
     handle:headers():replace(":status", "503") -- which Envoy retries
     return go_on(handle, handle:streamInfo():dynamicMetadata(), groups, "context_length")
   end
+  if REFUSED[status] ~= nil then
+    local groups = after_failure(ticket, state, attempt, REFUSED[status], now)
+    if groups == nil then return end
+    handle:headers():replace(":status", "503") -- another key, or another provider, may do
+    return go_on(handle, metadata, groups, REFUSED[status])
+  end
   -- The attempt leg says by this header why it turned an answer down, and by FINAL that it was the last.
   local headers = handle:headers()
   if headers:get(FINAL) ~= nil then return end
@@ -253,6 +262,7 @@ local function watch_stream(handle)
     last = chunk
   end
   if done or last == nil then return end
+  handle:streamInfo():dynamicMetadata():set(ATTEMPT, "incomplete", true) -- for the observer: this 200 is a failure
   local separator = string.find(tail, "\n\r?\n$") ~= nil and "" or "\n\n"
   local event = "data: " .. error_body("The provider ended the stream before it was complete.", "stream_incomplete") .. "\n\n"
   last:setBytes(last:getBytes(0, last:length()) .. separator .. event)
@@ -264,7 +274,7 @@ function envoy_on_response(handle)
   local state = handle:streamInfo():dynamicMetadata():get(STATE)
   if state == nil then return end
   handle:requestHeaders():replace(":path", state["path"]) -- what the logs read
-  if status == 400 or status == 429 or status >= 500 then return on_failure(handle, state, status) end
+  if status == 400 or REFUSED[status] ~= nil or status == 429 or status >= 500 then return on_failure(handle, state, status) end
   local kind, encoding = headers:get("content-type"), headers:get("content-encoding")
   if status ~= 200 or kind == nil or string.find(kind, "text/event-stream", 1, true) == nil then return end
   if encoding ~= nil and encoding ~= "identity" then return end
