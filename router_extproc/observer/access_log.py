@@ -79,13 +79,16 @@ def read_request(entry: HTTPAccessLogEntry, received_at: float) -> RequestRecord
     count = common.upstream_request_attempt_count
     status = response.response_code.value
     marker = response.response_headers.get("x-router-cause") if status >= _FIRST_ERROR else None
+    cause = causes.cause_of(status, frozenset(flags), marker)
+    if cause == causes.NONE and _flag(attempt, "incomplete"):
+        cause = causes.INCOMPLETE_STREAM
     return RequestRecord(
         id=_text(entry.request.request_id),
         started_at=_started_at(common, received_at),
         method=_method_of(entry),
         path=_text((_string(_fields(metadata, "router.state"), "path") or entry.request.path).partition("?")[0]),
         status=status,
-        cause=causes.cause_of(status, frozenset(flags), marker),
+        cause=cause,
         flags=flags,
         details=_text(response.response_code_details) or None,
         route=_string(ticket, "route") or _string(attempt, "route"),

@@ -15,6 +15,7 @@ NONE = "none"
 CONNECT_FAILURE = "connect_failure"
 TIMEOUT = "timeout"
 RESET = "reset"
+INCOMPLETE_STREAM = "incomplete_stream"
 RATE_LIMITED = "rate_limited"
 SERVER_ERROR = "server_error"
 UNAUTHORIZED = "unauthorized"
@@ -38,6 +39,7 @@ PROVIDER_FAULTS = frozenset(
         CONNECT_FAILURE,
         TIMEOUT,
         RESET,
+        INCOMPLETE_STREAM,
         RATE_LIMITED,
         SERVER_ERROR,
         UNAUTHORIZED,
@@ -47,6 +49,9 @@ PROVIDER_FAULTS = frozenset(
         MALFORMED_ANSWER,
     }
 )
+# An attempt that ended so is judged when its request's entry is here: that one tells who broke off, and whether a stream
+# that looks complete was.
+UNSETTLED = frozenset({NONE, UNDETERMINED})
 CAUSES = PROVIDER_FAULTS | {NONE, CONTEXT_LENGTH, CLIENT_ERROR, CLIENT_DISCONNECTED, NOT_SENT, UNDETERMINED}
 
 # What Envoy's response flags mean here; the first group that has a flag in common with the entry decides.

@@ -1,5 +1,7 @@
 """What happens to each access log entry: attempts feed health, joined requests become records, both are counted.
 
+A failed attempt counts at once, for its request may go on for minutes; one that was answered ends with its request.
+
 No network, no files, and time comes in as an argument: the server gives what Envoy sent, and writes what comes out.
 """
 
@@ -78,7 +80,7 @@ class Intake:
         if read is None:
             return
         decision, attempt = read
-        if attempt.cause != causes.UNDETERMINED:
+        if attempt.cause not in causes.UNSETTLED:
             self._learn(attempt, now)
         joined = self.join.attempt(decision, attempt, now)
         if joined is not None:
@@ -97,7 +99,7 @@ class Intake:
         self._meters.attempt(attempt, self.names)
 
     def _conclude(self, joined: Joined, now: float) -> None:
-        for attempt in joined.determined:
+        for attempt in joined.settled:
             self._learn(attempt, now)
         record = compose(joined, self.names)
         self._meters.decision(record, self.names, now)

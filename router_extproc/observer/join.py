@@ -32,12 +32,12 @@ _TIMEOUT_FLAGS = frozenset({"upstream_request_timeout", "stream_idle_timeout", "
 class Joined:
     """A request and its attempts in the order in which they were made.
 
-    ``determined`` are those whose cause was not known until the request's entry told it.
+    ``settled`` are those that the request's entry was needed to judge.
     """
 
     request: RequestRecord
     attempts: tuple[AttemptRecord, ...]
-    determined: tuple[AttemptRecord, ...] = ()
+    settled: tuple[AttemptRecord, ...] = ()
 
 
 @dataclass
@@ -132,15 +132,16 @@ class Join:
             msg = "only a decision whose request has come is given out"
             raise RuntimeError(msg)
         came = sorted(pending.attempts, key=lambda attempt: (attempt.number or _MOST_ATTEMPTS, attempt.started_at))
-        attempts = tuple(_determined(attempt, pending.request) for attempt in came)
-        determined = tuple(
-            attempt for attempt, before in zip(attempts, came, strict=True) if before.cause == causes.UNDETERMINED
-        )
-        return Joined(pending.request, attempts, determined)
+        attempts = tuple(_settle(attempt, pending.request) for attempt in came)
+        settled = tuple(attempt for attempt, before in zip(attempts, came, strict=True) if before.cause in causes.UNSETTLED)
+        return Joined(pending.request, attempts, settled)
 
 
-def _determined(attempt: AttemptRecord, request: RequestRecord) -> AttemptRecord:
+def _settle(attempt: AttemptRecord, request: RequestRecord) -> AttemptRecord:
     """The attempt with the cause that only the request's entry tells."""
+    if attempt.cause == causes.NONE and request.cause == causes.INCOMPLETE_STREAM:
+        # To Envoy the answer was complete.
+        return msgspec.structs.replace(attempt, cause=causes.INCOMPLETE_STREAM)
     if attempt.cause != causes.UNDETERMINED:
         return attempt
     cause = causes.UNDETERMINED

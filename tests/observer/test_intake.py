@@ -67,6 +67,18 @@ def test_a_timeout_that_only_the_request_tells_counts(desk: Desk) -> None:
     assert desk.count("router_attempts_total", deployment="openai/gpt-4o", status="0", cause="timeout") == 2
 
 
+def test_a_stream_that_only_looks_complete_is_a_failure(desk: Desk) -> None:
+    """Envoy's Lua saw that the last event was missing; to Envoy itself every attempt was a success."""
+    for number in range(2):
+        desk.attempts(attempt_entry(f"d-{number}", "openai/gpt-4o"))
+        desk.requests(request_entry(f"d-{number}", metadata={"router.attempt": {"incomplete": True}}))
+    assert [(record.status, record.cause, record.attempts[0].cause) for record in desk.records] == [
+        (200, "incomplete_stream", "incomplete_stream")
+    ] * 2
+    assert desk.states() == {"openai/gpt-4o": "open"}
+    assert desk.count("router_attempts_total", deployment="openai/gpt-4o", status="200", cause="incomplete_stream") == 2
+
+
 def test_clients_that_leave_do_not_hurt_a_provider(desk: Desk) -> None:
     """However many hang up, before or in the middle of the answer."""
     for number in range(40):
@@ -142,6 +154,7 @@ def test_empty_entries_are_survived(desk: Desk) -> None:
 
 def test_a_reload_forgets_what_is_gone(desk: Desk) -> None:
     """Health of a deployment that no longer exists is not shown."""
-    desk.attempts(attempt_entry("d", "openai/gpt-4o"))
+    desk.attempts(attempt_entry("d", "openai/gpt-4o", status=503))
+    assert desk.states() == {"openai/gpt-4o": "closed"}
     desk.intake.know(Registry())
     assert desk.states() == {}

@@ -129,7 +129,7 @@ def test_the_request_tells_what_its_last_attempt_could_not(values: dict[str, obj
     joined = join.request(request(attempts=2, **values), 0.0)
     assert joined is not None
     assert [each.cause for each in joined.attempts] == ["rate_limited", cause]
-    assert [each.number for each in joined.determined] == [2]
+    assert [each.number for each in joined.settled] == [2]
 
 
 @given(st.permutations([(decision, kind) for decision in "abc" for kind in ("r", 1, 2, 3)]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import sqlite3
 import subprocess
@@ -12,12 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from envoy.data.accesslog.v3.accesslog_pb2 import HTTPAccessLogEntry
 
-from router_extproc.observer.options import Cooling
+from router_extproc.observer.options import Cooling, ObserverOptions, encode_options
+from router_extproc.registry.snapshot import Registry, encode_registry
 from tests.observer.entries import attempt_entry, request_entry
 from tests.observer.process import ObserverProcess, eventually
 
 Observers = Callable[..., ObserverProcess]
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Puts a file in place as the processes do: as a whole."""
+    temporary = path.with_suffix(".new")
+    temporary.write_bytes(content)
+    temporary.replace(path)
 
 
 async def send_fallback(send: Any, decision: str) -> None:
@@ -62,7 +72,7 @@ async def test_sigterm_writes_what_is_known_and_ends_with_zero(observers: Observ
     process = observer.start()
     async with observer.logs() as send:
         await send("requests", request_entry("d-2", attempts=2))
-        await send("attempts", attempt_entry("d-3", "azure/gpt-4o", number=1))
+        await send("attempts", attempt_entry("d-3", "azure/gpt-4o", status=503))
         await eventually(lambda: "azure/gpt-4o" in observer.health())
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
@@ -79,12 +89,17 @@ async def test_health_survives_a_kill(observers: Observers) -> None:
     async with observer.logs() as send:
         await send_fallback(send, "d-4")
         before = await eventually(lambda: observer.health().get("openai/gpt-4o"))
+        await eventually(observer.records)
     observer.kill()
     observer.start()
-    async with observer.logs() as send:
-        await send("attempts", attempt_entry("d-5", "azure/gpt-4o", started_at=time.time()))
-        after = await eventually(lambda: observer.health().get("openai/gpt-4o"))
+    after = (await observer.get("/health/deployments")).json()["deployments"]["openai/gpt-4o"]
     assert (after["state"], after["open_until"]) == ("open", before["open_until"])
+    async with observer.logs() as send:
+        await send_fallback(send, "d-5")
+        await eventually(lambda: [record["id"] for record in observer.records()] == ["d-4", "d-5"])
+    sockets = {path.name for path in (observer.state / "sockets").iterdir()}
+    assert observer.process is not None
+    assert sockets == {"observer.sock", f"observer.{observer.process.pid}.sock"}
 
 
 async def test_a_cooled_deployment_gets_one_probe_and_closes_after_it(observers: Observers) -> None:
@@ -97,8 +112,51 @@ async def test_a_cooled_deployment_gets_one_probe_and_closes_after_it(observers:
         half_open = await eventually(lambda: (found := observer.health().get("openai/gpt-4o", {})).get("probe") and found)
         assert half_open["state"] == "half_open"
         await send("attempts", attempt_entry("p-1", "openai/gpt-4o", started_at=time.time()))
+        await send("requests", request_entry("p-1"))
         await eventually(lambda: observer.health()["openai/gpt-4o"]["state"] == "closed")
     assert observer.health()["openai/gpt-4o"]["probe"] is None
+
+
+async def test_what_other_processes_write_is_shown(observers: Observers) -> None:
+    """Workers' figures, a refused reload, other limits and another configuration: taken over while it runs."""
+    observer = observers()
+    observer.start()
+    (observer.state / "counters").mkdir()
+    replace(observer.state / "counters" / "worker-0.json", b'{"pid": 5, "decided": 41}')
+    replace(
+        observer.state / "reload.json", b'{"ok": false, "accepted": 1, "refused": 1, "problems": ["router.yaml:1:1: error"]}'
+    )
+    replace(
+        observer.state / "observer.json", encode_options(ObserverOptions(admin_port=observer.port, cooling=Cooling(failures=1)))
+    )
+
+    async def metrics(line: str) -> bool:
+        return line in (await observer.get("/metrics")).text.splitlines()
+
+    deadline = time.monotonic() + 20
+    while not await metrics('router_worker_decisions_total{worker="0"} 41.0'):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+    assert await metrics('router_config_reloads_total{result="refused"} 1.0')
+    assert await metrics("router_config_last_reload_success 0.0")
+    assert (await observer.get("/readyz")).json()["configuration"]["problems"] == ["router.yaml:1:1: error"]
+    async with observer.logs() as send:
+        await send("attempts", attempt_entry("d", "azure/gpt-4o", status=500, started_at=time.time()))
+        await eventually(lambda: observer.health().get("azure/gpt-4o", {}).get("state") == "open")
+    replace(observer.state / "snapshot.json", encode_registry(Registry()))
+    await eventually(lambda: observer.health() == {})
+
+
+async def test_messages_that_are_garbage_change_nothing(observers: Observers) -> None:
+    """Empty entries, unknown logs, and entries in the wrong log: the observer goes on."""
+    observer = observers()
+    observer.start()
+    async with observer.logs() as send:
+        await send("tcp", request_entry("t"))
+        await send("attempts", HTTPAccessLogEntry(), request_entry("r"))
+        await send("requests", HTTPAccessLogEntry())
+        await send("requests", request_entry("d", attempts=0))
+        await eventually(lambda: [record["id"] for record in observer.records()] == ["", "d"])
 
 
 def test_the_process_shows_its_role(observers: Observers) -> None:
