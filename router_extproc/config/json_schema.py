@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from router_extproc.config import schema
 from router_extproc.config.schema import RouterConfig
+from router_extproc.config.values import DURATION_SCHEMA, SIZE_SCHEMA
 
 # Largest first, to write a default as a user would.
 _DURATIONS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
@@ -33,9 +33,9 @@ def _complete(node: object) -> None:
         default = node.get("default")
         if isinstance(default, dict):
             del node["default"]
-        elif isinstance(default, int) and node.get("anyOf") == schema.DURATION_SCHEMA["anyOf"]:
+        elif isinstance(default, int) and node.get("anyOf") == DURATION_SCHEMA["anyOf"]:
             node["default"] = _in_units(default, _DURATIONS)
-        elif isinstance(default, int) and node.get("anyOf") == schema.SIZE_SCHEMA["anyOf"]:
+        elif isinstance(default, int) and node.get("anyOf") == SIZE_SCHEMA["anyOf"]:
             node["default"] = _in_units(default, _SIZES)
         if "patternProperties" in node:
             node.setdefault("additionalProperties", False)

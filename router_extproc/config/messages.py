@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from router_extproc.config import schema
+from router_extproc.config import schema, values
 from router_extproc.config.redaction import shown
 from router_extproc.config.source import Path, Source
 from router_extproc.config.tree import Scalar
@@ -22,16 +22,17 @@ from router_extproc.errors import Problem
 
 # What each pattern of the schema asks for, and an example of it.
 _PATTERNS = {
-    schema.NAME: ("is not a name", "letters, digits and . _ : / @ + - only, a letter or digit first"),
-    schema.NAME_PATTERN: ("is not a name", "letters, digits and . _ : / @ + - only, with * at the end for any rest"),
-    schema.CREDENTIAL_NAME: ("is not a credential's name", "letters, digits and . _ - only, a letter or digit first"),
-    schema.BASE_URL: ("expected a base URL", "for example https://api.openai.com/v1, without user name, ? or #"),
-    schema.HEADER_NAME: ("is not a header's name", "lower-case letters, digits and - only"),
-    schema.VARIABLE_NAME: ("expected the name of an environment variable", "for example OPENAI_API_KEY, never the key itself"),
-    schema.API_PATH: ("is not a path of the API", "begin with /v1/, for example /v1/embeddings or /v1/audio/*"),
+    values.NAME: ("is not a name", "letters, digits and . _ : / @ + - only, a letter or digit first"),
+    values.NAME_PATTERN: ("is not a name", "letters, digits and . _ : / @ + - only, with * at the end for any rest"),
+    values.CREDENTIAL_NAME: ("is not a credential's name", "letters, digits and . _ - only, a letter or digit first"),
+    values.BASE_URL: ("expected a base URL", "for example https://api.openai.com/v1, without user name, ? or #"),
+    values.HEADER_NAME: ("is not a header's name", "lower-case letters, digits and - only"),
+    values.VARIABLE_NAME: ("expected the name of an environment variable", "for example OPENAI_API_KEY, never the key itself"),
+    values.MODEL_ID: ("is not a model's id", "printable ASCII characters without spaces"),
+    values.API_PATH: ("is not a path of the API", "begin with /v1/, for example /v1/embeddings or /v1/audio/*"),
 }
 # Patterns of values that may hold a secret by mistake: the value is not repeated.
-_SILENT_PATTERNS = {schema.BASE_URL, schema.VARIABLE_NAME}
+_SILENT_PATTERNS = {values.BASE_URL, values.VARIABLE_NAME}
 _EXAMPLES = {
     "base_url": "base_url: https://api.openai.com/v1",
     "certificate": "certificate: server.pem",

@@ -68,6 +68,10 @@ class _Checker:
                 if deployment.provider not in providers:
                     path = ("models", model, "deployments", index, "provider")
                     yield self._unknown(path, "provider", deployment.provider, tuple(providers))
+                if "*" in (deployment.model or "") and not model.endswith("*"):
+                    path = ("models", model, "deployments", index, "model")
+                    message = f"`*` stands for what a wildcard matched, and `{shown(model)}` matches nothing but itself"
+                    yield self._source.problem(path, message, fix="write the provider's id of the model", code="pattern")
             if not settings.deployments and not any(deployment.model == model for deployment in self._deployments):
                 yield self._source.problem(
                     ("models", model),

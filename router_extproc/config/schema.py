@@ -7,100 +7,35 @@ returns: lists come as tuples, and a quoted number is text.
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
-from router_extproc.config.redaction import shown
-
-TierName = Literal["economy", "standard", "premium"]
-CapabilityName = Literal[
-    "vision", "tools", "json_mode", "json_schema", "audio", "files", "logprobs", "embeddings", "speech", "transcription",
-]  # fmt: skip
-TaskName = Literal[
-    "code", "math", "reasoning", "structured_extraction", "classification", "summarization", "translation", "qa", "rag_qa",
-    "creative_writing", "chat", "planning", "tool_step",
-]  # fmt: skip
-StrategyName = Literal["ordered", "cheap", "fast", "best"]
-
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h|d)")
-_MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_LONGEST_DURATION = 10 * 366 * _MILLISECONDS["d"]
-_SIZE = re.compile(r"([0-9]{1,12})(B|KiB|MiB|GiB)")
-_BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-
-# Patterns of text values; messages.py says each in words.
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$"
-NAME_PATTERN = r"^(\*|[A-Za-z0-9][A-Za-z0-9._:/@+-]*\*?)$"
-CREDENTIAL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-BASE_URL = r"^https?://[^/\s?#@]+(/[^\s?#]*)?$"
-HEADER_NAME = r"^[a-z0-9-]+$"
-VARIABLE_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
-API_PATH = r"^/v1/[^\s]*$"
-
-
-def read_duration(value: object) -> object:
-    """Turns ``500ms``, ``30s``, ``2m``, ``1h``, ``7d`` or a number of seconds into milliseconds; else it is refused."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        milliseconds = value * 1_000.0
-    elif isinstance(value, str) and (match := _DURATION.fullmatch(value)):
-        milliseconds = float(match[1]) * _MILLISECONDS[match[2]]
-    else:
-        raise PydanticCustomError("duration", "expected a duration", {"fix": "write for example 500ms, 30s, 2m, 1h or 7d"})
-    if not 1 <= milliseconds <= _LONGEST_DURATION:
-        message = "{found} is no usable duration"
-        context = {"found": shown(str(value)), "fix": "write something between 1ms and ten years"}
-        raise PydanticCustomError("duration_range", message, context)
-    return round(milliseconds)
-
-
-def read_size(value: object) -> object:
-    """Turns ``32MiB``, ``512KiB`` or a number of bytes into bytes; anything else is refused."""
-    if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
-        return int(match[1]) * _BYTES[match[2]]
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise PydanticCustomError("size", "expected a size", {"fix": "write for example 32MiB, 512KiB or a number of bytes"})
-
-
-def read_http_version(value: object) -> object:
-    """Lets ``1.1`` and ``2`` stand without quotes."""
-    return str(value) if value in (1.1, 2) and not isinstance(value, bool) else value
-
-
-def read_path(value: str, info: ValidationInfo) -> str:
-    """A relative path is meant from the directory of the file that holds it, which ``load`` gives as context."""
-    directory = info.context.get("directory") if isinstance(info.context, dict) else None
-    return str(Path(directory) / value) if directory is not None else value
-
-
-DURATION_SCHEMA = {"anyOf": [{"type": "string", "pattern": f"^{_DURATION.pattern}$"}, {"type": "number"}]}
-SIZE_SCHEMA = {"anyOf": [{"type": "string", "pattern": f"^{_SIZE.pattern}$"}, {"type": "integer"}]}
-
-Milliseconds = Annotated[int, BeforeValidator(read_duration), WithJsonSchema(DURATION_SCHEMA)]
-Bytes = Annotated[int, Field(gt=0), BeforeValidator(read_size), WithJsonSchema(SIZE_SCHEMA)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Name = Annotated[str, Field(pattern=NAME, max_length=120)]
-NamePattern = Annotated[str, Field(pattern=NAME_PATTERN, max_length=120)]
-FilePath = Annotated[str, Field(min_length=1), AfterValidator(read_path)]
-HttpVersion = Annotated[Literal["1.1", "2"], BeforeValidator(read_http_version), WithJsonSchema({"enum": ["1.1", "2", 1.1, 2]})]
-Weight = Annotated[float, Field(gt=0, le=1_000_000)]
-Price = Annotated[float, Field(ge=0, le=1_000_000)]
-Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+from router_extproc.config.values import (
+    BASE_URL,
+    CREDENTIAL_NAME,
+    HEADER_NAME,
+    VARIABLE_NAME,
+    ApiPath,
+    Bytes,
+    CapabilityName,
+    Count,
+    FilePath,
+    HeaderName,
+    HttpVersion,
+    Milliseconds,
+    ModelId,
+    Name,
+    NamePattern,
+    Port,
+    Price,
+    StrategyName,
+    TaskName,
+    TierName,
+    Weight,
+)  # fmt: skip
 
 
 class Section(BaseModel):
@@ -112,16 +47,16 @@ class Section(BaseModel):
 class Tls(Section):
     """The listener's certificate chain and private key: PEM files, re-read when they change."""
 
-    certificate: FilePath
-    key: FilePath
+    certificate: FilePath = Field(description="The certificate, intermediate ones after it.")
+    key: FilePath = Field(description="The private key of the certificate.")
 
 
 class Listener(Section):
     """Where clients connect: plain HTTP is allowed on loopback only, unless ``tls`` is set or ``plain`` is written out."""
 
-    address: str = "127.0.0.1"
-    port: Port = 10000
-    tls: Tls | None = None
+    address: str = Field("127.0.0.1", description="IP address; 0.0.0.0 or :: for all.")
+    port: Port = Field(10000, description="TCP port.")
+    tls: Tls | None = Field(None, description="Serve HTTPS with this certificate.")
     plain: bool = Field(
         default=False, description="Allow plain HTTP beyond loopback, for example behind a mesh that does mTLS."
     )
@@ -130,16 +65,16 @@ class Listener(Section):
 class Admin(Section):
     """Where ``/metrics``, ``/healthz``, ``/readyz`` and the admin API listen."""
 
-    address: str = "127.0.0.1"
-    port: Port = 9902
+    address: str = Field("127.0.0.1", description="IP address; 0.0.0.0 or :: for all.")
+    port: Port = Field(9902, description="TCP port.")
 
 
 class EnvoyOptions(Section):
     """Envoy's own admin address and how many worker threads it runs (default: one for each core)."""
 
-    admin_address: str = "127.0.0.1"
-    admin_port: Port = 9901
-    concurrency: Annotated[int, Field(ge=1, le=256)] | None = None
+    admin_address: str = Field("127.0.0.1", description="IP address; whoever can connect to it can stop Envoy.")
+    admin_port: Port = Field(9901, description="TCP port.")
+    concurrency: Annotated[int, Field(ge=1, le=256)] | None = Field(None, description="Worker threads.")
 
 
 class Limits(Section):
@@ -154,17 +89,19 @@ class Limits(Section):
 class Workers(Section):
     """The decider processes."""
 
-    count: Annotated[int, Field(ge=1, le=64)] = 2
+    count: Annotated[int, Field(ge=1, le=64)] = Field(2, description="How many processes.")
     drain_timeout: Milliseconds = Field(600_000, description="How long a stopping process waits for running answers.")
 
 
 class Credential(Section):
     """One key of a provider, read from a file (re-read when it changes) or an environment variable; never inline."""
 
-    name: str | None = Field(None, pattern=CREDENTIAL_NAME, max_length=60)
-    env: str | None = Field(None, pattern=VARIABLE_NAME, max_length=120)
-    file: FilePath | None = None
-    weight: Weight = 1.0
+    name: str | None = Field(
+        None, pattern=CREDENTIAL_NAME, max_length=60, description="Ends the deployment's name. Default: its place, from 1."
+    )
+    env: str | None = Field(None, pattern=VARIABLE_NAME, max_length=120, description="Name of the variable with the key.")
+    file: FilePath | None = Field(None, description="Path of the file with the key, relative to this file.")
+    weight: Weight = Field(1.0, description="Share of requests against the provider's other keys.")
 
     @model_validator(mode="after")
     def _one_source(self) -> Credential:
@@ -177,8 +114,8 @@ class Credential(Section):
 class Outlier(Section):
     """When Envoy takes a provider's address out of its own load balancing (5xx and 429 count)."""
 
-    consecutive_failures: Count = 10
-    ejection_time: Milliseconds = 10_000
+    consecutive_failures: Count = Field(10, description="Failures in a row.")
+    ejection_time: Milliseconds = Field(10_000, description="How long the address is left out.")
 
 
 class Provider(Section):
@@ -190,23 +127,23 @@ class Provider(Section):
     base_url: str = Field(
         pattern=BASE_URL, max_length=500, description="Scheme, host and the path that stands before `/chat/completions`."
     )
-    dialect: Literal["openai"] = "openai"
-    region: Name | None = None
-    credentials: tuple[Credential, ...] = ()
-    credential_header: str = Field("authorization", pattern=HEADER_NAME)
+    dialect: Literal["openai"] = Field("openai", description="The API that the provider speaks.")
+    region: Name | None = Field(None, description="Where the provider computes; clients may ask for it by x-router-region.")
+    credentials: tuple[Credential, ...] = Field((), description="The keys; each becomes a deployment of its own.")
+    credential_header: str = Field("authorization", pattern=HEADER_NAME, description="The header that carries the key.")
     credential_prefix: str = Field(
         "Bearer ", description="Written before the key; default `Bearer ` for authorization, else nothing."
     )
-    http_version: HttpVersion = "1.1"
+    http_version: HttpVersion = Field("1.1", description="What the provider is spoken to with.")
     certificate_authority: FilePath | None = Field(None, description="PEM file; default: the system's roots.")
-    paths: tuple[Annotated[str, Field(pattern=API_PATH)], ...] | None = Field(
-        None, description="Paths served; `*` at the end matches the rest."
+    paths: tuple[ApiPath, ...] | None = Field(
+        None, description="Paths served, `*` at the end for any rest. Default: the API's."
     )
-    models: tuple[NamePattern, ...] = ()
-    connect_timeout: Milliseconds = 2_000
-    max_connections: Count = 100_000
-    max_requests: Count = 100_000
-    outlier: Outlier = Outlier()
+    models: tuple[NamePattern, ...] = Field((), description="Models served under the names the provider knows them by.")
+    connect_timeout: Milliseconds = Field(2_000, description="Time for TCP and TLS.")
+    max_connections: Count = Field(100_000, description="Connections at once; beyond it requests wait.")
+    max_requests: Count = Field(100_000, description="Requests at once; beyond it the next attempt is tried.")
+    outlier: Outlier = Field(Outlier(), description="When an address of the provider is left out.")
 
     @model_validator(mode="after")
     def _prefix_follows_header(self) -> Provider:
@@ -218,31 +155,31 @@ class Provider(Section):
 class Prices(Section):
     """USD per million tokens."""
 
-    input: Price
-    output: Price
-    cached_input: Price | None = None
+    input: Price = Field(description="Prompt tokens.")
+    output: Price = Field(description="Tokens of the answer.")
+    cached_input: Price | None = Field(None, description="Prompt tokens read from the provider's cache. Default: as input.")
 
 
 class Deployment(Section):
     """One way to reach a model: a provider and the provider's own id of the model (default: the model's name)."""
 
-    provider: Name
-    model: str | None = None
-    name: Name | None = None
-    weight: Weight = 1.0
+    provider: Name = Field(description="A name under `providers`.")
+    model: ModelId | None = Field(None, description="The provider's own id; `*` stands for what a wildcard model matched.")
+    name: Name | None = Field(None, description="Default: provider/model.")
+    weight: Weight = Field(1.0, description="Share of requests against the model's other deployments.")
 
 
 class Model(Section):
     """A logical model. What is left out comes from the catalogue that the package carries."""
 
-    deployments: tuple[Deployment, ...] = ()
-    tier: TierName | None = None
-    quality: Annotated[float, Field(ge=0, le=1)] | None = None
+    deployments: tuple[Deployment, ...] = Field((), description="Where it is served, beside providers that list it.")
+    tier: TierName | None = Field(None, description="Models of like capability. Default: standard.")
+    quality: Annotated[float, Field(ge=0, le=1)] | None = Field(None, description="Compares models of one tier. Default: 0.5.")
     context_window: Count | None = Field(None, description="Tokens, prompt and answer together.")
     output_limit: Count | None = Field(None, description="Tokens.")
-    capabilities: tuple[CapabilityName, ...] | None = None
-    strengths: tuple[TaskName, ...] | None = None
-    prices: Prices | None = None
+    capabilities: tuple[CapabilityName, ...] | None = Field(None, description="What it can do, complete: [] for text alone.")
+    strengths: tuple[TaskName, ...] | None = Field(None, description="Tasks it is known to do well.")
+    prices: Prices | None = Field(None, description="USD per million tokens.")
 
 
 def _also_as_text(schema: JsonDict) -> None:
@@ -257,10 +194,10 @@ class Target(Section):
 
     model_config = ConfigDict(json_schema_extra=_also_as_text)
 
-    model: str | None = None
-    tier: TierName | None = None
-    deployment: str | None = None
-    weight: Weight | None = None
+    model: str | None = Field(None, description="A model's name.")
+    tier: TierName | None = Field(None, description="Any model of the tier.")
+    deployment: str | None = Field(None, description="A deployment's name, with or without one of its keys.")
+    weight: Weight | None = Field(None, description="Chance to stand first, against the other targets' weights.")
 
     @model_validator(mode="before")
     @classmethod
@@ -289,21 +226,21 @@ class CauseChains(Section):
 class Plan(Section):
     """Where requests go: shared by routes and rules."""
 
-    strategy: StrategyName | None = None
-    targets: tuple[Target, ...] = ()
+    strategy: StrategyName | None = Field(None, description="Default: ordered with targets, cheap without.")
+    targets: tuple[Target, ...] = Field((), description="What is tried. Default: every model that generates text.")
     min_tier: TierName | None = Field(None, description="Never a weaker model: 503 instead.")
     same_tier: bool | None = Field(
         None,
         description="After the targets, try their tier's other models. Default: only when fewer than two targets are named.",
     )
-    last_resort: tuple[Target, ...] = ()
-    after: CauseChains = CauseChains()
+    last_resort: tuple[Target, ...] = Field((), description="What is tried when all else failed.")
+    after: CauseChains = Field(CauseChains(), description="What is tried instead after certain causes of failure.")
 
 
 class Timeouts(Section):
     """``deadline`` bounds a plain call to its last byte and a stream to its first byte, over all attempts."""
 
-    deadline: Milliseconds = 600_000
+    deadline: Milliseconds = Field(600_000, description="For the whole request.")
     attempt: Milliseconds | None = Field(
         None, description="One attempt, until its response headers. Default: the deadline; 120s for streams."
     )
@@ -316,7 +253,7 @@ class Timeouts(Section):
 class Retry(Section):
     """How far a failed attempt may be followed by another."""
 
-    max_attempts: Annotated[int, Field(ge=1, le=10)] = 4
+    max_attempts: Annotated[int, Field(ge=1, le=10)] = Field(4, description="The first one included.")
     within: Milliseconds = Field(60_000, description="An answer (429, 5xx) that took longer than this to fail is not retried.")
 
 
@@ -329,18 +266,18 @@ class Check(Section):
 class Route(Plan):
     """A name that clients may write in ``model``."""
 
-    mode: Literal["route", "passthrough"] = "route"
+    mode: Literal["route", "passthrough"] = Field("route", description="passthrough looks at nothing but `model`.")
     allow_cross_model: bool = Field(default=False, description="For a route named like a model: other models may answer.")
-    timeouts: Timeouts | None = None
-    retry: Retry | None = None
-    check: Check | None = None
+    timeouts: Timeouts | None = Field(None, description="Default, key by key: those of `defaults`.")
+    retry: Retry | None = Field(None, description="Default, key by key: that of `defaults`.")
+    check: Check | None = Field(None, description="Default: that of `defaults`.")
 
 
 class Range(Section):
     """Inclusive bounds."""
 
-    at_least: Annotated[int, Field(ge=0, le=1_000_000_000)] | None = None
-    at_most: Annotated[int, Field(ge=0, le=1_000_000_000)] | None = None
+    at_least: Annotated[int, Field(ge=0, le=1_000_000_000)] | None = Field(None, description="Lower bound.")
+    at_most: Annotated[int, Field(ge=0, le=1_000_000_000)] | None = Field(None, description="Upper bound.")
 
     @model_validator(mode="after")
     def _not_empty(self) -> Range:
@@ -357,13 +294,13 @@ class When(Section):
     """All that is written must hold. Strings match exactly, or by prefix when they end in ``*``."""
 
     route: tuple[str, ...] = Field((), description="Routes the rule applies to. Default: auto.")
-    headers: dict[Annotated[str, Field(pattern=HEADER_NAME)], str] = {}
-    path: str | None = None
-    prompt_tokens: Range | None = None
-    code: bool | None = None
-    tools: bool | None = None
-    images: bool | None = None
-    stream: bool | None = None
+    headers: dict[HeaderName, str] = Field({}, description="Request headers and their values.")
+    path: ApiPath | None = Field(None, description="The request's path.")
+    prompt_tokens: Range | None = Field(None, description="Estimated tokens of the prompt.")
+    code: bool | None = Field(None, description="The prompt holds code.")
+    tools: bool | None = Field(None, description="The request offers tools.")
+    images: bool | None = Field(None, description="The prompt holds images.")
+    stream: bool | None = Field(None, description="The answer is streamed.")
 
     @field_validator("route", mode="before", json_schema_input_type=str | tuple[str, ...])
     @classmethod
@@ -374,9 +311,9 @@ class When(Section):
 class Rule(Section):
     """The first rule whose ``when`` holds replaces the route's plan by ``then``."""
 
-    name: Name
-    when: When = When()
-    then: Plan
+    name: Name = Field(description="Stands in x-router-reason as rule:NAME.")
+    when: When = Field(When(), description="Default: every request to auto.")
+    then: Plan = Field(description="Where the request goes.")
 
 
 class Cooling(Section):
@@ -386,17 +323,17 @@ class Cooling(Section):
     failure_ratio: Annotated[float, Field(gt=0, le=1)] = Field(
         0.5, description="Share of failed attempts within `window`, of at least 10."
     )
-    window: Milliseconds = 30_000
+    window: Milliseconds = Field(30_000, description="How far back the ratio looks.")
     time: Milliseconds = Field(5_000, description="First cool-down; doubles while probes fail.")
-    max_time: Milliseconds = 300_000
+    max_time: Milliseconds = Field(300_000, description="The longest cool-down.")
 
 
 class Defaults(Section):
     """What routes use unless they write their own."""
 
-    timeouts: Timeouts = Timeouts()
-    retry: Retry = Retry()
-    check: Check = Check()
+    timeouts: Timeouts = Field(Timeouts(), description="How long things may take.")
+    retry: Retry = Field(Retry(), description="How often things are tried.")
+    check: Check = Field(Check(), description="Which answers are looked at.")
 
 
 class DecisionLog(Section):
@@ -411,20 +348,20 @@ class DecisionLog(Section):
 class RouterConfig(Section):
     """``router.yaml``."""
 
-    version: Literal[1] = 1
-    listener: Listener = Listener()
-    admin: Admin = Admin()
-    envoy: EnvoyOptions = EnvoyOptions()
-    limits: Limits = Limits()
-    workers: Workers = Workers()
-    providers: dict[Name, Provider] = Field(default_factory=dict)
-    models: dict[NamePattern, Model] = Field(default_factory=dict)
-    aliases: dict[Name, str] = Field(default_factory=dict)
-    routes: dict[NamePattern, Route] = Field(default_factory=dict)
-    rules: tuple[Rule, ...] = ()
+    version: Literal[1] = Field(1, description="Of this format.")
+    listener: Listener = Field(Listener(), description="Where clients connect.")
+    admin: Admin = Field(Admin(), description="Metrics, health and the admin API.")
+    envoy: EnvoyOptions = Field(EnvoyOptions(), description="Envoy's own settings.")
+    limits: Limits = Field(Limits(), description="Bounds on memory.")
+    workers: Workers = Field(Workers(), description="The processes that decide.")
+    providers: dict[Name, Provider] = Field({}, description="Endpoints and their keys, by a name of your choice.")
+    models: dict[NamePattern, Model] = Field({}, description="What is served; the name is what clients write in `model`.")
+    aliases: dict[Name, str] = Field({}, description="Further names of models and routes.")
+    routes: dict[NamePattern, Route] = Field({}, description="auto, fast, cheap, best, a model's name, or one of your own.")
+    rules: tuple[Rule, ...] = Field((), description="The first that holds decides.")
     default_chain: tuple[Target, ...] = Field(
         (), description="Served by Envoy alone when no worker can decide. Default: the targets of auto."
     )
-    defaults: Defaults = Defaults()
-    cooling: Cooling = Cooling()
-    decision_log: DecisionLog = DecisionLog()
+    defaults: Defaults = Field(Defaults(), description="Limits of every route that writes none of its own.")
+    cooling: Cooling = Field(Cooling(), description="When failing deployments are left alone.")
+    decision_log: DecisionLog = Field(DecisionLog(), description="What is kept of each decision.")

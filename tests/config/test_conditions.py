@@ -10,6 +10,7 @@ from router_extproc.config.schema import Range, When
 
 FLAG = st.sampled_from([None, True, False])
 PATTERN = st.sampled_from(["a", "ab", "abc", "a*", "ab*", "*", "b"])
+PATH = PATTERN.map(lambda pattern: f"/v1/{pattern}")
 BOUND = st.one_of(st.none(), st.integers(0, 4))
 
 
@@ -24,7 +25,7 @@ CONDITIONS = st.builds(
     When,
     route=st.lists(PATTERN, max_size=2).map(tuple),
     headers=st.dictionaries(st.sampled_from(["x", "y"]), PATTERN, max_size=2),
-    path=st.one_of(st.none(), PATTERN),
+    path=st.one_of(st.none(), PATH),
     prompt_tokens=ranges(),
     code=FLAG,
     stream=FLAG,
@@ -33,7 +34,7 @@ REQUESTS = st.fixed_dictionaries(
     {
         "route": st.sampled_from(["a", "ab", "abc", "b", "auto"]),
         "headers": st.dictionaries(st.sampled_from(["x", "y"]), st.sampled_from(["a", "ab", "abc", "b"]), max_size=2),
-        "path": st.sampled_from(["a", "ab", "abc", "abcd", "b"]),
+        "path": st.sampled_from(["/v1/a", "/v1/ab", "/v1/abc", "/v1/abcd", "/v1/b"]),
         "tokens": st.integers(0, 5),
         "code": st.booleans(),
         "stream": st.booleans(),
