@@ -79,8 +79,10 @@ def _configured(arguments: argparse.Namespace) -> RenderedFiles:
 
 
 def _write(path: Path, content: bytes, *, private: bool) -> None:
-    """By a rename, so that an Envoy that watches the file never reads half of it."""
+    """By a rename, so that an Envoy that watches the file never reads half of it; what is the same is left alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_file() and path.read_bytes() == content:
+        return
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, _SECRET_MODE if private else 0o644)
     with os.fdopen(descriptor, "wb") as file:
