@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Protocol
+from urllib.parse import unquote
 
 import msgspec
 
@@ -130,14 +131,17 @@ def write_models(names: Names) -> bytes:
 
 
 def write_model(names: Names, name: str) -> bytes:
-    """The body of ``GET /v1/models/{id}``.
+    """The body of ``GET /v1/models/{id}``; the name may be percent-encoded, as it stands in a path.
 
     Raises:
-        ModelNotFoundError: no route, model or alias has that name.
+        ModelNotFoundError: no route, model, alias or wildcard has that name.
     """
-    for entry in list_entries(names):
-        if entry.id == name:
-            return msgspec.json.encode(entry)
+    name = unquote(name)
+    entries = list_entries(names)
+    found = [entry for entry in entries if entry.id == name]
+    found += [entry for entry in entries if entry.id.endswith("*") and name.startswith(entry.id[:-1])]
+    if found:
+        return msgspec.json.encode(msgspec.structs.replace(found[0], id=name))
     raise ModelNotFoundError(f"The model '{name}' does not exist.", param="model")
 
 
