@@ -149,8 +149,13 @@ def _lonely(source: Source, path: Path, count: int, what: str) -> Iterator[Probl
 
 
 def _attempts(config: RouterConfig, source: Source) -> Iterator[Problem]:
-    """Fallbacks that a limit of one attempt never lets happen."""
+    """Fallbacks that a limit of one attempt never lets happen, and permissions that nothing asks for."""
+    models = {*config.models, *(model for provider in config.providers.values() for model in provider.models)}
     for name, route in config.routes.items():
+        if route.allow_cross_model and name not in models:
+            message = "has no effect: the route is not named like a model"
+            path = ("routes", name, "allow_cross_model")
+            yield _warn(source, path, message, "remove it", "permission_without_effect")
         retry = route.retry or config.defaults.retry
         if retry.max_attempts > 1:
             continue

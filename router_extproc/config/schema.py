@@ -142,7 +142,7 @@ class Provider(Section):
     models: tuple[NamePattern, ...] = Field((), description="Models served under the names the provider knows them by.")
     connect_timeout: Milliseconds = Field(2_000, description="Time for TCP and TLS.")
     max_connections: Count = Field(100_000, description="Connections at once; beyond it requests wait.")
-    max_requests: Count = Field(100_000, description="Requests at once; beyond it the next attempt is tried.")
+    max_requests: Count = Field(100_000, description="Requests at once; beyond it Envoy refuses further ones.")
     outlier: Outlier = Field(Outlier(), description="When an address of the provider is left out.")
 
     @model_validator(mode="after")

@@ -167,6 +167,10 @@ def test_certificates_that_are_none(tmp_path: Path) -> None:
             "5: models.other.deployments[0].weight: weight_without_effect: has no effect: there is only one deployment",
         ),
         (
+            "routes: {auto: {allow_cross_model: true}}",
+            "5: routes.auto.allow_cross_model: permission_without_effect: has no effect: the route is not named like a model",
+        ),
+        (
             "routes: {auto: {retry: {max_attempts: 1}, last_resort: [large]}}",
             "5: routes.auto.last_resort: fallback_without_effect: never used: the route makes one attempt",
         ),

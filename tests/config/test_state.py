@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import stat
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -89,3 +91,9 @@ def test_a_running_instance_is_found_from_below(tmp_path: Path) -> None:
     state.instance.write_text("{}")
     assert find_instance(below) == state
     assert find_instance(tmp_path) == state
+
+
+def test_a_worker_can_read_it_without_the_schema() -> None:
+    """Importing the layout loads neither pydantic nor YAML, which a worker never needs."""
+    code = "import sys, router_extproc.config.state; sys.exit(bool({'pydantic', 'yaml'} & sys.modules.keys()))"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
