@@ -53,9 +53,10 @@ def catalogue_entry(deployments: list[ConfiguredDeployment], catalogue: Catalogu
         if is_wildcard(deployment.provider_model):
             continue
         provider = provider_at(deployment.provider.base_url) or deployment.provider_name
-        known = catalogue.lookup(provider, deployment.provider_model) or catalogue.lookup(provider, deployment.model)
-        if known is not None:
-            return known
+        for name in dict.fromkeys((deployment.provider_model, deployment.model)):
+            known = catalogue.lookup(provider, name)
+            if known is not None:
+                return known
     return None
 
 
