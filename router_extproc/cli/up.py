@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import functools
+import logging
 import os
 import socket
 import sys
@@ -61,6 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
 def run_instance(arguments: argparse.Namespace, *, with_envoy: bool) -> int:
     """Runs one instance, with Envoy or beside one."""
     configure_logging("supervisor", level=arguments.log_level)
+    # It reports every change in the folder of router.yaml: into a log that lies there too, it would do so for ever.
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
     setproctitle.setproctitle(f"router-extproc-supervisor {' '.join(sys.argv[1:])}")
     file: Path | None = arguments.config or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
     state = StateDirectory(arguments.state or (file.parent if file else Path()) / ".router-extproc")
