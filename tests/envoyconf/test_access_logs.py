@@ -1,0 +1,43 @@
+"""The access logs: what the observer is told of every attempt, and where the file lies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from router_extproc.envoyconf.access_logs import to_file, to_observer
+from router_extproc.envoyconf.layout import Layout
+from router_extproc.envoyconf.listener import build_listener
+from tests.envoyconf.samples import Folders, configuration
+
+
+@pytest.mark.parametrize(
+    "header", ["retry-after", "x-ratelimit-remaining-requests", "x-ratelimit-remaining-tokens", "x-router-cause"]
+)
+def test_observer_sees_what_health_is_judged_by(header: str) -> None:
+    """The headers that cooling down depends on are in every entry."""
+    assert header in to_observer("attempts")["typed_config"]["additional_response_headers_to_log"]
+
+
+def test_attempts_are_told_apart() -> None:
+    """An attempt's entry carries its decision and its number."""
+    logged = to_observer("attempts")["typed_config"]["additional_request_headers_to_log"]
+    assert logged == ["x-request-id", "x-envoy-attempt-count"]
+
+
+def test_attempts_and_requests_have_logs_of_their_own(folders: Folders) -> None:
+    """The router logs attempts; the listener logs requests, to the observer and to a file."""
+    manager = build_listener(configuration(), Layout.of(folders, 1))["filter_chains"][0]["filters"][0]["typed_config"]
+    (attempts,) = manager["http_filters"][-1]["typed_config"]["upstream_log"]
+    requests, file = manager["access_log"]
+    names = [log["typed_config"]["common_config"]["log_name"] for log in (attempts, requests)]
+    assert names == ["attempts", "requests"]
+    assert file["typed_config"]["path"] == str(folders.logs / "access.jsonl")
+
+
+def test_no_body_and_no_credential_is_logged() -> None:
+    """The file's lines hold neither header of a client but the id, nor any body."""
+    line = to_file(Path("/log"))["typed_config"]["log_format"]["json_format"]
+    assert [value for value in line.values() if "%REQ(" in value] == ["%REQ(x-request-id)%", "%REQ(:method)%"]
+    assert not [value for value in line.values() if "%RESP(" in value or "BODY" in value]
