@@ -1,0 +1,163 @@
+"""The chain: levels, limits, reserved places, probes and causes."""
+
+from __future__ import annotations
+
+import pytest
+
+from router_extproc import Router, Situation
+from router_extproc.decision import Decision
+from router_extproc.registry.health import HALF_OPEN, OPEN, DeploymentHealth
+from router_extproc.registry.snapshot import Model, Plan, Route, Tier
+from router_extproc.request import Facts, Request
+from tests.policy import registries as build
+
+DOWN = DeploymentHealth(OPEN, open_until=1e9)
+FREE = DeploymentHealth(HALF_OPEN, probe="1")
+
+
+def decide(
+    plan: Plan,
+    *models: Model,
+    attempts: int = 4,
+    health: dict[str, DeploymentHealth] | None = None,
+    request: Request | None = None,
+) -> Decision:
+    router = Router(build.registry(*models, routes=(Route("r", plan, max_attempts=attempts),)))
+    return router.decide(request or build.chat("r"), Situation(health=health or {}, draw=1))
+
+
+def shown(decision: Decision) -> list[str]:
+    """A chain in one line: model and level of each place."""
+    return [f"{attempt.model} {attempt.level}" for attempt in decision.chain]
+
+
+def test_levels_follow_each_other() -> None:
+    """All keys of the first model, then further targets, then their tier's others, then the last resort."""
+    plan = Plan(targets=build.targets("a", "b"), last_resort=build.targets("z"))
+    models = (build.model("a", keys=2), build.model("b"), build.model("c"), build.model("z", Tier.ECONOMY))
+    assert shown(decide(plan, *models, attempts=9)) == [
+        "a primary",
+        "a same_model",
+        "b target",
+        "c same_tier",
+        "z last_resort",
+    ]
+
+
+def test_without_same_tier_only_what_is_named_is_tried() -> None:
+    """A plan may leave its tier's other models alone."""
+    plan = Plan(targets=build.targets("a"), same_tier=False)
+    assert shown(decide(plan, build.model("a"), build.model("c"))) == ["a primary"]
+
+
+@pytest.mark.parametrize(
+    ("attempts", "expected"),
+    [
+        (1, ["a primary"]),
+        (2, ["a primary", "z last_resort"]),
+        (3, ["a primary", "b target", "z last_resort"]),
+        (4, ["a primary", "a same_model", "b target", "z last_resort"]),
+        (5, ["a primary", "a same_model", "a same_model", "b target", "z last_resort"]),
+    ],
+)
+def test_the_last_places_are_kept(attempts: int, expected: list[str]) -> None:
+    """Many keys crowd out neither the last resort nor the next model."""
+    plan = Plan(targets=build.targets("a", "b"), last_resort=build.targets("z"), same_tier=False)
+    models = (build.model("a", keys=5), build.model("b"), build.model("z"))
+    assert shown(decide(plan, *models, attempts=attempts)) == expected
+
+
+def test_a_last_resort_that_is_down_or_unable_keeps_no_place() -> None:
+    """A reserved place is given back when nothing can take it."""
+    plan = Plan(targets=build.targets("a"), last_resort=build.targets("z"), same_tier=False)
+    models = (build.model("a", keys=3), build.model("z", context_window=10))
+    request = build.chat("r", facts=Facts(prompt_tokens=100))
+    assert shown(decide(plan, *models, attempts=2, request=request)) == ["a primary", "a same_model"]
+    assert shown(decide(plan, *models, attempts=2, health={"p/z@1": DOWN})) == ["a primary", "a same_model"]
+
+
+def test_cooling_deployments_are_left_out() -> None:
+    """What cools down is skipped, and the next in line leads."""
+    plan = Plan(targets=build.targets("a", "b"), same_tier=False)
+    assert shown(decide(plan, build.model("a"), build.model("b"), health={"p/a@1": DOWN})) == ["b primary"]
+
+
+def test_when_only_the_last_resort_is_left_it_says_so() -> None:
+    """A first attempt that is the last resort is marked as such."""
+    plan = Plan(targets=build.targets("a"), last_resort=build.targets("z"), same_tier=False)
+    assert shown(decide(plan, build.model("a"), build.model("z"), health={"p/a@1": DOWN})) == ["z last_resort"]
+
+
+def test_fast_keeps_the_first_model_together() -> None:
+    """Under fast the quickest deployment leads, and its model's other keys come before other models."""
+    health = {
+        "p/a@1": DeploymentHealth(time_to_first_byte_ms=10.0),
+        "p/a@2": DeploymentHealth(time_to_first_byte_ms=90.0),
+        "p/b@1": DeploymentHealth(time_to_first_byte_ms=50.0),
+    }
+    decision = decide(Plan("fast"), build.model("b"), build.model("a", keys=2), health=health)
+    assert [attempt.deployment for attempt in decision.chain] == ["p/a@1", "p/a@2", "p/b@1"]
+
+
+def test_written_deployments_keep_their_order() -> None:
+    """A plan that names single deployments is followed to the letter."""
+    plan = Plan(targets=build.targets("p/a@2", "p/b@1", "p/a@1", kind="deployment"), same_tier=False)
+    decision = decide(plan, build.model("a", keys=2), build.model("b"))
+    assert [attempt.deployment for attempt in decision.chain] == ["p/a@2", "p/b@1", "p/a@1"]
+
+
+def test_a_probe_leads_its_model_but_not_another() -> None:
+    """A half-open key of the first model is probed first; one of a later model waits until it is needed."""
+    plan = Plan(targets=build.targets("a", "b"), same_tier=False)
+    models = (build.model("a", keys=2), build.model("b", keys=2))
+    first = decide(plan, *models, health={"p/a@2": FREE})
+    assert (first.chain[0].deployment, first.half_open) == ("p/a@2", "p/a@2")
+    later = decide(plan, *models, health={"p/b@2": FREE})
+    assert "p/b@2" not in [attempt.deployment for attempt in later.chain]
+    assert later.half_open is None
+
+
+def test_only_one_probe_goes_with_one_request() -> None:
+    """Two half-open keys are not both risked on one request."""
+    decision = decide(Plan(targets=build.targets("a")), build.model("a", keys=3), health={"p/a@1": FREE, "p/a@3": FREE})
+    assert decision.chain[0].deployment == decision.half_open
+    assert [attempt.deployment for attempt in decision.chain[1:]] == ["p/a@2"]
+
+
+def test_a_half_open_fallback_is_better_than_none() -> None:
+    """Where the chain would have one place only, what may have recovered stands behind it, unbooked."""
+    plan = Plan(targets=build.targets("a", "b"), same_tier=False)
+    decision = decide(plan, build.model("a"), build.model("b"), health={"p/b@1": FREE})
+    assert (shown(decision), decision.half_open) == (["a primary", "b target"], None)
+
+
+def test_a_model_that_is_only_half_open_leads_with_its_probe() -> None:
+    """The first model keeps its place when its probe is free, with the rest of the chain behind it."""
+    plan = Plan(targets=build.targets("a", "b"), same_tier=False)
+    decision = decide(plan, build.model("a"), build.model("b"), health={"p/a@1": FREE})
+    assert (shown(decision), decision.half_open) == (["a primary", "b target"], "p/a@1")
+
+
+def test_causes_have_chains_of_their_own() -> None:
+    """Each cause with targets has its chain; their members pass the same filters, and one attempt is already spent."""
+    after = {
+        "rate_limited": build.targets("b", "b", "c"),
+        "context_length": build.targets("tiny", "wide"),
+        "server_error": build.targets("tiny"),
+    }
+    plan = Plan(targets=build.targets("a"), same_tier=False, after=after)
+    models = (build.model("a"), build.model("b"), build.model("c"), build.model("tiny", context_window=10), build.model("wide"))
+    decision = decide(plan, *models, attempts=3, request=build.chat("r", facts=Facts(prompt_tokens=100)))
+    assert {cause: [attempt.model for attempt in chain] for cause, chain in decision.cause_chains.items()} == {
+        "rate_limited": ["b", "c"],
+        "context_length": ["wide"],
+    }
+    assert decide(plan, *models, attempts=1).cause_chains == {}
+
+
+def test_a_cause_does_not_lead_to_what_is_down() -> None:
+    """A cause's chain leaves out what cools down or would need a probe."""
+    plan = Plan(targets=build.targets("a"), same_tier=False, after={"rate_limited": build.targets("b", "c", "d")})
+    models = (build.model("a"), build.model("b"), build.model("c"), build.model("d"))
+    decision = decide(plan, *models, health={"p/b@1": DOWN, "p/c@1": FREE})
+    assert [attempt.model for attempt in decision.cause_chains["rate_limited"]] == ["d"]
