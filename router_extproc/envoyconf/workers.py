@@ -102,6 +102,8 @@ def worker_cluster(sockets: tuple[Path, ...], buffer_bytes: int) -> Message:
         "timeout": "1s",
         "interval": "1s",
         "no_traffic_interval": "1s",
+        # A local socket costs nothing to ask, and a worker that came back is needed at once.
+        "unhealthy_interval": "0.100s",
         "unhealthy_threshold": 1,
         "healthy_threshold": 1,
         "grpc_health_check": {},
@@ -111,7 +113,8 @@ def worker_cluster(sockets: tuple[Path, ...], buffer_bytes: int) -> Message:
         "lb_policy": "LEAST_REQUEST",
         "health_checks": [health_check],
         # Never fall back to workers known to be dead: the listener's default chain is the better answer.
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        # Nor learn of a worker's health up to a second late, as Envoy does by default.
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}, "update_merge_window": "0s"},
     }
 
 

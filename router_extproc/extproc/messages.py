@@ -66,6 +66,15 @@ def encode_request_headers(headers: Mapping[str, str], *, clear_route_cache: boo
     return bytes(answer.SerializeToString())
 
 
+def encode_replaced_body(body: bytes) -> bytes:
+    """Appended to the answer to a request's headers: all of its body is replaced, and no other answer follows.
+
+    In one message with the ticket, because a worker may die between two.
+    """
+    response = CommonResponse(status=CommonResponse.CONTINUE_AND_REPLACE, body_mutation=BodyMutation(body=body))
+    return bytes(ProcessingResponse(request_headers=HeadersResponse(response=response)).SerializeToString())
+
+
 def encode_request_body(body: bytes | None = None, headers: Mapping[str, str] | None = None) -> bytes:
     """The answer to a piece of a request's body: unchanged when ``body`` is None, else replaced (empty bytes drop it)."""
     if body is None:

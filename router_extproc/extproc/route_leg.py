@@ -1,7 +1,7 @@
 """The route leg: one conversation for each request, from its headers and body to a ticket.
 
 Envoy sends headers and body without waiting. The header message is answered only once the whole body is here, together
-with the body's answer: one exchange. The body is the client's own but for the bytes of ``model``.
+with the body: one exchange. The body is the client's own but for the bytes of ``model``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from router_extproc.extproc.messages import (
     REQUEST_BODY_UNCHANGED,
     encode_immediate,
     encode_metadata,
-    encode_request_body,
+    encode_replaced_body,
     headers_of,
 )
 from router_extproc.extproc.rename import rename_model
@@ -96,12 +96,12 @@ class RouteLeg:
             return [self._dry_run(request)]
         decision = self._book(request)
         self.outcome.decided = True
-        answers = [self._office.encode(decision)]
-        if self._pieces:
-            provider_model = decision.chain[0].provider_model
-            changed = None if provider_model == request.model else rename_model(headers, body, provider_model)
-            answers += self._body_answers(changed)
-        return answers
+        ticket = self._office.encode(decision)
+        provider_model = decision.chain[0].provider_model
+        changed = rename_model(headers, body, provider_model) if self._pieces and provider_model != request.model else None
+        if changed is not None:
+            return [ticket + encode_replaced_body(changed)]
+        return [ticket, *[REQUEST_BODY_UNCHANGED] * len(self._pieces)]
 
     def _book(self, request: Request) -> Decision:
         """Decides, and claims what the decision needs; when another worker was first, decides again without it."""
@@ -115,12 +115,6 @@ class RouteLeg:
             health = {**health, decision.half_open: DeploymentHealth(state=HALF_OPEN, open_until=probed.open_until)}
             decision = self._view.router.decide(request, Situation(health=health, draw=self._draw, now=now))
         return decision
-
-    def _body_answers(self, changed: bytes | None) -> list[bytes]:
-        """One answer for each piece: untouched, or all of the new body in place of the last one."""
-        if changed is None:
-            return [REQUEST_BODY_UNCHANGED] * len(self._pieces)
-        return [encode_request_body(b"")] * (len(self._pieces) - 1) + [encode_request_body(changed)]
 
     def _models(self, path: str) -> bytes:
         registry = self._view.registry

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 CHAT = "/v1/chat/completions"
 _REFUSED_PAUSE_SECONDS = 0.05
@@ -84,7 +84,7 @@ class Load:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="load")
         self._broken: BaseException | None = None
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -180,7 +180,10 @@ class Instance:
         assert self.process is not None
         found = []
         for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+            try:
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+            except FileNotFoundError:  # it ended this moment
+                continue
             name = words.replace("\0", " ").split(" ", 1)[0]
             if name.startswith(f"router-extproc-{role}") or (role == "envoy" and name.endswith("/envoy")):
                 found.append(int(pid))
@@ -222,6 +225,12 @@ class Instance:
     def envoy_figures(self, pattern: str) -> dict[str, int]:
         answer = self.admin.get(f"{self.envoy_url}/stats?format=json&filter={pattern}").json()
         return {row["name"]: row["value"] for row in answer["stats"] if "name" in row}
+
+    def health(self, deployment: str) -> str:
+        """What the deciders are told about a deployment: ``closed``, ``open`` or ``half_open``."""
+        file = self.state / "health.json"
+        deployments = json.loads(file.read_bytes())["deployments"] if file.exists() else {}
+        return str(deployments[deployment]["state"]) if deployment in deployments else "closed"
 
     def decisions(self) -> list[dict[str, Any]]:
         """The decision log, oldest first."""
