@@ -26,8 +26,8 @@ _LINE = {
     "time": "%START_TIME%",
     "decision": "%REQ(x-request-id)%",
     "method": "%REQ(:method)%",
-    # The request's own path may by then have become the provider's.
-    "path": _first_of(("DYNAMIC_METADATA", f"{names.STATE}:path"), ("PATH", "WQ")),
+    # The request's own path may by then have become the provider's. Never the query: some clients carry keys there.
+    "path": _first_of(("DYNAMIC_METADATA", f"{names.STATE}:path"), ("PATH", "NQ")),
     "route": _first_of(("DYNAMIC_METADATA", f"{names.TICKET}:route"), ("DYNAMIC_METADATA", f"{names.ATTEMPT}:route")),
     "reason": _first_of(("DYNAMIC_METADATA", f"{names.TICKET}:reason"), ("DYNAMIC_METADATA", f"{names.ATTEMPT}:reason")),
     "deployment": _metadata(names.ATTEMPT, "deployment"),

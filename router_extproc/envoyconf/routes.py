@@ -144,7 +144,7 @@ def _one_of(values: list[str]) -> Message:
 
 
 def _not_found() -> Message:
-    message = "No such path: %REQ(:METHOD)% %REQ(:PATH)%. The API is below /v1/."
+    message = "No such path: %REQ(:METHOD)% %PATH(NQ)%. The API is below /v1/."
     return {
         "name": "not-found",
         "match": {"prefix": "/"},

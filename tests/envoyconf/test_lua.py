@@ -23,11 +23,21 @@ def test_path_and_host_are_the_providers(client: httpx.Client, providers: Provid
     assert asked.headers["host"] == f"127.0.0.1:{providers.port}"
 
 
+@pytest.mark.parametrize("path", [CHAT, "/elsewhere"])
+@pytest.mark.parametrize("deployment", ["b", "refused"])
+def test_query_is_not_logged(client: httpx.Client, live: Envoy, path: str, deployment: str) -> None:
+    """Some clients carry keys in the query: it reaches the provider and no log."""
+    answer = client.post(f"{path}?key=client-canary", json=BODY, headers=ticket(deployment, max_attempts=1))
+    line = live.access_log(answer.headers["x-router-decision"])
+    assert line["path"] == path
+    assert "client-canary" not in str(line) + live.log()
+
+
 def test_path_is_right_on_every_attempt(client: httpx.Client, providers: Providers) -> None:
     """A later attempt gets its own provider's path, made from the client's path and not from the attempt before."""
     providers.reset(a=failure(503), b=failure(500))
-    client.post(CHAT, json=BODY, headers=ticket("a", "b", "c")).raise_for_status()
-    assert [asked.path for asked in providers.asked] == [f"/{name}/v1/chat/completions" for name in "abc"]
+    client.post(CHAT + "?q=1", json=BODY, headers=ticket("a", "b", "c")).raise_for_status()
+    assert [asked.path for asked in providers.asked] == [f"/{name}/v1/chat/completions?q=1" for name in "abc"]
 
 
 def test_body_is_untouched_with_a_ticket(client: httpx.Client, providers: Providers) -> None:

@@ -144,11 +144,15 @@ function envoy_on_request(handle)
   local now = handle:timestamp()
   local started = state ~= nil and state["started"] or now
 
-  -- Header changes survive into the next attempt, so the client's own path is kept aside, for the logs too.
-  local path = state ~= nil and state["path"] or headers:get(":path")
+  -- Header changes survive into the next attempt, so the client's own path is kept aside. Logs read it too, hence
+  -- without the query, where some clients carry keys.
+  local path, query = string.match(headers:get(":path"), "^([^?]*)(.*)$")
   if state == nil then
     metadata:set(STATE, "path", path)
+    metadata:set(STATE, "query", query)
     metadata:set(STATE, "started", started)
+  else
+    path, query = state["path"], state["query"]
   end
 
   if ticket ~= nil and attempt > 1 then
@@ -165,7 +169,7 @@ function envoy_on_request(handle)
 
   local base = headers:get("x-router-path") or "/v1"
   if base == "/" then base = "" end
-  headers:replace(":path", base .. string.sub(path, 4))
+  headers:replace(":path", base .. string.sub(path, 4) .. query)
   headers:replace(":authority", headers:get("x-router-host"))
   if ticket == nil then
     local provider_model = headers:get("x-router-provider-model")
