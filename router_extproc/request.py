@@ -16,6 +16,7 @@ FILES = "files"
 LOGPROBS = "logprobs"
 
 CHAT_COMPLETIONS = "/v1/chat/completions"
+EMBEDDINGS = "/v1/embeddings"
 
 
 class Facts(msgspec.Struct, frozen=True):

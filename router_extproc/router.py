@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -46,6 +46,10 @@ _CACHED = 4_096
 # Only these answers are understood well enough to be judged.
 _JUDGED_PATHS = frozenset({CHAT_COMPLETIONS, "/v1/completions"})
 _BY_PATH = "path"
+
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 
 class Situation(msgspec.Struct, frozen=True):
@@ -198,9 +202,7 @@ class Router:
             rules = tuple(rule for rule in self.registry.rules if any(applies_to(rule.when, one) for one in names))
             interest = Interest(not resolved.route.passthrough, any(rule.when.code is not None for rule in rules))
             found = _Name(resolved, rules, interest)
-            if len(self._names) >= _CACHED:
-                self._names.clear()
-            self._names[name] = found
+            _keep(self._names, name, found)
         return found
 
     def _menu(self, resolved: Resolved, rule: Rule | None) -> Menu:
@@ -209,9 +211,7 @@ class Router:
         if menu is None:
             plan = resolved.route.plan if rule is None else rule.plan
             menu = make_menu(plan, resolved.route, self.registry, resolved.matched)
-            if len(self._menus) >= _CACHED:
-                self._menus.clear()
-            self._menus[key] = menu
+            _keep(self._menus, key, menu)
         return menu
 
 
@@ -222,6 +222,12 @@ def read_request(method: str, path: str, headers: Mapping[str, str], body: bytes
         RequestError: it cannot be routed; the error says what the client is told.
     """
     return _read_request(method, path, headers, body) if router is None else router.read(method, path, headers, body)
+
+
+def _keep(cache: dict[_Key, _Value], key: _Key, value: _Value) -> None:
+    if len(cache) >= _CACHED:
+        cache.clear()
+    cache[key] = value
 
 
 def _reason(resolved: Resolved, rule: Rule | None, menu: Menu) -> str:

@@ -26,7 +26,7 @@ from router_extproc.policy.cost import estimate_cost
 from router_extproc.policy.narrowing import read_narrowing
 from router_extproc.registry.health import CLOSED, HALF_OPEN, OPEN, DeploymentHealth
 from router_extproc.registry.snapshot import Condition, Model, Plan, Prices, Registry, Route, Rule, Tier, encode_registry
-from router_extproc.request import CHAT_COMPLETIONS, Facts, Request
+from router_extproc.request import CHAT_COMPLETIONS, EMBEDDINGS, Facts, Request
 from router_extproc.router import read_request
 from tests.policy import registries as build
 
@@ -96,7 +96,8 @@ def test_whatever_is_decided_keeps_every_promise(case: tuple[Registry, Request, 
             assert model.name == route.named_model
         if not route.passthrough:
             assert model.capabilities is None or request.needs <= model.capabilities
-            needed = int(request.facts.prompt_tokens * 1.1) + (request.max_output_tokens or 0)
+            prompt = 0 if request.path == EMBEDDINGS else int(request.facts.prompt_tokens * 1.1)
+            needed = prompt + (request.max_output_tokens or 0)
             assert model.context_window is None or needed <= model.context_window
             assert model.output_limit is None or (request.max_output_tokens or 0) <= model.output_limit
         standing = situation.health.get(attempt.deployment)

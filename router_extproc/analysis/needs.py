@@ -30,7 +30,8 @@ def read_needs(envelope: Envelope) -> frozenset[str]:
                 _add_message(item, needs)
     if envelope.opaque is not msgspec.UNSET:
         for raw in envelope.opaque:
-            needs.update(need for kind, need in _PARTS.items() if b'"%s"' % kind.encode() in bytes(raw))
+            written = bytes(raw)
+            needs.update(need for kind, need in _PARTS.items() if b'"%s"' % kind.encode() in written)
     return frozenset(needs) if needs else _NOTHING
 
 

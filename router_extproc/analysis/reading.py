@@ -9,7 +9,7 @@ from router_extproc.analysis.facts import read_facts
 from router_extproc.analysis.needs import read_needs
 from router_extproc.dialects.openai import is_multipart, read_envelope, read_head, read_multipart_model
 from router_extproc.errors import BadRequestError, PathNotFoundError
-from router_extproc.request import CHAT_COMPLETIONS, Request
+from router_extproc.request import CHAT_COMPLETIONS, EMBEDDINGS, Request
 
 PREFIX = "/v1/"
 # Without a model these cannot be routed; elsewhere it is for the provider to miss it.
@@ -17,15 +17,15 @@ _NAMES_A_MODEL = frozenset(
     {
         CHAT_COMPLETIONS,
         "/v1/completions",
-        "/v1/embeddings",
+        EMBEDDINGS,
         "/v1/audio/speech",
         "/v1/audio/transcriptions",
         "/v1/audio/translations",
     }
 )
-_JSON_ONLY = frozenset({CHAT_COMPLETIONS, "/v1/completions", "/v1/embeddings"})
+_JSON_ONLY = frozenset({CHAT_COMPLETIONS, "/v1/completions", EMBEDDINGS})
 # Paths whose body is a prompt.
-_PROMPTS = (CHAT_COMPLETIONS, "/v1/completions", "/v1/embeddings", "/v1/responses")
+_PROMPTS = (CHAT_COMPLETIONS, "/v1/completions", EMBEDDINGS, "/v1/responses")
 
 _SHOWN = 200
 _ENOUGH_TO_SEE = 64
@@ -60,6 +60,8 @@ def read_request(
     if is_multipart(content_type):
         model = read_multipart_model(content_type, body) or ""
         request = Request(path, model, method, headers=headers)
+    elif method == "POST" and path in _JSON_ONLY and headers.get("content-encoding", "identity") != "identity":
+        raise BadRequestError("Compressed request bodies cannot be read: send them as they are.", code="compressed_body")
     elif method == "POST" and (path in _JSON_ONLY or body[:_ENOUGH_TO_SEE].lstrip().startswith(b"{")):
         request = _read_json(path, headers, body, interest)
     else:

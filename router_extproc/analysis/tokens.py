@@ -9,8 +9,8 @@ from __future__ import annotations
 import msgspec
 
 # Fitted to counts of o200k_base over prose, Python, Lua, SQL, HTML, indented and flat JSON, CSV, logs, hex and base64:
-# within 20 % on each, but for minified JSON schemas (1.5 times too much). Words cost by their letters, digits and punctuation more each, and text without spaces (base64,
-# identifiers) is cut finer than prose.
+# within 20 % on each, but for minified JSON schemas (1.5 times too much). Words cost by their letters, digits and
+# punctuation more each, and text without spaces (base64, identifiers) is cut finer than prose.
 _LETTERS_PER_TOKEN = 3.8
 _LETTERS_PER_TOKEN_WITHOUT_SPACES = 1.8
 _SPACES_IN_PROSE = 0.05

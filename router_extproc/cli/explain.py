@@ -116,7 +116,7 @@ def _registry(file: Path | None) -> Registry:
 def _health(file: Path | None) -> Health:
     """The health that a running instance sees; without one everything counts as healthy."""
     state = StateDirectory.beside(file) if file is not None else find_instance()
-    if state is None:
+    if state is None or not state.instance.exists():
         return Health()
     try:
         return read_health(state.health)

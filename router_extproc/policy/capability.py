@@ -16,14 +16,14 @@ from router_extproc.policy.cost import estimate_cost
 from router_extproc.policy.narrowing import Narrowing
 from router_extproc.policy.rules import matches
 from router_extproc.registry.snapshot import Deployment, Model, Tier
-from router_extproc.request import Request
+from router_extproc.request import EMBEDDINGS, Request
 
 # Estimates of tokens are off by this much often enough to matter (see analysis/tokens.py).
 PROMPT_MARGIN = 1.1
 
 # Capabilities that a path asks for by itself. Who names a model outright is not held to them.
 PATH_NEEDS = {
-    "/v1/embeddings": "embeddings",
+    EMBEDDINGS: "embeddings",
     "/v1/audio/speech": "speech",
     "/v1/audio/transcriptions": "transcription",
     "/v1/audio/translations": "transcription",
@@ -72,7 +72,8 @@ def demand_of(request: Request, narrowing: Narrowing, min_tier: Tier | None, *, 
     needs = request.needs
     if not named and request.path in PATH_NEEDS:
         needs |= {PATH_NEEDS[request.path]}
-    tokens = int(request.facts.prompt_tokens * PROMPT_MARGIN)
+    # Embeddings come in batches: the texts share no context window.
+    tokens = 0 if request.path == EMBEDDINGS else int(request.facts.prompt_tokens * PROMPT_MARGIN)
     return Demand(request, needs, tokens, request.max_output_tokens or 0, strongest, narrowing)
 
 

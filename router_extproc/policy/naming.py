@@ -12,6 +12,8 @@ from router_extproc.registry.snapshot import Plan, Registry, Route, Target
 _SHOWN = 120
 # Comparing takes some 50 microseconds a name; among more names than this, far ones are passed over.
 _FEW = 50
+# What a wildcard passes on ends up in headers and logs.
+_LONGEST_MATCHED = 256
 
 
 class Resolved(NamedTuple):
@@ -24,7 +26,7 @@ class Resolved(NamedTuple):
 
 
 def resolve(name: str, registry: Registry) -> Resolved:
-    """Finds the route for a name: its own, then by alias, then the longest wildcard.
+    """Finds the route for a name: its own, then by alias, then the longest wildcard. Nobody can ask for a wildcard itself.
 
     Raises:
         ModelNotFoundError: nothing matches; the message names the nearest name that exists.
@@ -35,13 +37,14 @@ def resolve(name: str, registry: Registry) -> Resolved:
         if final in seen:
             break
         seen.add(final)
-    route = registry.routes.get(final)
-    if route is None and final in registry.models:
-        route = route_of_model(final)
-    if route is not None:
-        return Resolved(route, final, None, final != name)
+    if not final.endswith("*"):
+        route = registry.routes.get(final)
+        if route is None and final in registry.models:
+            route = route_of_model(final)
+        if route is not None:
+            return Resolved(route, final, None, final != name)
     pattern = longest_match(final, registry.routes, registry.models)
-    if pattern is None:
+    if pattern is None or final.endswith("*") or len(final) > _LONGEST_MATCHED or not final.isprintable():
         raise ModelNotFoundError(f"The model '{name[:_SHOWN]}' does not exist.{_hint(name, registry)}", param="model")
     route = registry.routes.get(pattern) or route_of_model(pattern)
     return Resolved(route, final, final[len(pattern) - 1 :], final != name)

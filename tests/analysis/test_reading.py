@@ -89,6 +89,12 @@ def test_a_model_is_asked_for_where_it_is_needed(path: str, body: bytes) -> None
     assert (raised.value.param, raised.value.code) == ("model", "missing_model")
 
 
+def test_a_compressed_body_is_refused_with_its_reason() -> None:
+    """A body that was compressed on the way is told apart from broken JSON."""
+    with pytest.raises(BadRequestError, match="Compressed"):
+        read_request("POST", CHAT_COMPLETIONS, JSON | {"content-encoding": "gzip"}, b"\x1f\x8b")
+
+
 @pytest.mark.parametrize("path", ["/", "/v1", "/v2/chat/completions", "/chat/completions", ""])
 def test_a_path_elsewhere_does_not_exist(path: str) -> None:
     """Only paths below /v1/ are the API."""

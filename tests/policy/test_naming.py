@@ -38,7 +38,7 @@ def test_names(name: str, route: str, matched: str | None, by_alias: bool) -> No
     assert (found.route.name, found.matched, found.by_alias) == (route, matched, by_alias)
 
 
-@pytest.mark.parametrize("name", ["loop", "GPT", "", "unknown", "x" * 10_000])
+@pytest.mark.parametrize("name", ["loop", "GPT", "", "unknown", "x" * 10_000, "gpt-*", "gpt-4\r\nx: y", "gpt-4" * 100])
 def test_what_leads_nowhere_is_not_found(name: str) -> None:
     """Unknown names and aliases that go in circles are a 404 of bounded length."""
     with pytest.raises(ModelNotFoundError) as raised:

@@ -1,0 +1,154 @@
+"""``router-extproc explain`` from a terminal: a file or a text in, facts and reasons out."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from router_extproc.cli import main
+from router_extproc.config.state import StateDirectory
+from router_extproc.registry.catalogue import known_providers
+from router_extproc.registry.health import OPEN, DeploymentHealth, Health, encode_health
+from router_extproc.registry.snapshot import encode_registry
+from router_extproc.router import Router
+
+FILE = """
+providers:
+  first:
+    base_url: https://first.example/v1
+  second:
+    base_url: https://second.example/v1
+    region: eu
+models:
+  big:
+    tier: premium
+    context_window: 100000
+    capabilities: [vision, tools]
+    prices: {input: 3, output: 15}
+    deployments: [{provider: first}, {provider: second}]
+  small:
+    tier: economy
+    capabilities: [tools]
+    prices: {input: 0.1, output: 0.4}
+    deployments: [{provider: first}]
+routes:
+  team:
+    targets: [small, big]
+    after: {rate_limited: [big]}
+"""
+
+PICTURE = {
+    "model": "team",
+    "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://example.com/x.png"}}]}],
+}
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty directory without provider keys around, with a router.yaml."""
+    monkeypatch.chdir(tmp_path)
+    for name in (name for provider in known_providers() for name in provider.key_variables):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "router.yaml").write_text(FILE)
+    return tmp_path
+
+
+def explained(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict]:  # type: ignore[type-arg]
+    code = main(["explain", *words, "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_a_text_is_explained(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A message becomes a chat for auto; the decision, its chain and the prices' source are there."""
+    code, found = explained(capsys, "-m", "hello")
+    assert code == 0
+    assert (found["route"], found["decision"]["chain"][0]["model"]) == ("auto", "small")
+    assert {price["source"] for price in found["prices"]} == {"router.yaml"}
+
+
+def test_a_file_is_explained_as_it_would_be_decided(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A body in a file gets what the router decides for the same bytes, and every candidate has its reason."""
+    body = json.dumps(PICTURE).encode()
+    (here / "request.json").write_bytes(body)
+    code, found = explained(capsys, "request.json")
+    router = Router.from_file(here / "router.yaml")
+    decision = router.decide(router.read("POST", "/v1/chat/completions", {}, body))
+    assert code == 0
+    assert found["decision"] | {"candidates": []} == json.loads(msgspec.json.encode(decision))
+    assert {one["deployment"]: one["rejected"] for one in found["candidates"]} == {
+        "first/small": "lacks vision",
+        "first/big": None,
+        "second/big": None,
+    }
+
+
+def test_standard_input_model_and_headers(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dash reads standard input; --model and --header change the request."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(PICTURE).encode())))
+    code, found = explained(capsys, "-", "--model", "auto", "--header", "X-Router-Region: eu")
+    assert code == 0
+    assert (found["model"], [one["deployment"] for one in found["decision"]["chain"]]) == ("auto", ["second/big"])
+
+
+def test_a_refusal_is_a_finding(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A request that would be refused exits with 1 and shows the error, with the facts all the same."""
+    code, found = explained(capsys, "-m", "hello", "--model", "smal")
+    assert code == 1
+    assert found["refusal"]["status"] == 404
+    assert "'small'" in found["refusal"]["message"]
+    assert found["facts"]["characters"] == 5
+    (here / "broken.json").write_text("{")
+    code, found = explained(capsys, "broken.json")
+    assert (code, found["refusal"]["code"]) == (1, "invalid_json")
+
+
+def test_wrong_use(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that is not there and a header that is none are wrong use, told in one line."""
+    assert main(["explain", "nowhere.json"]) == 2
+    assert main(["explain", "-m", "x", "--header", "nonsense"]) == 2
+    assert "nonsense" in capsys.readouterr().err
+
+
+def test_live_health_is_taken_into_account(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside a running instance the health that it sees decides, and the reason is shown."""
+    state = StateDirectory.beside(here / "router.yaml")
+    state.create()
+    state.instance.write_text("{}")
+    state.health.write_bytes(encode_health(Health(deployments={"first/small": DeploymentHealth(OPEN, open_until=4e9)})))
+    _, found = explained(capsys, "-m", "hello")
+    assert found["decision"]["chain"][0]["model"] == "big"
+    assert next(one["rejected"] for one in found["candidates"] if one["model"] == "small").startswith("cooling down for")
+
+
+def test_a_running_instance_is_explained_without_its_file(
+    here: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Where there is no file, the snapshot of the instance that runs here is what decides."""
+    registry = Router.from_file(here / "router.yaml").registry
+    (here / "router.yaml").unlink()
+    assert main(["explain", "-m", "x"]) == 1
+    assert "--config" in capsys.readouterr().err
+    state = StateDirectory.beside(here / "router.yaml")
+    state.create()
+    state.instance.write_text("{}")
+    state.snapshot.write_bytes(encode_registry(registry))
+    code, found = explained(capsys, "-m", "hello")
+    assert (code, found["revision"]) == (0, registry.revision)
+
+
+def test_the_tables_show_what_the_json_holds(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """For people: facts, candidates with reasons, chain, causes, cost and the prices' source, nothing cut off."""
+    (here / "request.json").write_text(json.dumps(PICTURE))
+    assert main(["explain", "request.json"]) == 0
+    shown = capsys.readouterr().out
+    for word in ("vision", "falls: lacks vision", "second/big", "rate_limited", "estimated cost", "router.yaml", "premium"):
+        assert word in shown
+    assert main(["explain", "-m", "x", "--model", "nope"]) == 1
+    assert "Refused with 404 model_not_found" in capsys.readouterr().out

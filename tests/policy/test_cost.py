@@ -1,0 +1,36 @@
+"""Estimates of what a request costs."""
+
+from __future__ import annotations
+
+import pytest
+
+from router_extproc.policy.cost import EXPECTED_ANSWER_TOKENS, estimate_cost
+from router_extproc.registry.snapshot import Prices
+from router_extproc.request import EMBEDDINGS, Facts, Request
+from tests.policy import registries as build
+
+MODEL = build.model("m", prices=Prices(2, 10), output_limit=300)
+FACTS = Facts(prompt_tokens=1_000)
+
+
+@pytest.mark.parametrize(
+    ("request_", "cost"),
+    [
+        (build.chat("m", facts=FACTS, max_output_tokens=50), 0.002 + 0.0005),
+        (build.chat("m", facts=FACTS, max_output_tokens=50, choices=3), 0.002 + 0.0015),
+        (build.chat("m", facts=FACTS), 0.002 + 0.003),
+        (Request(EMBEDDINGS, "m", facts=FACTS), 0.002),
+        (Request("/v1/audio/speech", "m"), None),
+        (Request("/v1/images/generations", "m"), None),
+    ],
+)
+def test_estimates(request_: Request, cost: float | None) -> None:
+    """Prompt and answers at list price: the caller's limit, else a usual answer within the model's limit."""
+    assert estimate_cost(MODEL, request_) == (None if cost is None else pytest.approx(cost))
+
+
+def test_without_a_price_nothing_is_guessed() -> None:
+    """A model without a price has no estimate; without an output limit a usual answer is assumed."""
+    assert estimate_cost(build.model("m"), build.chat("m", facts=FACTS)) is None
+    unlimited = build.model("m", prices=Prices(0, 1))
+    assert estimate_cost(unlimited, build.chat("m")) == pytest.approx(EXPECTED_ANSWER_TOKENS / 1e6)
