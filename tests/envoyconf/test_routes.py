@@ -57,6 +57,12 @@ class TestIdleTimeout:
         line = live.access_log(answer.headers["x-router-decision"])
         assert (line["details"], line["flags"]) == ("upstream_per_try_idle_timeout", "UT")
 
+    def test_silent_attempt_moves_on(self, client: httpx.Client, providers: Providers) -> None:
+        """A stream that stays silent before its first byte is left for the next deployment after the same time."""
+        providers.reset(a=stream(EVENT, DONE, wait=2))
+        answer = client.post(CHAT, json=BODY, headers=ticket("a", "b", stream=True))
+        assert (answer.headers["x-router-deployment"], providers.names()) == ("b", ["a", "b"])
+
     @pytest.mark.parametrize("route", ["patient", "calm"])
     def test_route_has_its_own(self, client: httpx.Client, providers: Providers, route: str) -> None:
         """A route with a longer idle timeout keeps the same stream."""
