@@ -20,7 +20,7 @@ _WRITTEN = ("at", "level", "process", "pid", "logger", "message", "exception")
 
 # Keys of providers (sk-…, gsk_…, AIza…, AKIA…) and whatever follows "Bearer": nobody logs them on purpose.
 _CREDENTIAL = re.compile(
-    r"\b(?:(?:sk|pk|rk|gsk|xai|hf|key)[-_][A-Za-z0-9_-]{12,}|AIza[0-9A-Za-z_-]{20,}|AKIA[0-9A-Z]{12,})|(?<=Bearer )[^\s\"']{8,}"
+    r"\b(?:(?:sk|gsk|xai|hf)[-_][A-Za-z0-9_-]{16,}|AIza[0-9A-Za-z_-]{20,}|AKIA[0-9A-Z]{12,})|(?<=Bearer )[^\s\"']{8,}"
 )
 _MASK = "[redacted]"
 
