@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import time
 
 import msgspec
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 import router_extproc
 from router_extproc import Router, Situation
 from router_extproc.decision import Attempt, Decision
+from router_extproc.dialects.openai import splice_model
 from router_extproc.errors import (
     BadRequestError,
     MissingCapabilityError,
@@ -409,6 +411,15 @@ def test_a_passthrough_route_looks_at_nothing_but_the_model() -> None:
         router.decide(router.read("POST", CHAT_COMPLETIONS, {}, json.dumps(body | {"model": "auto"}).encode()))
 
 
+def test_no_rule_applies_to_a_passthrough_route() -> None:
+    """A rule that names a passthrough route changes nothing: such a route looks at nothing that a rule could ask for."""
+    through = Route("through", Plan(targets=build.targets("small")), passthrough=True)
+    rule = Rule("everything", Condition(routes=("through",)), Plan(targets=build.targets("big")))
+    router = Router(build.registry(build.model("small"), build.model("big"), routes=(through,), rules=(rule,)))
+    decision = router.decide(build.chat("through"))
+    assert (decision.reason, decision.chain[0].model) == ("passthrough", "small")
+
+
 @pytest.mark.parametrize(
     ("stream", "attempt", "deadline", "expected"),
     [
@@ -473,6 +484,27 @@ def test_a_registry_survives_its_snapshot() -> None:
     for name in ("auto", "gpt"):
         situation = Situation(draw=7)
         assert Router(again).decide(build.chat(name), situation) == Router(registry).decide(build.chat(name), situation)
+
+
+def test_a_small_chat_is_decided_in_microseconds() -> None:
+    """Reading, deciding and splicing an ordinary chat among 40 deployments stays far below what gRPC costs around it."""
+    models = tuple(build.model(f"m{index}", keys=2, prices=Prices(index, index), context_window=9_000) for index in range(20))
+    rule = Rule("code", Condition(code=True), Plan("best"))
+    router = Router(build.registry(*models, routes=(Route("auto", Plan("cheap")),), rules=(rule,)))
+    body = json.dumps(
+        {"model": "auto", "messages": [{"role": "user", "content": "What is (roughly) the height of K2? " * 9}]}
+    ).encode()
+    rounds = 300
+    best = math.inf
+    for _ in range(5):
+        started = time.process_time()
+        for draw in range(rounds):
+            request = router.read("POST", CHAT_COMPLETIONS, {}, body)
+            decision = router.decide(request, Situation(draw=draw))
+            splice_model(body, decision.chain[0].provider_model)
+        best = min(best, (time.process_time() - started) / rounds)
+    # Measured: about 50 microseconds on a slow core.
+    assert best < 250e-6
 
 
 def test_the_library_is_four_names() -> None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 # The newest characters of a conversation; more would only cost time.
-_LOOKED_AT = 8_000
+_LOOKED_AT = 4_000
 _LINES_LOOKED_AT = 200
 _ENOUGH_LINES = 3
 
@@ -68,7 +68,7 @@ _OPERATORS = ("=", "(", "{", "[", ".")
 
 
 def has_code(texts: Sequence[str]) -> bool:
-    """Whether code stands in one of the texts, oldest first. Looks at the newest 8,000 characters, for fences everywhere."""
+    """Whether code stands in one of the texts, oldest first. Looks at the newest 4,000 characters, for fences everywhere."""
     if any(fence in text for text in texts for fence in _FENCES):
         return True
     newest: list[str] = []
