@@ -199,7 +199,8 @@ class Router:
         if found is None:
             resolved = resolve(name, self.registry)
             names = (resolved.route.name, resolved.name)
-            rules = tuple(rule for rule in self.registry.rules if any(applies_to(rule.when, one) for one in names))
+            looked_at = () if resolved.route.passthrough else self.registry.rules
+            rules = tuple(rule for rule in looked_at if any(applies_to(rule.when, one) for one in names))
             interest = Interest(not resolved.route.passthrough, any(rule.when.code is not None for rule in rules))
             found = _Name(resolved, rules, interest)
             _keep(self._names, name, found)

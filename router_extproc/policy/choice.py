@@ -97,13 +97,17 @@ class _Lookup:
         names, tiers = {model.name for model in used}, dict.fromkeys(model.tier for model in used)
         every = self.every()
         return tuple(
-            choice for tier in tiers for choice in every if choice.model.tier is tier and choice.model.name not in names
+            choice
+            for tier in tiers
+            for choice in every
+            if choice.model.tier is tier and choice.model.name not in names and not _is_wildcard(choice.model)
         )
 
     def _choices(self, target: Target) -> tuple[Choice, ...]:
         models = self._registry.models
         if target.kind == "tier":
-            found = (self._choice(model, model.name) for model in models.values() if model.tier.label == target.name)
+            of_tier = (model for model in models.values() if model.tier.label == target.name and not _is_wildcard(model))
+            found = (self._choice(model, model.name) for model in of_tier)
             return tuple(choice for choices in found for choice in choices)
         if target.kind == "deployment":
             owners = (model for model in models.values() if any(one.name == target.name for one in model.deployments))
@@ -119,7 +123,7 @@ class _Lookup:
         if self._held_to is not None and model.name != self._held_to:
             return ()
         matched = None
-        if model.name.endswith("*"):
+        if _is_wildcard(model):
             matched = self._matched if name.endswith("*") else name[len(model.name) - 1 :]
             name = model.name[:-1] + matched if matched is not None else name
         deployments = tuple(
@@ -128,3 +132,8 @@ class _Lookup:
             if (only is None or one.name == only) and (matched is not None or "*" not in one.provider_model)
         )
         return (Choice(model, name, matched, deployments),) if deployments else ()
+
+
+def _is_wildcard(model: Model) -> bool:
+    """Whether the model stands for many names: a tier cannot mean it, because nobody has said which."""
+    return model.name.endswith("*")

@@ -42,6 +42,14 @@ def test_the_same_tier_is_that_of_the_targets() -> None:
     assert make_menu(Plan(targets=build.targets("a"), same_tier=False), Route("r"), REGISTRY).same_tier == ()
 
 
+def test_what_a_route_s_pattern_matched_never_names_a_model_of_a_tier() -> None:
+    """`team/search` reaches a wildcard model only where the plan names it: a tier does not turn `search` into a model's id."""
+    route = Route("team/*")
+    menu = make_menu(Plan(targets=(*build.targets("a"), Target("tier", "standard"))), route, REGISTRY, "search")
+    assert (names(menu.targets), [choice.name for choice in menu.same_tier]) == ([["a"], ["a", "c"]], ["c"])
+    assert names(make_menu(Plan(targets=build.targets("w-*")), route, REGISTRY, "search").targets) == [["w-search"]]
+
+
 def test_a_route_named_like_a_model_is_held_to_it() -> None:
     """Whatever its plan says: targets, tier, last resort and causes all keep to the model."""
     others = build.targets("b", "a")
