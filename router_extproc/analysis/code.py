@@ -14,7 +14,8 @@ _LOOKED_AT = 4_000
 _LINES_LOOKED_AT = 200
 _ENOUGH_LINES = 3
 
-_FENCES = ("```", "~~~")
+# A single character is looked for an order of magnitude faster than three.
+_FENCES = {"`": "```", "~": "~~~"}
 # Hardly any code does without one of these, and most prose has none: the cheap way out.
 _HINTS = ("(", "{", ";", "=", "#include", "SELECT ")
 
@@ -69,8 +70,10 @@ _OPERATORS = ("=", "(", "{", "[", ".")
 
 def has_code(texts: Sequence[str]) -> bool:
     """Whether code stands in one of the texts, oldest first. Looks at the newest 4,000 characters, for fences everywhere."""
-    if any(fence in text for text in texts for fence in _FENCES):
-        return True
+    for text in texts:
+        for mark, fence in _FENCES.items():
+            if mark in text and fence in text:
+                return True
     newest: list[str] = []
     room = _LOOKED_AT
     for text in reversed(texts):
