@@ -90,7 +90,8 @@ class _Lookup:
         return tuple(group for group in found if group.choices)
 
     def every(self) -> tuple[Choice, ...]:
-        return tuple(choice for model in self._registry.models.values() for choice in self._choice(model, model.name))
+        named = (model for model in self._registry.models.values() if not _is_wildcard(model))
+        return tuple(choice for model in named for choice in self._choice(model, model.name))
 
     def same_tier(self, targets: tuple[Group, ...]) -> tuple[Choice, ...]:
         used = [choice.model for group in targets for choice in group.choices]
