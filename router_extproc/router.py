@@ -241,6 +241,12 @@ def _reason(resolved: Resolved, rule: Rule | None, menu: Menu) -> str:
     return "named" if resolved.route.named_model is not None else menu.plan.strategy
 
 
+def _most_attempts(route: Route, chain: Chain) -> int:
+    """Causes with a chain of their own may prolong the route's."""
+    longest = len(chain.attempts) + max((len(after) for after in chain.after.values()), default=0)
+    return min(longest, route.max_attempts)
+
+
 def _decision(course: _Course, chain: Chain, request: Request) -> Decision:
     route = course.route
     judged = request.path in _JUDGED_PATHS
@@ -251,7 +257,7 @@ def _decision(course: _Course, chain: Chain, request: Request) -> Decision:
         cause_chains=chain.after,
         rule=None if course.rule is None else course.rule.name,
         deadline_ms=route.deadline_ms,
-        attempt_timeout_ms=attempt_timeout(route, stream=request.stream),
+        attempt_timeout_ms=attempt_timeout(route, stream=request.stream, attempts=_most_attempts(route, chain)),
         first_token_timeout_ms=route.first_token_timeout_ms if request.stream and judged else None,
         retry_within_ms=route.retry_within_ms,
         max_attempts=route.max_attempts,

@@ -426,22 +426,21 @@ def test_no_rule_applies_to_a_passthrough_route() -> None:
         (False, None, 600_000, None),
         (False, 900_000, 600_000, 600_000),
         (True, None, 600_000, 120_000),
-        (True, None, 100_000, 100_000),
-        (True, 40_000, 100_000, 33_333),
-        (True, None, 130_000, 65_000),
+        (True, None, 100_000, 49_019),
+        (True, 40_000, 100_000, 40_000),
+        (True, None, 130_000, 63_725),
     ],
 )
-def test_attempts_of_a_stream_divide_its_deadline(
+def test_attempts_of_a_stream_fit_into_its_deadline(
     *, stream: bool, attempt: int | None, deadline: int, expected: int | None
 ) -> None:
-    """A plain call is bounded by its deadline; a stream only by its attempts, which fit into the deadline evenly."""
+    """A plain call is bounded by its deadline; a stream only by its attempts, of which two must fit."""
     route = Route(
         "gpt", Plan(targets=build.targets("gpt")), attempt_timeout_ms=attempt, deadline_ms=deadline, named_model="gpt"
     )
     decision = Router(build.registry(build.model("gpt"), routes=(route,))).decide(build.chat("gpt", stream=stream))
+    assert len(decision.chain) == 2
     assert decision.attempt_timeout_ms == expected
-    if stream and expected is not None:
-        assert deadline - expected * math.floor(deadline / expected) < 10
 
 
 def test_answers_are_judged_only_where_they_are_understood() -> None:

@@ -11,6 +11,7 @@ import uvloop
 
 from router_extproc.config.state import StateDirectory
 from router_extproc.extproc.server import Worker
+from router_extproc.telemetry.json_lines import configure_logging
 
 
 def main() -> None:
@@ -21,6 +22,7 @@ def main() -> None:
     parser.add_argument("--ready-fd", type=int)
     parser.add_argument("--drain-ms", type=int, default=600_000)
     options = parser.parse_args()
+    configure_logging(f"router-extproc-worker-{options.index}")
     setproctitle.setproctitle(f"router-extproc-worker-{options.index}")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         worker = Worker(StateDirectory(options.state), options.index, options.drain_ms / 1_000)

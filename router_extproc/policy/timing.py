@@ -10,12 +10,20 @@ from router_extproc.registry.snapshot import Route
 STREAM_ATTEMPT_MS = 120_000
 
 
-def attempt_timeout(route: Route, *, stream: bool) -> int | None:
-    """The limit for one attempt until its response headers; None leaves it to the deadline.
+# Time between two attempts, as a share of one: the last attempt must begin early enough to end within the deadline.
+_SLACK = 0.02
 
-    Nothing but attempts bounds a stream, so its attempts are made to divide the deadline: the last one ends with it.
+
+def attempt_timeout(route: Route, *, stream: bool, attempts: int) -> int | None:
+    """The limit for one of at most ``attempts`` attempts until its response headers; None leaves it to the deadline.
+
+    Nothing but its attempts bounds a stream, and Envoy begins none that could outlast the deadline. Where they do not
+    all fit, each is shortened until a whole number of them, two at least, does.
     """
     if not stream:
         return None if route.attempt_timeout_ms is None else min(route.attempt_timeout_ms, route.deadline_ms)
     wanted = min(route.attempt_timeout_ms or STREAM_ATTEMPT_MS, route.deadline_ms)
-    return max(1, route.deadline_ms // math.ceil(route.deadline_ms / wanted))
+    if attempts == 1 or wanted * attempts * (1 + _SLACK) <= route.deadline_ms:
+        return wanted
+    fitting = min(attempts, max(2, math.ceil(route.deadline_ms / wanted)))
+    return max(1, min(wanted, int(route.deadline_ms / fitting / (1 + _SLACK))))
