@@ -34,7 +34,12 @@ class Counters(msgspec.Struct):
         self.decision_seconds_sum += outcome.seconds
 
     def write(self, path: Path) -> None:
-        """Replaces the file by the figures of now."""
+        """Replaces the file by the figures of now.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
         self.pid = os.getpid()
         self.rss_bytes = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE
         temporary = path.with_suffix(".tmp")

@@ -89,10 +89,13 @@ class Probes:
         self._folder = folder
 
     def claim(self, probe: str) -> bool:
-        """True for the first caller of any process on this machine."""
+        """True for the first caller of any process on this machine; a probe that cannot be claimed is left alone."""
         name = hashlib.sha256(probe.encode()).hexdigest()[:32]
         try:
             os.close(os.open(self._folder / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         except FileExistsError:
+            return False
+        except OSError:
+            _log.exception("probes cannot be claimed")
             return False
         return True

@@ -24,6 +24,9 @@ from router_extproc.extproc.rename_leg import RenameLeg
 from router_extproc.extproc.route_leg import RouteLeg
 from router_extproc.extproc.ticket import TicketOffice
 
+# The schema's bound of ``limits.max_body_bytes``, with room for the message around a body. Envoy keeps to the limit of
+# the configuration; a worker that did so too would refuse in silence what a reload has just allowed.
+_LARGEST_MESSAGE_BYTES = (1 << 30) + (1 << 20)
 # Envoy looks at a worker's health once a second: it must have seen the change before connections are refused.
 HEALTH_CHECK_SECONDS = 1.0
 COUNTERS_SECONDS = 1.0
@@ -75,11 +78,10 @@ class Worker:
         self._socket.unlink(missing_ok=True)
 
     def _server(self) -> grpc.aio.Server:
-        limit = self._live.view.registry.max_body_bytes + (1 << 20)
         server = grpc.aio.server(
             options=[
-                ("grpc.max_receive_message_length", limit),
-                ("grpc.max_send_message_length", limit),
+                ("grpc.max_receive_message_length", _LARGEST_MESSAGE_BYTES),
+                ("grpc.max_send_message_length", _LARGEST_MESSAGE_BYTES),
                 ("grpc.max_concurrent_streams", 1_000_000),
                 ("grpc.so_reuseport", 0),
             ]
@@ -178,10 +180,17 @@ class Worker:
             self._budget.limit = self._live.view.registry.max_body_bytes_in_flight
 
     async def _write_counters(self) -> None:
-        self._counters_path.parent.mkdir(parents=True, exist_ok=True)
+        was_written = True
         while True:
             self._counters.in_flight_bytes = self._budget.held
-            self._counters.write(self._counters_path)
+            try:
+                self._counters.write(self._counters_path)
+                was_written = True
+            except OSError:
+                # A full disk must not end a worker, nor fill a log.
+                if was_written:
+                    _log.exception("counters cannot be written")
+                was_written = False
             await asyncio.sleep(COUNTERS_SECONDS)
 
 

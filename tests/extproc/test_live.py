@@ -60,3 +60,8 @@ def test_a_probe_can_be_claimed_once(tmp_path: Path) -> None:
     claims = [Probes(tmp_path).claim("openai/gpt:../x@1#7") for _ in range(3)]
     assert claims == [True, False, False]
     assert Probes(tmp_path).claim("openai/gpt:../x@1#8")
+
+
+def test_a_probe_that_cannot_be_claimed_is_left_alone(tmp_path: Path) -> None:
+    """A folder that is gone, or a full disk, costs the probe and not the request."""
+    assert Probes(tmp_path / "gone").claim("a") is False
