@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Collection
 from typing import TypeVar
 
+import msgspec
 from msgspec.structs import replace
 
 from router_extproc.config import schema
@@ -20,7 +21,7 @@ from router_extproc.registry.catalogue import Catalogue
 from router_extproc.registry.default_chain import derived_chain, explicit_chain
 from router_extproc.registry.models import compile_models
 from router_extproc.registry.plans import PlanCompiler
-from router_extproc.registry.snapshot import Condition, Model, Plan, Registry, Route, Rule, Target, encode_registry
+from router_extproc.registry.snapshot import Condition, Model, Plan, Registry, Route, Rule, Target
 
 # Names that every configuration serves, with the strategy that each stands for.
 DEFAULT_ROUTES = {"auto": "cheap", "fast": "fast", "cheap": "cheap", "best": "best"}
@@ -55,7 +56,13 @@ def compile_registry(config: RouterConfig, catalogue: Catalogue, unreachable: Co
         max_body_bytes=config.limits.max_body_bytes,
         max_body_bytes_in_flight=config.limits.max_body_bytes_in_flight,
     )
-    return replace(registry, revision=hashlib.sha256(encode_registry(registry)).hexdigest()[:_REVISION_DIGITS])
+    return replace(registry, revision=_revision(registry))
+
+
+def _revision(registry: Registry) -> str:
+    """Sets have another order in every process, and the file's order of names has a meaning: both are accounted for."""
+    content = (registry, tuple(registry.models), tuple(registry.routes), tuple(registry.aliases))
+    return hashlib.sha256(msgspec.json.encode(content, order="deterministic")).hexdigest()[:_REVISION_DIGITS]
 
 
 def _without(model: Model, unreachable: Collection[str]) -> Model:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Mapping
 
 import msgspec
@@ -308,6 +311,30 @@ def test_the_revision_is_a_hash_of_the_content() -> None:
     assert compiled("# a comment\n" + PROVIDERS).revision == revision
     assert compiled(PROVIDERS + "limits: {max_body_bytes: 1MiB}\n").revision != revision
     assert compiled(PROVIDERS.replace("small, large", "large, small")).revision != revision
+
+
+def test_the_revision_is_the_same_in_every_process() -> None:
+    """Two instances with one file report one revision, whatever order their interpreters give to sets."""
+    program = (
+        "from router_extproc.config.load import parse_config as parse\n"
+        "from router_extproc.registry.catalogue import load_catalogue\n"
+        "from router_extproc.registry.compile import compile_registry\n"
+        "text = 'providers: {openai: {base_url: \"https://api.openai.com/v1\", models: [gpt-5.4-mini]}}'\n"
+        "registry = compile_registry(parse(text), load_catalogue())\n"
+        "assert len(registry.models['gpt-5.4-mini'].capabilities) > 3\n"
+        "print(registry.revision)\n"
+    )
+    revisions = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(revisions) == 1
 
 
 @st.composite
