@@ -97,9 +97,9 @@ def configuration(cases: Iterable[tuple[str, str]]) -> str:
     routes = {}
     for route, case in cases:
         written = ROUTES[route]
-        for model in MODELS:
+        for model, settings in MODELS.items():
             if model in written:
-                models[of_case(model, case)] = MODELS[model]
+                models[of_case(model, case)] = settings
                 written = written.replace(model, of_case(model, case))
         routes[of_case(route, case)] = f" {written}"
     return f"{PROVIDERS}models:{section(models)}\nroutes:{section(routes)}\n"
