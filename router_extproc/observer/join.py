@@ -99,7 +99,9 @@ class Join:
         due = []
         while self._held and self._held[0][0] <= now:
             _, decision = self._held.popleft()
-            if decision in self._pending:
+            pending = self._pending.get(decision)
+            # Forgotten for want of room, it may wait here again for want of its request.
+            if pending is not None and pending.request is not None:
                 due.append(self._give(decision))
         while self._pending:
             decision, pending = next(iter(self._pending.items()))

@@ -143,3 +143,13 @@ def test_any_interleaving_gives_each_request_once(order: list[tuple[str, str | i
             given_out.append(join.request(request(decision, attempts=3), 0.0))
     assert sorted(show(joined) for joined in given_out if joined is not None) == ["a: 1 2 3", "b: 1 2 3", "c: 1 2 3"]
     assert len(join) == 0
+
+
+def test_a_request_that_was_forgotten_does_not_come_back_as_its_attempts() -> None:
+    """What went for want of room, and then got an attempt more, is an attempt without its request."""
+    join = Join(capacity=1)
+    join.request(request("d", attempts=2), 0.0)
+    join.attempt("e", attempt(1), 0.1)
+    join.attempt("d", attempt(2), 0.2)
+    assert join.due(HOLD_SECONDS + 0.5) == []
+    assert len(join) == 1
