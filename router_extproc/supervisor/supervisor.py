@@ -165,7 +165,8 @@ class Supervisor:
                 rust_timeout=_WATCH_POLL_MS,
             ):
                 if watcher.changed():
-                    await control.reload(self._admin)
+                    if await control.reload(self._admin) and control.applied is not None:
+                        write_observer_options(self._options.state, control.applied.config)
                     watcher.changed()
                     if watcher.folders() != folders:
                         break
