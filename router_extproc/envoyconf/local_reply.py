@@ -12,6 +12,7 @@ OWN_DETAILS = "router_"
 """Prefix of ``ImmediateResponse.details`` by which an answer of a worker is known."""
 
 _DETAILS = "response.code_details"
+_DECISION = set_header("x-router-decision", "%REQ(x-request-id)%")
 
 # Condition in CEL, message, type, code. In this order.
 _REPLIES: tuple[tuple[str, str, str, str], ...] = (
@@ -68,27 +69,26 @@ def error_body(message: str, error_type: str, code: str) -> Message:
 
 def local_reply_config() -> Message:
     """The mappers of the listener."""
-    complete = " || ".join(
-        (
-            f"{_DETAILS}.startsWith('{OWN_DETAILS}')",
-            f"{_DETAILS} == 'lua_response'",
-            f"{_DETAILS} == 'direct_response'",
-        )
-    )
-    mappers = [{"filter": _expression(complete), "headers_to_add": _headers()}]
+    is_ours = f"{_DETAILS}.startsWith('{OWN_DETAILS}') || {_DETAILS} == 'lua_response'"
+    mappers = [
+        {"filter": _expression(is_ours), "headers_to_add": [_DECISION]},
+        # The one direct response is that of a path which is not ours.
+        {"filter": _expression(f"{_DETAILS} == 'direct_response'"), "headers_to_add": [_DECISION, _reason("path_not_found")]},
+    ]
     for condition, message, error_type, code in _REPLIES:
         mappers.append(
             {
                 "filter": _expression(condition),
                 "body_format_override": error_body(message, error_type, code),
-                "headers_to_add": _headers(),
+                "headers_to_add": [_DECISION, _reason(code)],
             }
         )
     return {"mappers": mappers}
 
 
-def _headers() -> list[Message]:
-    return [set_header("x-router-decision", "%REQ(x-request-id)%")]
+def _reason(code: str) -> Message:
+    """Why nobody was called. Where a worker decided, its own reason stays."""
+    return {"header": {"key": "x-router-reason", "value": code}, "append_action": "ADD_IF_ABSENT"}
 
 
 def _expression(expression: str) -> Message:
