@@ -9,6 +9,10 @@ import msgspec
 DONE = b"[DONE]"
 
 
+_NULL = b"null"
+_NOTHING = (_NULL, b'""', b"[]")
+
+
 class Verdict(enum.Enum):
     """``UNDECIDED`` asks for more bytes."""
 
@@ -19,28 +23,34 @@ class Verdict(enum.Enum):
 
 
 class _Message(msgspec.Struct):
-    content: msgspec.Raw = msgspec.Raw(b"null")
-    reasoning_content: msgspec.Raw = msgspec.Raw(b"null")
-    refusal: msgspec.Raw = msgspec.Raw(b"null")
-    tool_calls: msgspec.Raw = msgspec.Raw(b"null")
-    function_call: msgspec.Raw = msgspec.Raw(b"null")
-    audio: msgspec.Raw = msgspec.Raw(b"null")
+    content: msgspec.Raw = msgspec.Raw(_NULL)
+    reasoning: msgspec.Raw = msgspec.Raw(_NULL)
+    reasoning_content: msgspec.Raw = msgspec.Raw(_NULL)
+    refusal: msgspec.Raw = msgspec.Raw(_NULL)
+    tool_calls: msgspec.Raw = msgspec.Raw(_NULL)
+    function_call: msgspec.Raw = msgspec.Raw(_NULL)
+    audio: msgspec.Raw = msgspec.Raw(_NULL)
 
     def is_silent(self) -> bool:
         """True when nothing of it would be seen by a reader."""
-        fields = (self.content, self.reasoning_content, self.refusal, self.tool_calls, self.function_call, self.audio)
-        return all(bytes(field) in (b"null", b'""', b"[]") for field in fields)
+        spoken = (self.content, self.reasoning, self.reasoning_content, self.refusal)
+        done = (self.tool_calls, self.function_call, self.audio)
+        return all(bytes(field) in _NOTHING for field in (*spoken, *done))
 
 
 class _StreamChoice(msgspec.Struct):
-    delta: _Message = msgspec.field(default_factory=_Message)
-    text: str = ""
+    delta: _Message | None = None
+    text: str | None = None
     finish_reason: str | None = None
+
+    def is_token(self) -> bool:
+        """True for anything that a reader would see, and for the end."""
+        return bool(self.text or self.finish_reason or (self.delta is not None and not self.delta.is_silent()))
 
 
 class _Event(msgspec.Struct):
-    choices: list[_StreamChoice] = msgspec.field(default_factory=list)
-    error: msgspec.Raw = msgspec.Raw(b"null")
+    choices: list[_StreamChoice] | None = None
+    error: msgspec.Raw = msgspec.Raw(_NULL)
 
 
 class _Choice(msgspec.Struct):
@@ -49,6 +59,7 @@ class _Choice(msgspec.Struct):
 
 class _Answer(msgspec.Struct):
     choices: list[_Choice] | None = None
+    error: msgspec.Raw = msgspec.Raw(_NULL)
 
 
 _event = msgspec.json.Decoder(_Event)
@@ -56,12 +67,16 @@ _answer = msgspec.json.Decoder(_Answer)
 
 
 def judge_answer(body: bytes) -> Verdict:
-    """Judges a whole plain answer with status 200: JSON that can be read and, where it has choices, says something."""
+    """Judges a whole plain answer with status 200: JSON that can be read, that does not tell of an error and, where it has
+    choices, says something.
+    """
     if not body.strip():
         return Verdict.EMPTY
     try:
         answer = _answer.decode(body)
     except msgspec.DecodeError:
+        return Verdict.MALFORMED
+    if bytes(answer.error) != _NULL:
         return Verdict.MALFORMED
     if answer.choices is None:
         return Verdict.GOOD
@@ -83,8 +98,8 @@ def judge_stream_start(seen: bytes, *, ended: bool) -> Verdict:
             read = _event.decode(data)
         except msgspec.DecodeError:
             return Verdict.MALFORMED
-        if bytes(read.error) != b"null":
+        if bytes(read.error) != _NULL:
             return Verdict.MALFORMED
-        if any(choice.text or choice.finish_reason or not choice.delta.is_silent() for choice in read.choices):
+        if any(choice.is_token() for choice in read.choices or ()):
             return Verdict.GOOD
     return Verdict.EMPTY if ended else Verdict.UNDECIDED

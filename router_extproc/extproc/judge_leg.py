@@ -24,6 +24,9 @@ from router_extproc.extproc.messages import (
     ticket_of,
 )
 
+# An answer this long is not empty, and to know whether it is whole is not worth more of a worker's memory.
+MOST_HELD_BYTES = 1 << 20
+
 CAUSE_HEADER = "x-router-cause"
 FIRST_TOKEN_TIMEOUT = "first_token_timeout"  # noqa: S105 - a cause of failure, not a credential
 BAD_ANSWER = {Verdict.EMPTY: "empty_answer", Verdict.MALFORMED: "malformed_answer"}
@@ -54,6 +57,7 @@ class JudgeLeg:
         self._is_stream = False
         self._is_last = True
         self._held: list[bytes] = []
+        self._held_bytes = 0
 
     @property
     def silence_ms(self) -> float | None:
@@ -85,7 +89,9 @@ class JudgeLeg:
 
     def _take_response(self, message: ProcessingRequest) -> list[bytes]:
         headers = headers_of(message.response_headers)
-        judged = headers.get(":status") == "200" and (self._check or self._first_token_ms > 0)
+        # A provider that compresses although it was asked not to cannot be read here; its answer is passed on.
+        readable = headers.get("content-encoding", "identity") == "identity"
+        judged = headers.get(":status") == "200" and readable and (self._check or self._first_token_ms > 0)
         if not judged:
             self._phase = Phase.PASSING
             return [RESPONSE_HEADERS_UNCHANGED]
@@ -101,6 +107,9 @@ class JudgeLeg:
         if self._phase is Phase.REPLACED:
             return [encode_response_body(b"")]
         self._held.append(piece)
+        self._held_bytes += len(piece)
+        if self._held_bytes > MOST_HELD_BYTES:
+            return self._pass()
         if self._is_stream:
             return self._conclude(judge_stream_start(b"".join(self._held), ended=last))
         return self._conclude(judge_answer(b"".join(self._held)) if last else Verdict.UNDECIDED)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from router_extproc.extproc.judge_leg import JudgeLeg
+from router_extproc.extproc.judge_leg import MOST_HELD_BYTES, JudgeLeg
 from tests.extproc.conversation import read, request_headers, response_body, response_headers, said
 
 GROUPS = [{"name": "a"}, {"name": "b"}]
@@ -151,6 +151,25 @@ def test_a_stream_that_is_broken_before_its_first_token_is_retried() -> None:
         for index, piece in enumerate(pieces):
             answers += leg.receive(response_body(piece, end=index == len(pieces) - 1))
         assert f":status=503 x-router-cause={cause}" in said(answers[0])
+
+
+def test_a_compressed_answer_is_not_judged() -> None:
+    """What cannot be read is passed on, not turned down."""
+    leg = started(check="1")
+    assert [said(answer) for answer in leg.receive(response_headers(OK_JSON | {"content-encoding": "gzip"}))] == [
+        "response_headers"
+    ]
+    assert [said(answer) for answer in leg.receive(response_body(b"\x1f\x8b", end=True))] == ["response_body"]
+
+
+def test_no_answer_is_held_without_end() -> None:
+    """Beyond what a worker may hold, the answer passes as it is."""
+    leg = started(check="1")
+    leg.receive(response_headers(OK_JSON))
+    half = b" " * (MOST_HELD_BYTES // 2)
+    assert [leg.receive(response_body(half)) for _ in range(2)] == [[], []]
+    answers = [said(answer) for answer in leg.receive(response_body(half))]
+    assert answers == ["response_headers", "response_body", "response_body", "response_body"]
 
 
 def test_without_a_ticket_the_leg_changes_nothing() -> None:
