@@ -438,7 +438,7 @@ def test_attempts_of_a_stream_fit_into_its_deadline(
     route = Route(
         "gpt", Plan(targets=build.targets("gpt")), attempt_timeout_ms=attempt, deadline_ms=deadline, named_model="gpt"
     )
-    decision = Router(build.registry(build.model("gpt"), routes=(route,))).decide(build.chat("gpt", stream=stream))
+    decision = Router(build.registry(build.model("gpt", keys=2), routes=(route,))).decide(build.chat("gpt", stream=stream))
     assert len(decision.chain) == 2
     assert decision.attempt_timeout_ms == expected
 
