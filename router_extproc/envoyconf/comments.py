@@ -40,6 +40,8 @@ _LISTENER = {
     ("http_filters", "body"): "The whole body, so that it leaves with the headers: one exchange with a worker, not two.",
     ("http_filters", "usage"): "Token counts of plain answers, for the logs: no Python on the way back.",
     ("http_filters", "usage_of_streams"): "Token counts of streams.",
+    ("http_filters", "pause"): "Only for a large request whose worker died: Envoy learns of that death.",
+    ("http_filters", "ext_proc.route.again"): "Only then: shows the request to another worker.",
     ("http_filters", "ext_proc.route"): "The route leg: a worker decides, and its decision becomes the request's ticket.",
     ("failure_mode_allow",): "When no worker can decide, the default chain of the routes serves.",
     ("retry_policy",): "An exchange whose worker dies before it answered starts again at another worker.",

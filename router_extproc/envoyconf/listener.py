@@ -19,7 +19,7 @@ from router_extproc.envoyconf.messages import (
     typed,
 )
 from router_extproc.envoyconf.usage import usage_filters
-from router_extproc.envoyconf.workers import route_leg
+from router_extproc.envoyconf.workers import route_leg, route_leg_again
 
 MAX_ANSWER_BYTES = 64 << 20
 """Largest answer that Envoy may hold at once: plain JSON answers are held whole to read their token counts."""
@@ -90,11 +90,12 @@ def _connection_manager(config: RouterConfig, layout: Layout) -> Message:
 
 def _early_header_mutation() -> Message:
     """Envoy's own control headers and the request id are Envoy's to set: what a client sends is removed first of all."""
-    forged = [remove_prefix("x-envoy-"), {"remove": "x-request-id"}, {"remove": "x-forwarded-for"}]
+    mutations: list[Message] = [remove_prefix("x-envoy-"), {"remove": "x-request-id"}, {"remove": "x-forwarded-for"}]
+    mutations.append({"append": set_header(names.SIZE, "%REQ(content-length)%")})
     return extension(
         "envoy.http.early_header_mutation.header_mutation",
         "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
-        mutations=forged,
+        mutations=mutations,
     )
 
 
@@ -105,6 +106,7 @@ def http_filters(config: RouterConfig) -> list[Message]:
         _buffer("body", limit),
         *usage_filters(),
         route_leg(),
+        *route_leg_again(),
         # ext_proc removes content-length from a streamed body; this buffer puts the right one back.
         _buffer("length", limit),
         _strip(),
@@ -135,4 +137,6 @@ def without_filters() -> Message:
         "body": typed("extensions.filters.http.buffer.v3.BufferPerRoute", disabled=True),
         "length": typed("extensions.filters.http.buffer.v3.BufferPerRoute", disabled=True),
         "ext_proc.route": typed("extensions.filters.http.ext_proc.v3.ExtProcPerRoute", disabled=True),
+        names.PAUSE: typed("config.route.v3.FilterConfig", disabled=True),
+        names.ROUTE_LEG_AGAIN: typed("config.route.v3.FilterConfig", disabled=True),
     }

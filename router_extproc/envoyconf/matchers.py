@@ -8,20 +8,22 @@ from router_extproc.envoyconf.messages import Message, extension, typed
 
 def header_is(name: str, value: str) -> Message:
     """Holds when a request header has exactly this value."""
+    return _header(name, {"exact": value})
+
+
+def header_like(name: str, pattern: str) -> Message:
+    """Holds when the regular expression matches all of a request header."""
+    return _header(name, {"safe_regex": {"google_re2": {}, "regex": pattern}})
+
+
+def _header(name: str, value_match: Message) -> Message:
     header = extension("header", "type.matcher.v3.HttpRequestHeaderMatchInput", header_name=name)
-    return {"single_predicate": {"input": header, "value_match": {"exact": value}}}
+    return {"single_predicate": {"input": header, "value_match": value_match}}
 
 
 def ticket_says(key: str, value: str) -> Message:
     """Holds when the ticket has exactly this string under ``key``; without a ticket it does not."""
-    metadata_input = "extensions.matching.common_inputs.network.v3.DynamicMetadataInput"
-    matcher = "extensions.matching.input_matchers.metadata.v3.Metadata"
-    return {
-        "single_predicate": {
-            "input": extension("ticket", metadata_input, filter=names.TICKET, path=[{"key": key}]),
-            "custom_match": extension("metadata", matcher, value={"string_match": {"exact": value}}),
-        }
-    }
+    return _ticket(key, {"string_match": {"exact": value}})
 
 
 def only_when_ticket_asks(http_filter: Message, key: str, *, later: bool = False) -> Message:
@@ -33,11 +35,32 @@ def only_when_ticket_asks(http_filter: Message, key: str, *, later: bool = False
     if later:
         not_first = {"not_matcher": header_is("x-envoy-attempt-count", "1")}
         asked = {"and_matcher": {"predicate": [asked, not_first]}}
+    return _skipped_when({"not_matcher": asked}, http_filter, http_filter["name"])
+
+
+def when_large_and_undecided(http_filter: Message, name: str) -> Message:
+    """Runs the filter, under this name, only for a body of 60 kB and more that has no ticket."""
+    large = header_like(names.SIZE, "[1-9][0-9]{5,}|[6-9][0-9]{4}")
+    decided = _ticket("route", {"present_match": True})
+    return _skipped_when({"or_matcher": {"predicate": [decided, {"not_matcher": large}]}}, http_filter, name)
+
+
+def _ticket(key: str, value: Message) -> Message:
+    metadata_input = "extensions.matching.common_inputs.network.v3.DynamicMetadataInput"
+    matcher = "extensions.matching.input_matchers.metadata.v3.Metadata"
+    return {
+        "single_predicate": {
+            "input": extension("ticket", metadata_input, filter=names.TICKET, path=[{"key": key}]),
+            "custom_match": extension("metadata", matcher, value=value),
+        }
+    }
+
+
+def _skipped_when(condition: Message, http_filter: Message, name: str) -> Message:
     skip = {"name": "skip", "typed_config": typed("extensions.filters.common.matcher.action.v3.SkipFilter")}
-    matchers = [{"predicate": {"not_matcher": asked}, "on_match": {"action": skip}}]
     return extension(
-        http_filter["name"],
+        name,
         "extensions.common.matching.v3.ExtensionWithMatcher",
         extension_config=http_filter,
-        xds_matcher={"matcher_list": {"matchers": matchers}},
+        xds_matcher={"matcher_list": {"matchers": [{"predicate": condition, "on_match": {"action": skip}}]}},
     )

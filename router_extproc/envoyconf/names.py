@@ -30,6 +30,15 @@ USAGE = "router.usage"
 ROUTE_LEG = "route"
 RENAME_LEG = "rename"
 JUDGE_LEG = "judge"
+ROUTE_LEG_AGAIN = "ext_proc.route.again"
+"""Filter that asks a worker once more when the first one died over a large request."""
+
+PAUSE = "pause"
+"""Filter before that, which gives Envoy time to learn of the death."""
+
+SIZE = "x-router-size"
+"""Request header that keeps the content-length, which ext_proc takes away."""
+
 LEG = "leg"
 """gRPC metadata key by which a worker tells the legs apart."""
 

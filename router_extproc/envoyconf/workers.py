@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from router_extproc.envoyconf import names
+from router_extproc.envoyconf.matchers import when_large_and_undecided
 from router_extproc.envoyconf.messages import HTTP_PROTOCOL_OPTIONS, Message, duration, extension, pipe_address, typed
 
 MESSAGE_TIMEOUT_MS = 10_000
 """How long Envoy waits for a worker's answer; its own default of 200 ms turns every busy moment into an undecided request."""
+
+NEXT_TRY_MS = 100
+"""How long a large request waits before it is shown to another worker."""
 
 UNLIMITED = 1_000_000
 """For circuit breakers that must never close: each stream in flight holds one gRPC stream, and the default of 1,024
@@ -41,6 +45,18 @@ _JUDGE_MODE = {
 def route_leg() -> Message:
     """The listener's filter: one exchange for each request, which leaves the ticket. It falls open when no worker answers."""
     return _ext_proc(names.ROUTE_LEG, _ROUTE_MODE, message_timeout=duration(MESSAGE_TIMEOUT_MS), failure_mode_allow=True)
+
+
+def route_leg_again() -> list[Message]:
+    """Once more for a large request whose worker died, after the moment in which Envoy learns of that death.
+
+    Envoy starts an exchange again at another worker by itself, but only while what it sent fits into its 64 KiB.
+    """
+    pause = {"fixed_delay": duration(NEXT_TRY_MS), "percentage": {"numerator": 100}}
+    return [
+        when_large_and_undecided(extension("pause", "extensions.filters.http.fault.v3.HTTPFault", delay=pause), names.PAUSE),
+        when_large_and_undecided(route_leg(), names.ROUTE_LEG_AGAIN),
+    ]
 
 
 def rename_leg() -> Message:
@@ -112,6 +128,20 @@ def worker_cluster(sockets: tuple[Path, ...], buffer_bytes: int) -> Message:
         **_grpc_cluster(names.WORKERS, sockets, buffer_bytes),
         "lb_policy": "LEAST_REQUEST",
         "health_checks": [health_check],
+        # The first broken connection takes a dead worker out, before the next health check does.
+        "outlier_detection": {
+            "split_external_local_origin_errors": True,
+            "consecutive_local_origin_failure": 1,
+            "enforcing_consecutive_local_origin_failure": 100,
+            "enforcing_local_origin_success_rate": 0,
+            "enforcing_success_rate": 0,
+            "enforcing_consecutive_5xx": 0,
+            "enforcing_consecutive_gateway_failure": 0,
+            "interval": "0.100s",
+            "base_ejection_time": "0.200s",
+            "max_ejection_time": "0.200s",
+            "max_ejection_percent": 100,
+        },
         # Never fall back to workers known to be dead: the listener's default chain is the better answer.
         # Nor learn of a worker's health up to a second late, as Envoy does by default.
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}, "update_merge_window": "0s"},
