@@ -79,8 +79,9 @@ def run_instance(arguments: argparse.Namespace, *, with_envoy: bool) -> int:
     else:
         load = _from_environment
     options = Options(load=load, state=state, file=file, with_envoy=with_envoy, companions=companions)
+    greet = functools.partial(_greet, is_demo=is_demo, bootstrap=None if with_envoy else state.envoy / "bootstrap.json")
     with asyncio.Runner() as runner:
-        runner.run(Supervisor(options, functools.partial(_greet, is_demo=is_demo)).run())
+        runner.run(Supervisor(options, greet).run())
     return 0
 
 
@@ -111,7 +112,8 @@ def _free_port() -> int:
         return port
 
 
-def _greet(config: RouterConfig, *, is_demo: bool) -> None:
+def _greet(config: RouterConfig, *, is_demo: bool, bootstrap: Path | None = None) -> None:
+    """Says where things are. ``bootstrap`` is what an Envoy that is not ours must be started with."""
     scheme = "https" if config.listener.tls else "http"
     host = "127.0.0.1" if config.listener.address in ("0.0.0.0", "::") else config.listener.address
     address = f"{scheme}://{host}:{config.listener.port}"
@@ -120,6 +122,8 @@ def _greet(config: RouterConfig, *, is_demo: bool) -> None:
     print(f"Clients:  {address}/v1")
     print(f"Metrics:  http://{config.admin.address}:{config.admin.port}/metrics")
     print(f"Envoy:    http://{config.envoy.admin_address}:{config.envoy.admin_port}")
+    if bootstrap is not None:
+        print(f"Clients are served once Envoy runs: envoy -c {bootstrap}")
     print("Try:")
     print(
         f"  curl -i {address}/v1/chat/completions -H 'content-type: application/json' "
