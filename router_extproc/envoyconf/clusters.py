@@ -39,11 +39,12 @@ def build_clusters(config: RouterConfig, registry: Registry, layout: Layout, roo
     """All provider clusters, in the registry's order. ``roots`` is the system's bundle of certificate authorities."""
     judgement_ms = judgement_timeout(registry)
     keys = credentials_by_deployment(config)
+    key_headers = {provider.credential_header for provider in config.providers.values()}
     clusters = []
     for model in registry.models.values():
         for deployment in model.deployments:
             provider = config.providers[deployment.provider]
-            filters = upstream_filters(layout, provider, keys[deployment.name], judgement_ms)
+            filters = upstream_filters(layout, provider, keys[deployment.name], key_headers, judgement_ms)
             cluster = _cluster(model, deployment, provider, roots)
             cluster["per_connection_buffer_limit_bytes"] = buffer_bytes
             cluster["typed_extension_protocol_options"] = {HTTP_PROTOCOL_OPTIONS: _protocol(provider, filters)}

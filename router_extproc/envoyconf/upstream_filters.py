@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from router_extproc.config.schema import Provider
 from router_extproc.envoyconf import names
 from router_extproc.envoyconf.layout import Layout
+from router_extproc.envoyconf.listener import CLIENT_CREDENTIALS
 from router_extproc.envoyconf.matchers import only_when_ticket_asks
 from router_extproc.envoyconf.messages import Message, extension, file_source, remove_prefix, set_header
 from router_extproc.envoyconf.secrets import CredentialKey
@@ -29,10 +32,15 @@ _FORGED = ("x-router-", "x-envoy-")
 _NOT_OURS = ("alt-svc", "strict-transport-security", "set-cookie")
 
 
-def upstream_filters(layout: Layout, provider: Provider, key: CredentialKey | None, judgement_ms: int) -> list[Message]:
-    """In request order; on the answer they run in reverse, so that router.lua sees what the client will see."""
+def upstream_filters(
+    layout: Layout, provider: Provider, key: CredentialKey | None, key_headers: Iterable[str], judgement_ms: int
+) -> list[Message]:
+    """In request order; on the answer they run in reverse, so that router.lua sees what the client will see.
+
+    ``key_headers`` are the headers in which any provider gets its key.
+    """
     return [
-        _prepare(),
+        _prepare(key_headers),
         extension("lua", "extensions.filters.http.lua.v3.Lua", default_source_code={"filename": str(layout.script)}),
         only_when_ticket_asks(judge_leg(judgement_ms), "judge"),
         only_when_ticket_asks(rename_leg(), "rename", later=True),
@@ -42,8 +50,10 @@ def upstream_filters(layout: Layout, provider: Provider, key: CredentialKey | No
     ]
 
 
-def _prepare() -> Message:
-    mutations = [{"append": set_header(header, value)} for header, value in _PREPARED]
+def _prepare(key_headers: Iterable[str]) -> Message:
+    """What an attempt changed in the headers, the next one finds: the last provider's key goes before anybody sees it."""
+    mutations: list[Message] = [{"append": set_header(header, value)} for header, value in _PREPARED]
+    mutations += [{"remove": header} for header in sorted({*CLIENT_CREDENTIALS, *key_headers})]
     return extension("prepare", _HEADER_MUTATION, mutations={"request_mutations": mutations})
 
 
