@@ -13,7 +13,6 @@ from router_extproc.registry.snapshot import Model, Prices, Registry
 OTHER = "other"
 # Routes that no configuration names: of requests that no worker decided, and of those that name no model.
 _UNNAMED_ROUTES = ("default", "path")
-_MILLION = 1_000_000
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -53,10 +52,7 @@ class KnownNames:
 
 
 def cost_of(usage: Usage | None, prices: Prices | None) -> float | None:
-    """USD for ``usage``: cached prompt tokens at their own price where there is one. None when either is unknown."""
+    """USD for ``usage``, None when either is unknown."""
     if usage is None or prices is None:
         return None
-    cached_price = prices.input if prices.cached_input is None else prices.cached_input
-    fresh = usage.prompt_tokens - usage.cached_tokens
-    total = fresh * prices.input + usage.cached_tokens * cached_price + usage.completion_tokens * prices.output
-    return round(total / _MILLION, 10)
+    return round(prices.cost(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens), 10)

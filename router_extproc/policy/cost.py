@@ -26,4 +26,4 @@ def estimate_cost(model: Model, request: Request) -> float | None:
         answer = 0
     elif answer is None:
         answer = EXPECTED_ANSWER_TOKENS if model.output_limit is None else min(EXPECTED_ANSWER_TOKENS, model.output_limit)
-    return (request.facts.prompt_tokens * prices.input + answer * request.choices * prices.output) / 1_000_000
+    return prices.cost(request.facts.prompt_tokens, answer * request.choices)

@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from router_extproc.registry.snapshot import Prices, PriceTier
+
 # Without a provider, a model id is looked for among those who make models before those who host them, in this order.
 FIRST_PARTY = ("openai", "anthropic", "google", "mistral", "deepseek", "x-ai", "cohere", "moonshotai", "zai", "perplexity")
 # How users also spell the catalogue's providers.
@@ -32,31 +34,6 @@ _PROVIDER_ALIASES = {
 }
 # What vendors append to name one release of a model: 2024-08-06, 20250929, latest.
 _RELEASE = re.compile(r"[-@](?:\d{4}-\d{2}-\d{2}|20\d{6}|latest)$")
-
-
-class PriceTier(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a request costs whose prompt has more than ``above_tokens`` tokens.
-
-    USD per million tokens, for every token of the request and not only for those above the threshold.
-    """
-
-    above_tokens: int
-    input: float
-    output: float = 0.0
-    cached_input: float | None = None
-
-
-class CataloguePrices(msgspec.Struct, frozen=True):
-    """USD per million tokens; the floats print as the decimals that the vendor publishes.
-
-    ``cached_input`` of None means that the vendor has no own price for it. ``tiers`` are in ascending order: the last
-    one whose threshold the prompt exceeds replaces the base prices.
-    """
-
-    input: float
-    output: float = 0.0
-    cached_input: float | None = None
-    tiers: tuple[PriceTier, ...] = ()
 
 
 class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,10 +55,13 @@ class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             model in self.exact
             or model.startswith(self.prefix)
             or model.endswith(self.suffix)
-            or any(part in model for part in self.contains)
-            or any(re.search(pattern, model) is not None for pattern in self.regex)
-            or any(all(member.accepts(model) for member in group) for group in self.all_of)
+            or (bool(self.contains) and any(part in model for part in self.contains))
+            or (bool(self.regex) and any(re.search(pattern, model) is not None for pattern in self.regex))
+            or (bool(self.all_of) and any(all(member.accepts(model) for member in group) for group in self.all_of))
         )
+
+
+_NO_MATCH = Match()
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -118,7 +98,7 @@ class CatalogueModel(msgspec.Struct, frozen=True):
 
     provider: str
     model: str
-    prices: CataloguePrices | None
+    prices: Prices | None
     context_window: int | None
     output_limit: int | None
     tier: Literal["economy", "standard", "premium"] | None
@@ -149,7 +129,7 @@ class _ProvidersFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Catalogue:
-    """All entries of one catalogue file. It does not change once made.
+    """All entries of one catalogue file. It does not change once made; what was looked up is remembered.
 
     ``built`` is the day whose prices it holds (ISO 8601); ``source`` names the package and version they come from.
     """
@@ -159,9 +139,14 @@ class Catalogue:
         self.built = file.built
         self.source = file.source
         self._entries: dict[str, dict[str, tuple[str, Entry]]] = {}
+        self._matched: dict[str, list[tuple[str, Entry]]] = {}
+        self._found: dict[tuple[str | None, str], CatalogueModel | None] = {}
         for key, entry in file.models.items():
             provider, _, model = key.partition("/")
             self._entries.setdefault(provider, {})[model.lower()] = (model, entry)
+            matched = self._matched.setdefault(provider, [])
+            if entry.match != _NO_MATCH:
+                matched.append((model, entry))
         hosts = [provider for provider in self._entries if provider not in FIRST_PARTY]
         self._search_order = [provider for provider in FIRST_PARTY if provider in self._entries] + hosts
 
@@ -171,15 +156,10 @@ class Catalogue:
         A provider that the catalogue does not have (a gateway, an own server, a name the user chose) counts as None:
         then all are searched, those who make models before those who host them. Case does not matter.
         """
-        known = self.provider(provider)
-        order = [known] if known is not None else self._search_order
-        wanted = model.lower()
-        undated = _RELEASE.sub("", wanted)
-        for name in (wanted,) if undated == wanted else (wanted, undated):
-            found = self._find(order, name)
-            if found is not None:
-                return found
-        return None
+        known, wanted = self.provider(provider), model.lower()
+        if (known, wanted) not in self._found:
+            self._found[known, wanted] = self._search([known] if known is not None else self._search_order, wanted)
+        return self._found[known, wanted]
 
     def provider(self, name: str | None) -> str | None:
         """The catalogue's name of a provider, from its name or a usual alias; None when it has no such provider."""
@@ -193,32 +173,40 @@ class Catalogue:
         """Provider and model id of every entry, in the file's order."""
         return tuple((provider, model) for provider, entries in self._entries.items() for model, _ in entries.values())
 
+    def _search(self, order: list[str], wanted: str) -> CatalogueModel | None:
+        undated = _RELEASE.sub("", wanted)
+        for name in (wanted,) if undated == wanted else (wanted, undated):
+            found = self._find(order, name)
+            if found is not None:
+                return found
+        return None
+
     def _find(self, order: list[str], name: str) -> CatalogueModel | None:
         for provider in order:
             if (exact := self._entries[provider].get(name)) is not None:
-                return _model(provider, *exact)
+                return self._model(provider, *exact)
         for provider in order:
-            for model, entry in self._entries[provider].values():
+            for model, entry in self._matched[provider]:
                 if entry.match.accepts(name):
-                    return _model(provider, model, entry)
+                    return self._model(provider, model, entry)
         return None
 
-
-def _model(provider: str, model: str, entry: Entry) -> CatalogueModel:
-    prices = None
-    if entry.input is not None:
-        prices = CataloguePrices(input=entry.input, output=entry.output, cached_input=entry.cached_input, tiers=entry.tiers)
-    return CatalogueModel(
-        provider=provider,
-        model=model,
-        prices=prices,
-        context_window=entry.context_window,
-        output_limit=entry.output_limit,
-        tier=entry.tier,
-        quality=entry.quality,
-        strengths=entry.strengths,
-        capabilities=None if entry.capabilities is None else frozenset(entry.capabilities),
-    )
+    def _model(self, provider: str, model: str, entry: Entry) -> CatalogueModel:
+        prices = None
+        if entry.input is not None:
+            source = f"{self.source}, {self.built}"
+            prices = Prices(entry.input, entry.output, entry.cached_input, source, entry.tiers)
+        return CatalogueModel(
+            provider=provider,
+            model=model,
+            prices=prices,
+            context_window=entry.context_window,
+            output_limit=entry.output_limit,
+            tier=entry.tier,
+            quality=entry.quality,
+            strengths=entry.strengths,
+            capabilities=None if entry.capabilities is None else frozenset(entry.capabilities),
+        )
 
 
 def provider_at(base_url: str) -> str | None:

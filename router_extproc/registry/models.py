@@ -64,18 +64,14 @@ def _model(name: str, written: schema.Model, deployments: list[ConfiguredDeploym
     known = catalogue_entry(deployments, catalogue)
     model = Model(name=name, tier=DEFAULT_TIER, quality=DEFAULT_QUALITY, deployments=())
     if known is not None:
-        model = _described(model, known, f"{catalogue.source}, {catalogue.built}")
+        model = _described(model, known)
     model = _overridden(model, written)
     text = generates_text(model)
     return replace(model, deployments=tuple(_deployment(deployment, generates=text) for deployment in deployments))
 
 
-def _described(model: Model, known: CatalogueModel, source: str) -> Model:
+def _described(model: Model, known: CatalogueModel) -> Model:
     """The model with what the catalogue knows about it."""
-    prices = None
-    if known.prices is not None:
-        figures = known.prices
-        prices = Prices(input=figures.input, output=figures.output, cached_input=figures.cached_input, source=source)
     return replace(
         model,
         tier=DEFAULT_TIER if known.tier is None else Tier[known.tier.upper()],
@@ -84,7 +80,7 @@ def _described(model: Model, known: CatalogueModel, source: str) -> Model:
         output_limit=known.output_limit,
         capabilities=known.capabilities,
         strengths=known.strengths,
-        prices=prices,
+        prices=known.prices,
     )
 
 

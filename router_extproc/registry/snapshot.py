@@ -14,6 +14,8 @@ from pathlib import Path
 
 import msgspec
 
+_MILLION = 1_000_000
+
 
 class Tier(enum.IntEnum):
     """Models of like capability, weakest first."""
@@ -28,13 +30,40 @@ class Tier(enum.IntEnum):
         return self.name.lower()
 
 
+class PriceTier(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a request costs whose prompt has more than ``above_tokens`` tokens.
+
+    USD per million tokens, for every token of the request and not only for those above the threshold.
+    """
+
+    above_tokens: int
+    input: float
+    output: float = 0.0
+    cached_input: float | None = None
+
+
 class Prices(msgspec.Struct, frozen=True):
-    """USD per million tokens; ``source`` says where the figures come from, with its date."""
+    """USD per million tokens; ``source`` says where the figures come from, with its date.
+
+    ``cached_input`` of None means that a prompt read from the provider's cache costs as any other. ``tiers`` are in
+    ascending order: the last one whose threshold the prompt exceeds replaces the figures.
+    """
 
     input: float
     output: float
     cached_input: float | None = None
     source: str = "router.yaml"
+    tiers: tuple[PriceTier, ...] = ()
+
+    def cost(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float:
+        """USD for one request; ``cached_tokens`` are those of the prompt that the provider had in its cache."""
+        rates: Prices | PriceTier = self
+        for tier in self.tiers:
+            if prompt_tokens > tier.above_tokens:
+                rates = tier
+        cached_rate = rates.input if rates.cached_input is None else rates.cached_input
+        fresh = prompt_tokens - cached_tokens
+        return (fresh * rates.input + cached_tokens * cached_rate + completion_tokens * rates.output) / _MILLION
 
 
 class Deployment(msgspec.Struct, frozen=True):

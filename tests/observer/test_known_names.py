@@ -6,7 +6,7 @@ import pytest
 
 from router_extproc.observer.known_names import KnownNames, cost_of
 from router_extproc.observer.records import Usage
-from router_extproc.registry.snapshot import Prices, Registry
+from router_extproc.registry.snapshot import Prices, PriceTier, Registry
 from tests.observer.entries import REGISTRY
 
 NAMES = KnownNames(REGISTRY)
@@ -37,6 +37,7 @@ def test_labels_are_bounded() -> None:
         (Usage(1_000_000, 0, cached_tokens=400_000), Prices(2.5, 10.0, 1.25), 0.6 * 2.5 + 0.4 * 1.25),
         (Usage(1_000_000, 0, cached_tokens=400_000), Prices(2.5, 10.0), 2.5),
         (Usage(1_000_000, 0, cached_tokens=1_000_000), Prices(2.5, 10.0, 0.0), 0.0),
+        (Usage(1_000, 100, cached_tokens=500), Prices(1, 10, 0.5, tiers=(PriceTier(999, 2, 20, 1),)), 0.001 + 0.0005 + 0.002),
         (None, Prices(2.5, 10.0), None),
         (Usage(1, 1), None, None),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from router_extproc.policy.cost import EXPECTED_ANSWER_TOKENS, estimate_cost
-from router_extproc.registry.snapshot import Prices
+from router_extproc.registry.snapshot import Prices, PriceTier
 from router_extproc.request import EMBEDDINGS, Facts, Request
 from tests.policy import registries as build
 
@@ -34,3 +34,13 @@ def test_without_a_price_nothing_is_guessed() -> None:
     assert estimate_cost(build.model("m"), build.chat("m", facts=FACTS)) is None
     unlimited = build.model("m", prices=Prices(0, 1))
     assert estimate_cost(unlimited, build.chat("m")) == pytest.approx(EXPECTED_ANSWER_TOKENS / 1e6)
+
+
+def test_a_long_prompt_is_estimated_at_its_own_price() -> None:
+    """Where a vendor charges more above a threshold, the whole request costs more, and `cheap` sees it."""
+    tiered = build.model("t", prices=Prices(1, 10, tiers=(PriceTier(100, 2, 20), PriceTier(200, 4, 40))))
+    answers = [
+        estimate_cost(tiered, build.chat("t", facts=Facts(prompt_tokens=tokens), max_output_tokens=10))
+        for tokens in (100, 101, 200, 201)
+    ]
+    assert answers == pytest.approx([200e-6, 402e-6, 600e-6, 1204e-6])

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from router_extproc.config.load import parse_config
 from router_extproc.registry.catalogue import Catalogue, CatalogueFile, load_catalogue
 from router_extproc.registry.compile import compile_registry
-from router_extproc.registry.snapshot import Plan, Registry, Target, Tier, encode_registry, read_registry
+from router_extproc.registry.snapshot import Plan, PriceTier, Registry, Target, Tier, encode_registry, read_registry
 
 CATALOGUE = Catalogue(
     msgspec.convert(
@@ -28,6 +28,7 @@ CATALOGUE = Catalogue(
                 "openai/large": {
                     "input": 2.5, "cached_input": 1.25, "output": 10, "tier": "premium", "quality": 0.8,
                     "capabilities": ["vision", "tools"], "strengths": ["code"], "output_limit": 16_384,
+                    "tiers": [{"above_tokens": 100_000, "input": 5, "output": 20}],
                 },
                 "openai/other": {"input": 5, "output": 20, "tier": "premium", "quality": 0.7},
                 "openai/vectors": {"input": 0.02, "capabilities": ["embeddings"]},
@@ -63,6 +64,7 @@ def test_models_are_filled_from_the_catalogue() -> None:
     assert large.prices is not None
     assert (large.prices.input, large.prices.cached_input, large.prices.output) == (2.5, 1.25, 10)
     assert large.prices.source == "genai-prices 0.2.3, 2026-11-21"
+    assert large.prices.tiers == (PriceTier(above_tokens=100_000, input=5, output=20),)
 
 
 def test_the_file_wins_over_the_catalogue() -> None:
