@@ -85,11 +85,16 @@ def encode_request_body(body: bytes | None = None, headers: Mapping[str, str] | 
     return bytes(ProcessingResponse(request_body=BodyResponse(response=response)).SerializeToString())
 
 
-def encode_response_headers(headers: Mapping[str, str] | None = None, remove: Iterable[str] = ()) -> bytes:
-    """The answer to a response's headers."""
+def encode_response_headers(
+    headers: Mapping[str, str] | None = None, remove: Iterable[str] = (), body: bytes | None = None
+) -> bytes:
+    """The answer to a response's headers. A response that has no body gets ``body``, when there is one."""
     if not headers:
         return RESPONSE_HEADERS_UNCHANGED
     response = CommonResponse(header_mutation=header_mutation(headers, remove))
+    if body is not None:
+        response.status = CommonResponse.CONTINUE_AND_REPLACE
+        response.body_mutation.body = body
     return bytes(ProcessingResponse(response_headers=HeadersResponse(response=response)).SerializeToString())
 
 

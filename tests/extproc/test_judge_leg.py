@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from typing import Any
 
 import pytest
@@ -53,7 +55,7 @@ def test_silence_moves_the_stream_to_the_next_attempt() -> None:
     leg.receive(response_headers(OK_STREAM))
     leg.receive(response_body(ROLE))
     assert [said(answer) for answer in leg.silent()] == [
-        "response_headers :status=503 x-router-cause=first_token_timeout -content-length",
+        "response_headers :status=503 x-router-cause=first_token_timeout -content-length -content-encoding",
         f"response_body[{len(read_body(leg_error('first_token_timeout')))}]",
     ]
 
@@ -95,7 +97,7 @@ def test_an_answer_that_is_none_is_retried(body: bytes, cause: str) -> None:
     leg = started(check="1")
     leg.receive(response_headers(OK_JSON))
     [headers, _] = leg.receive(response_body(body, end=True))
-    assert said(headers) == f"response_headers :status=503 x-router-cause={cause} -content-length"
+    assert said(headers) == f"response_headers :status=503 x-router-cause={cause} -content-length -content-encoding"
 
 
 @pytest.mark.parametrize(
@@ -134,6 +136,14 @@ def test_an_empty_answer_without_a_body_is_seen_in_the_headers() -> None:
     assert ":status=503 x-router-cause=empty_answer" in said(answer)
 
 
+def test_the_last_empty_answer_without_a_body_gets_one() -> None:
+    """No piece is there to hold the error, so the answer to the headers brings it."""
+    leg = started(attempt=2, check="1")
+    [answer] = leg.receive(response_headers(OK_JSON, end=True))
+    assert ":status=502" in said(answer)
+    assert b'"code":"empty_answer"' in read(answer).response_headers.response.body_mutation.body
+
+
 @pytest.mark.parametrize("status", ["400", "429", "500"])
 def test_errors_are_envoys_to_judge(status: str) -> None:
     """Only a 200 is looked at."""
@@ -153,10 +163,49 @@ def test_a_stream_that_is_broken_before_its_first_token_is_retried() -> None:
         assert f":status=503 x-router-cause={cause}" in said(answers[0])
 
 
-def test_a_compressed_answer_is_not_judged() -> None:
+@pytest.mark.parametrize("body", [b'{"choices": [{"message": {"content": "Hi"}}]}', b'{"object": "list"}'])
+def test_a_compressed_answer_is_read_along_and_passes_untouched(body: bytes) -> None:
+    """A provider that compresses unasked is judged by what it says; its bytes stay its own, however they are cut."""
+    leg = started(check="1")
+    leg.receive(response_headers(OK_JSON | {"content-encoding": "gzip"}))
+    compressed = gzip.compress(body)
+    assert leg.receive(response_body(compressed[:9])) == []
+    assert [said(answer) for answer in leg.receive(response_body(compressed[9:], end=True))] == [
+        "response_headers", "response_body", "response_body",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("compressed", "cause"),
+    [
+        (gzip.compress(b"{oops"), "malformed_answer"),
+        (gzip.compress(b""), "empty_answer"),
+        (b"no gzip at all", "malformed_answer"),
+        (gzip.compress(b'{"choices": [{"message": {"content": "' + b"Hi" * 99 + b'"}}]}')[:40], "malformed_answer"),
+    ],
+)
+def test_a_compressed_answer_that_is_none_is_retried(compressed: bytes, cause: str) -> None:
+    """Compression hides nothing; the error that takes its place is not compressed."""
+    leg = started(check="1")
+    leg.receive(response_headers(OK_JSON | {"content-encoding": "gzip"}))
+    [headers, _] = leg.receive(response_body(compressed, end=True))
+    assert said(headers) == f"response_headers :status=503 x-router-cause={cause} -content-length -content-encoding"
+
+
+def test_the_first_token_of_a_compressed_stream_is_seen() -> None:
+    """A stream is followed event by event as its provider flushes it."""
+    leg = started(stream=True, first_token_ms=500)
+    leg.receive(response_headers(OK_STREAM | {"content-encoding": "gzip"}))
+    compressor = zlib.compressobj(wbits=31)
+    pieces = [compressor.compress(event) + compressor.flush(zlib.Z_SYNC_FLUSH) for event in (ROLE, TOKEN)]
+    assert leg.receive(response_body(pieces[0])) == []
+    assert len(leg.receive(response_body(pieces[1]))) == 3
+
+
+def test_an_answer_compressed_in_another_way_is_not_judged() -> None:
     """What cannot be read is passed on, not turned down."""
     leg = started(check="1")
-    assert [said(answer) for answer in leg.receive(response_headers(OK_JSON | {"content-encoding": "gzip"}))] == [
+    assert [said(answer) for answer in leg.receive(response_headers(OK_JSON | {"content-encoding": "br"}))] == [
         "response_headers"
     ]
     assert [said(answer) for answer in leg.receive(response_body(b"\x1f\x8b", end=True))] == ["response_body"]
