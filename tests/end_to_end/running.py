@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -84,6 +85,10 @@ class Simulators:
     def requests(self, name: str) -> list[dict[str, Any]]:
         answer: list[dict[str, Any]] = self._http.get(f"{self._control}/requests", params={"deployment": name}).json()
         return answer
+
+    def bodies(self, name: str) -> list[dict[str, Any]]:
+        """What it was asked, oldest first."""
+        return [json.loads(base64.b64decode(request["body_base64"])) for request in self.requests(name)]
 
     def stats(self, name: str) -> dict[str, Any]:
         answer: dict[str, Any] = self._http.get(f"{self._control}/stats", params={"deployment": name}).json()

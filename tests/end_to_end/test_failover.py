@@ -6,7 +6,6 @@ after it has begun is in ``test_streams`` and ``test_checks``.
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable, Iterator
 from itertools import product
@@ -194,7 +193,7 @@ def test_each_attempt_carries_its_own_providers_model(instance: Instance, simula
     simulators.faults("alpha", status=500)
     simulators.faults("beta", status=500)
     assert instance.ask("three-levels.any").json()["model"] == "third-at-gamma"
-    asked = [json.loads(base64.b64decode(simulators.requests(name)[0]["body_base64"]))["model"] for name in ("alpha", "beta")]
+    asked = [body["model"] for name in ("alpha", "beta") for body in simulators.bodies(name)]
     assert asked == ["first-at-alpha", "second-at-beta"]
 
 
