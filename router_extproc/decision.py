@@ -42,6 +42,7 @@ class Candidate(msgspec.Struct, frozen=True):
 class Decision(msgspec.Struct, frozen=True):
     """The outcome for one request.
 
+    ``requested`` is what the client wrote in ``model``: the name of ``route``, an alias of it or what a wildcard matched.
     ``chain`` is tried in order; ``cause_chains`` are tried instead once an attempt failed for that cause.
     ``reason`` is one machine-readable word or ``rule:NAME``. Times are in milliseconds, costs in USD.
     ``half_open`` names the cooling deployment that this request probes, if any. ``degraded`` marks an answer that is
@@ -51,6 +52,7 @@ class Decision(msgspec.Struct, frozen=True):
     route: str
     reason: str
     chain: tuple[Attempt, ...]
+    requested: str = ""
     cause_chains: dict[str, tuple[Attempt, ...]] = {}
     rule: str | None = None
     deadline_ms: int = 600_000

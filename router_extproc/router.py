@@ -152,6 +152,13 @@ class Router:
             refusal=refused,
         )
 
+    def route_of(self, model: str) -> str | None:
+        """The name of the route that a name in ``model`` leads to, None when it leads nowhere."""
+        try:
+            return self._name(model).resolved.route.name
+        except ModelNotFoundError:
+            return None
+
     def _plot(self, request: Request) -> _Course:
         resolved, rules, interest = self._name(request.model)
         route = resolved.route
@@ -254,6 +261,7 @@ def _decision(course: _Course, chain: Chain, request: Request) -> Decision:
         route=route.name,
         reason=course.reason,
         chain=chain.attempts,
+        requested=request.model,
         cause_chains=chain.after,
         rule=None if course.rule is None else course.rule.name,
         deadline_ms=route.deadline_ms,

@@ -19,6 +19,7 @@ from router_extproc.errors import RequestError
 from router_extproc.extproc.live import View
 from router_extproc.extproc.messages import (
     REQUEST_BODY_UNCHANGED,
+    TICKET_NAMESPACE,
     encode_immediate,
     encode_metadata,
     encode_replaced_body,
@@ -32,6 +33,7 @@ from router_extproc.router import Situation
 
 # The prefix by which Envoy's configuration knows that an error body is ours and must not be rewritten.
 DETAILS_PREFIX = "router_"
+_LONGEST_SHOWN = 200
 
 
 class Bookings(Protocol):
@@ -56,6 +58,7 @@ class RouteLeg:
         self._view, self._office, self._bookings, self._draw = view, office, bookings, draw
         self._headers: Mapping[str, str] = {}
         self._pieces: list[bytes] = []
+        self._requested = ""
         self.outcome = Outcome()
 
     def headers(self, message: ProcessingRequest) -> bool:
@@ -92,6 +95,7 @@ class RouteLeg:
             return [self._models(path)]
         body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         request = self._view.router.read(method, path, headers, body)
+        self._requested = request.model
         if "x-router-dry-run" in headers:
             return [self._dry_run(request)]
         decision = self._book(request)
@@ -120,23 +124,23 @@ class RouteLeg:
         registry = self._view.registry
         name = path.removeprefix("/v1/models").removeprefix("/")
         body = openai.write_model(registry, name) if name else openai.write_models(registry)
-        return self._immediate(200, body, {"x-router-reason": "models"})
+        return self._immediate(200, body, "models")
 
     def _dry_run(self, request: Request) -> bytes:
         situation = Situation(health=self._view.health.deployments, draw=self._draw, now=time.time())
         explanation = self._view.router.explain(request, situation)
-        return self._immediate(200, msgspec.json.encode(explanation), {"x-router-reason": "dry-run"})
+        return self._immediate(200, msgspec.json.encode(explanation), "dry-run")
 
     def _refuse(self, error: RequestError) -> bytes:
-        headers = {"x-router-reason": error.reason}
-        if error.retry_after is not None:
-            headers["retry-after"] = str(error.retry_after)
-        # The ticket of a refusal has no chain; it is there for the access log and to show that a worker was here.
-        return encode_metadata("router", {"reason": error.reason, "refused": error.code or ""}) + self._immediate(
-            error.status, openai.write_error(error), headers
-        )
+        headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
+        return self._immediate(error.status, openai.write_error(error), error.reason, headers, refused=error.code or "")
 
-    def _immediate(self, status: int, body: bytes, headers: dict[str, str]) -> bytes:
-        headers["x-router-decision"] = self._headers.get("x-request-id", "")
-        details = DETAILS_PREFIX + headers["x-router-reason"].replace("-", "_").replace(" ", "_")
-        return encode_immediate(status, body, headers, details)
+    def _immediate(self, status: int, body: bytes, reason: str, headers: dict[str, str] | None = None, **more: str) -> bytes:
+        """An answer of our own. Its ticket has no chain: it tells the log, and the headers, what was asked and why."""
+        ticket = {"reason": reason, "requested": self._requested[:_LONGEST_SHOWN], **more}
+        route = self._view.router.route_of(self._requested) if self._requested else None
+        if route is not None:
+            ticket["route"] = route
+        shown = {"x-router-decision": self._headers.get("x-request-id", ""), "x-router-reason": reason, **(headers or {})}
+        details = DETAILS_PREFIX + reason.replace("-", "_").replace(" ", "_")
+        return encode_metadata(TICKET_NAMESPACE, ticket) + encode_immediate(status, body, shown, details)

@@ -27,13 +27,21 @@ def provider_models(decision: Decision) -> dict[str, str]:
     return {attempt.deployment: attempt.provider_model for chain in chains for attempt in chain}
 
 
+def levels(decision: Decision) -> dict[str, str]:
+    """Why each deployment stands where it does, for the decision log; the chain's own word before those of causes."""
+    chains = (*decision.cause_chains.values(), decision.chain)
+    return {attempt.deployment: attempt.level for chain in chains for attempt in chain}
+
+
 def ticket_of(decision: Decision) -> dict[str, object]:
     """The ticket's content; absent keys mean no, none or zero."""
     ticket: dict[str, object] = {
         "route": decision.route,
         "reason": decision.reason,
+        "requested": decision.requested,
         "first": decision.chain[0].model,
         "priority_groups": groups(decision.chain),
+        "levels": levels(decision),
         "deadline_ms": decision.deadline_ms,
         "attempt_timeout_ms": decision.attempt_timeout_ms or 0,
         "retry_within_ms": decision.retry_within_ms,
@@ -79,6 +87,7 @@ class TicketOffice:
         key = (
             decision.route,
             decision.reason,
+            decision.requested,
             decision.chain,
             tuple(decision.cause_chains.items()),
             decision.stream,

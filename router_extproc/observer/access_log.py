@@ -91,6 +91,7 @@ def read_request(entry: HTTPAccessLogEntry, received_at: float) -> RequestRecord
         cause=cause,
         flags=flags,
         details=_text(response.response_code_details) or None,
+        requested=_string(ticket, "requested"),
         route=_string(ticket, "route") or _string(attempt, "route"),
         reason=_string(ticket, "reason") or _string(attempt, "reason"),
         model=_string(attempt, "model"),
@@ -105,6 +106,7 @@ def read_request(entry: HTTPAccessLogEntry, received_at: float) -> RequestRecord
         estimated_cost_usd=_cost(_fields(metadata, "router.request")) or _cost(ticket),
         time_to_first_token_ms=_milliseconds(common, "time_to_first_downstream_tx_byte"),
         total_ms=_milliseconds(common, "duration"),
+        levels=_levels(ticket),
     )
 
 
@@ -178,6 +180,11 @@ def _fields(metadata: Mapping[str, Struct], namespace: str) -> Mapping[str, Any]
 
 def _string(fields: Mapping[str, Any], key: str) -> str | None:
     return (_text(fields[key].string_value) or None) if key in fields else None
+
+
+def _levels(ticket: Mapping[str, Any]) -> dict[str, str]:
+    levels = ticket["levels"].struct_value.fields if "levels" in ticket else {}
+    return {deployment: level.string_value for deployment, level in levels.items()}
 
 
 def _flag(fields: Mapping[str, Any], key: str) -> bool:

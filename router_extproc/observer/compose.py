@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from router_extproc.observer.join import Joined
 from router_extproc.observer.known_names import KnownNames, cost_of
 from router_extproc.observer.records import DecisionRecord
@@ -12,7 +14,8 @@ ROUTER_UNAVAILABLE = "router-unavailable"
 
 def compose(joined: Joined, names: KnownNames) -> DecisionRecord:
     """The record as it is published."""
-    request, attempts = joined.request, joined.attempts
+    request = joined.request
+    attempts = tuple(replace(attempt, level=request.levels.get(attempt.deployment)) for attempt in joined.attempts)
     served = names.served(request.deployment)
     undecided = request.reason is None and request.attempt_count > 0
     others = [attempt.deployment for attempt in attempts if attempt.deployment != request.deployment]
@@ -25,6 +28,7 @@ def compose(joined: Joined, names: KnownNames) -> DecisionRecord:
         cause=request.cause,
         flags=request.flags,
         details=request.details,
+        requested=request.requested,
         route=request.route,
         reason=request.reason,
         model=request.model or (served.model if served is not None else None),

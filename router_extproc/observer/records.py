@@ -8,6 +8,7 @@ Rules of this file
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
@@ -26,13 +27,16 @@ class Usage(msgspec.Struct, frozen=True):
 class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt on one deployment.
 
-    ``number`` counts from 1, None when Envoy did not say. ``status`` is 0 when no answer came; an answer that was turned
-    down has the status that made Envoy go on. ``cause`` is a word of ``observer.causes``. Times are milliseconds since
-    ``started_at``. ``retry_after_seconds`` and the ``remaining`` figures are what the provider's headers said.
+    ``number`` counts from 1, None when Envoy did not say. ``level`` is why the deployment stood in the chain (``primary``,
+    ``same_model``, ``target``, ``same_tier``, ``last_resort``), None when no worker decided. ``status`` is 0 when no answer
+    came; an answer that was turned down has the status that made Envoy go on. ``cause`` is a word of ``observer.causes``.
+    Times are milliseconds since ``started_at``. ``retry_after_seconds`` and the ``remaining`` figures are what the
+    provider's headers said.
     """
 
     deployment: str
     number: int | None = None
+    level: str | None = None
     status: int = 0
     cause: str = "none"
     flags: tuple[str, ...] = ()
@@ -48,7 +52,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One request as Envoy's own log entry tells it.
 
     ``deployment`` is the last that was called, None when nobody was; ``model`` and ``tier`` are what it serves.
-    ``attempt_count`` is how many attempts Envoy made.
+    ``attempt_count`` is how many attempts Envoy made. ``levels`` says of each deployment of the chain why it stood there.
     """
 
     id: str
@@ -59,6 +63,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     cause: str = "none"
     flags: tuple[str, ...] = ()
     details: str | None = None
+    requested: str | None = None
     route: str | None = None
     reason: str | None = None
     model: str | None = None
@@ -73,15 +78,17 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     estimated_cost_usd: float | None = None
     time_to_first_token_ms: float | None = None
     total_ms: float | None = None
+    levels: Mapping[str, str] = {}
 
 
 class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One request, what was decided for it, and what came of it.
 
-    ``id`` is the decision's id (``x-router-decision``), empty for what never was an HTTP request. ``model``, ``tier`` and
-    ``deployment`` name who was called last, None when nobody was. ``cause`` is why the request failed, ``none`` when it
-    did not. ``degraded`` says in what the answer is less than what was promised, ``refused`` is the code of an error that
-    the router itself answered with, ``details`` are Envoy's words. ``time_to_first_token_ms`` runs to the first byte of
+    ``id`` is the decision's id (``x-router-decision``), empty for what never was an HTTP request. ``requested`` is what the
+    client wrote in ``model``, ``route`` what that stands for, ``reason`` why the request went where it did. ``model``,
+    ``tier`` and ``deployment`` name who was called last, None when nobody was. ``cause`` is why the request failed, ``none``
+    when it did not. ``degraded`` says in what the answer is less than what was promised, ``refused`` is the code of an error
+    that the router itself answered with, ``details`` are Envoy's words. ``time_to_first_token_ms`` runs to the first byte of
     the answer. ``final_cost_usd`` is the usage at the model's prices, None when either is unknown. ``attempt_count`` may
     be above the length of ``attempts`` when an attempt's log entry was lost.
     """
@@ -95,6 +102,7 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True):
     cause: str = "none"
     flags: tuple[str, ...] = ()
     details: str | None = None
+    requested: str | None = None
     route: str | None = None
     reason: str | None = None
     model: str | None = None

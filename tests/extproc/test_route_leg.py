@@ -43,6 +43,7 @@ REGISTRY = Registry(
         "large": Route(name="large", named_model="large", first_token_timeout_ms=700),
         "auto": Route(name="auto", plan=Plan(targets=(Target("model", "small"),), last_resort=(Target("model", "large"),))),
     },
+    aliases={"nick": "small"},
 )
 
 
@@ -62,10 +63,12 @@ def answers(
     headers: dict[str, str] | None = None,
     health: Health | None = None,
     claims: Claims | None = None,
+    *,
     pieces: int = 1,
+    draw: int = 1,
 ) -> list[bytes]:
     """What the leg says to one request with this body (bytes, or anything that JSON knows; None for no body)."""
-    leg = RouteLeg(View(Router(REGISTRY), REGISTRY, health or Health()), TicketOffice(), claims or Claims(), draw=1)
+    leg = RouteLeg(View(Router(REGISTRY), REGISTRY, health or Health()), TicketOffice(), claims or Claims(), draw=draw)
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     if leg.headers(request_headers(HEADERS | (headers or {}), end=body is None)):
         size = max(1, -(-len(content) // pieces))
@@ -178,14 +181,49 @@ def test_models_are_listed_without_calling_anybody() -> None:
     assert json.loads(read(answer).immediate_response.body)["id"] == "small"
 
 
-def test_a_dry_run_answers_with_the_decision_that_the_request_would_get() -> None:
-    """Nobody is called, and the chain is the one that the same request then takes."""
-    [answer] = answers(chat("auto"), {"x-router-dry-run": "1"})
-    explained = json.loads(read(answer).immediate_response.body)
-    taken = ticket(answers(chat("auto"))[0])
-    assert [attempt["deployment"] for attempt in explained["decision"]["chain"]] == [
-        group["name"] for group in taken["priority_groups"]
-    ]
+@pytest.mark.parametrize("name", ["auto", "large"])
+def test_a_dry_run_answers_with_the_decision_that_the_request_would_get(name: str) -> None:
+    """Nobody is called, and for each draw the chain is the one that the same request then takes, with the same cost."""
+    chains = set()
+    for draw in range(20):
+        [answer] = answers(chat(name), {"x-router-dry-run": "1"}, draw=draw)
+        explained = json.loads(read(answer).immediate_response.body)["decision"]
+        taken = answers(chat(name), draw=draw)[0]
+        chain = [attempt["deployment"] for attempt in explained["chain"]]
+        assert chain == [group["name"] for group in ticket(taken)["priority_groups"]]
+        assert (explained["route"], explained["reason"]) == (ticket(taken)["route"], ticket(taken)["reason"])
+        assert f"{explained['estimated_cost_usd']:.8f}" == metadata(taken)["router.request"]["cost"]
+        chains.add(tuple(chain))
+    assert len(chains) > 1, "the weights are drawn"
+
+
+def test_the_ticket_tells_the_log_what_was_asked_and_why_each_place_stands() -> None:
+    """What the client wrote is kept beside the route it led to, and each deployment's level."""
+    found = ticket(answers(chat("nick"))[0])
+    assert (found["requested"], found["route"], found["reason"]) == ("nick", "small", "alias")
+    levels = ticket(answers(chat("auto"))[0])["levels"]
+    assert levels == {"one/small": "primary", "one/large": "last_resort", "two/large": "last_resort"}
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "told"),
+    [
+        (chat("smal"), {}, {"reason": "model_not_found", "refused": "model_not_found", "requested": "smal"}),
+        (
+            chat("nick"),
+            {"x-router-min-tier": "premium"},
+            {"reason": "min_tier_unavailable", "refused": "min_tier_unavailable", "requested": "nick", "route": "small"},
+        ),
+        (chat("m" * 999), {}, {"reason": "model_not_found", "refused": "model_not_found", "requested": "m" * 200}),
+        (chat("nick"), {"x-router-dry-run": "1"}, {"reason": "dry-run", "requested": "nick", "route": "small"}),
+        (None, {":method": "GET", ":path": "/v1/models"}, {"reason": "models", "requested": ""}),
+    ],
+)
+def test_what_is_answered_without_a_provider_is_told_to_the_log(
+    body: Any, headers: dict[str, str], told: dict[str, str]
+) -> None:
+    """What was asked for and why nobody was called, as far as it is known."""
+    assert ticket(answers(body, headers)[0]) == told
 
 
 def test_a_half_open_deployment_is_probed_by_the_worker_that_claims_it() -> None:

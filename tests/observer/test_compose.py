@@ -17,7 +17,7 @@ from router_extproc.observer.known_names import KnownNames
 from router_extproc.observer.records import DecisionRecord
 from router_extproc.observer.schema import SCHEMA_PATH, encode_schema
 from router_extproc.registry.snapshot import Registry
-from tests.observer.entries import REGISTRY, STARTED_AT, attempt_entry, request_entry
+from tests.observer.entries import REGISTRY, STARTED_AT, TICKET, attempt_entry, request_entry
 
 SCHEMA = jsonschema.Draft202012Validator(json.loads(SCHEMA_PATH.read_bytes()), format_checker=jsonschema.FormatChecker())
 
@@ -46,7 +46,7 @@ def fallback(registry: Registry = REGISTRY) -> DecisionRecord:
 
 
 def refusal() -> DecisionRecord:
-    metadata = {"router": {"reason": "model_not_found", "refused": "model_not_found"}}
+    metadata = {"router": {"reason": "model_not_found", "refused": "model_not_found", "requested": "gpt4"}}
     return recorded(request_entry("d", attempts=0, status=404, details="router_model_not_found", metadata=metadata))
 
 
@@ -72,6 +72,21 @@ def test_a_fallback_is_told() -> None:
     assert record.final_cost_usd == pytest.approx(0.004)
     assert record.estimated_cost_usd == 0.0025
     assert record.degraded is None
+
+
+def test_what_was_asked_for_and_why_each_attempt_was_made() -> None:
+    """The client's own word for the model stands beside the route, and every attempt has its level in the chain."""
+    levels = {"openai/gpt-4o": "primary", "azure/gpt-4o": "same_model"}
+    ticket = TICKET["router"] | {"requested": "my-alias", "levels": levels}
+    record = recorded(
+        request_entry("d", "azure/gpt-4o", attempts=3, metadata={"router": ticket}),
+        attempt_entry("d", "openai/gpt-4o", status=503),
+        attempt_entry("d", "azure/gpt-4o", number=2),
+        attempt_entry("d", "gone/gpt-4o", number=3),
+    )
+    assert (record.requested, record.route) == ("my-alias", "auto")
+    assert [attempt.level for attempt in record.attempts] == ["primary", "same_model", None]
+    assert (refusal().requested, refusal().route) == ("gpt4", None)
 
 
 def test_a_deployment_that_is_gone_has_no_price() -> None:
