@@ -5,18 +5,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from router_extproc.envoyconf import names
 from router_extproc.envoyconf.messages import Message, extension, typed
 
 MAX_EVENT_BYTES = 1 << 20
 """Largest server-sent event that is read; Envoy's default of 8 KiB is less than one long tool call."""
 
-# Where OpenAI's API reports usage, and what we call it.
+# Where OpenAI's APIs report usage, and what we call it: chat, completions and embeddings; then responses and
+# transcriptions, which use other words.
 _COUNTS = (
     (("usage", "prompt_tokens"), "prompt_tokens"),
     (("usage", "completion_tokens"), "completion_tokens"),
     (("usage", "prompt_tokens_details", "cached_tokens"), "cached_tokens"),
+    (("usage", "input_tokens"), "prompt_tokens"),
+    (("usage", "output_tokens"), "completion_tokens"),
+    (("usage", "input_tokens_details", "cached_tokens"), "cached_tokens"),
 )
+# The last event of a streamed response holds the whole of it.
+_COUNTS_OF_EVENTS = (*_COUNTS, *((("response", *path), name) for path, name in _COUNTS[3:]))
 
 
 def usage_filters() -> list[Message]:
@@ -24,13 +32,13 @@ def usage_filters() -> list[Message]:
     return [_from_json(), _from_events()]
 
 
-def _rules() -> list[Message]:
+def _rules(counts: Iterable[tuple[tuple[str, ...], str]]) -> list[Message]:
     return [
         {
             "selectors": [{"key": key} for key in path],
             "on_present": {"metadata_namespace": names.USAGE, "key": name, "type": "NUMBER"},
         }
-        for path, name in _COUNTS
+        for path, name in counts
     ]
 
 
@@ -38,7 +46,7 @@ def _from_json() -> Message:
     return extension(
         "usage",
         "extensions.filters.http.json_to_metadata.v3.JsonToMetadata",
-        response_rules={"allow_content_types": ["application/json"], "rules": _rules()},
+        response_rules={"allow_content_types": ["application/json"], "rules": _rules(_COUNTS)},
     )
 
 
@@ -46,7 +54,7 @@ def _from_events() -> Message:
     parser = {
         "name": "envoy.content_parsers.json",
         "typed_config": typed(
-            "extensions.content_parsers.json.v3.JsonContentParser", rules=[{"rule": rule} for rule in _rules()]
+            "extensions.content_parsers.json.v3.JsonContentParser", rules=[{"rule": rule} for rule in _rules(_COUNTS_OF_EVENTS)]
         ),
     }
     return extension(

@@ -146,3 +146,21 @@ class TestUsage:
         answer = client.post(CHAT, json={}, headers=ticket("b", stream=True))
         line = live.access_log(answer.headers["x-router-decision"])
         assert (line["prompt_tokens"], line["completion_tokens"]) == (7, 3)
+
+    RESPONSE = b'"usage":{"input_tokens":7,"input_tokens_details":{"cached_tokens":2},"output_tokens":3,"total_tokens":10}'
+
+    def test_plain_response(self, client: httpx.Client, live: Envoy, providers: Providers) -> None:
+        """The Responses API counts in words of its own."""
+        providers.reset(b=Answer((b'{"object":"response",' + self.RESPONSE + b"}",)))
+        answer = client.post("/v1/responses", json={}, headers=ticket("b"))
+        line = live.access_log(answer.headers["x-router-decision"])
+        assert (line["prompt_tokens"], line["completion_tokens"]) == (7, 3)
+
+    def test_streamed_response(self, client: httpx.Client, live: Envoy, providers: Providers) -> None:
+        """Its stream ends with the whole response, counts included; before that there are none."""
+        started = b'event: response.created\ndata: {"type":"response.created","response":{"usage":null}}\n\n'
+        last = b'event: response.completed\ndata: {"type":"response.completed","response":{' + self.RESPONSE + b"}}\n\n"
+        providers.reset(b=stream(started, last))
+        answer = client.post("/v1/responses", json={}, headers=ticket("b", stream=True))
+        line = live.access_log(answer.headers["x-router-decision"])
+        assert (line["prompt_tokens"], line["completion_tokens"]) == (7, 3)
