@@ -27,7 +27,12 @@ models:
     deployments: [{provider: other, model: vendor-2, name: second}]
   first-try:
     deployments: [{provider: broken, model: vendor-1, name: first}]
+  longer:
+    deployments: [{provider: broken, model: "vendor/a-much-longer-name-2026-11-21"}]
+  as-at-first:
+    deployments: [{provider: other, model: vendor-1, name: third}]
 routes:
+  back-and-forth: {targets: [first-try, longer, as-at-first]}
   falls-back: {targets: [first-try, second-try]}
   through: {mode: passthrough, targets: [renamed]}
 cooling: {failures: 1000, failure_ratio: 1.0}
@@ -119,6 +124,20 @@ def test_a_fallback_changes_no_other_byte_either(http: httpx.Client, simulators:
     assert answer.headers["x-router-attempts"] == "2"
     assert received(simulators, "broken") == body.replace(b"NAME", b"vendor-1")
     assert received(simulators, "other") == body.replace(b"NAME", b"vendor-2")
+
+
+def test_lengths_follow_each_attempt(http: httpx.Client, simulators: Simulators) -> None:
+    """Attempts whose providers know the model by names of different lengths each get a body of the length it says."""
+    body = conversation(50_000, "back-and-forth")
+    answer = post(http, body)
+    assert (answer.status_code, answer.headers["x-router-deployment"]) == (200, "third"), answer.text
+    names = [b"vendor-1", b"vendor/a-much-longer-name-2026-11-21", b"vendor-1"]
+    requests = [*simulators.requests("broken"), *simulators.requests("other")]
+    assert [base64.b64decode(request["body_base64"]) for request in requests] == [
+        body.replace(b"back-and-forth", name) for name in names
+    ]
+    lengths = [int(dict(request["headers"])["content-length"]) for request in requests]
+    assert lengths == [request["body_bytes"] for request in requests]
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["counted", "chunked"])

@@ -144,15 +144,17 @@ function envoy_on_request(handle)
   local now = handle:timestamp()
   local started = state ~= nil and state["started"] or now
 
-  -- Header changes survive into the next attempt, so the client's own path is kept aside. Logs read it too, hence
-  -- without the query, where some clients carry keys.
+  -- Header changes survive into the next attempt, which gets the body as it came: so path and length are kept aside as
+  -- they were. Logs read the path too, hence without the query, where some clients carry keys.
   local path, query = string.match(headers:get(":path"), "^([^?]*)(.*)$")
   if state == nil then
     metadata:set(STATE, "path", path)
     metadata:set(STATE, "query", query)
     metadata:set(STATE, "started", started)
+    metadata:set(STATE, "length", headers:get("content-length") or "")
   else
     path, query = state["path"], state["query"]
+    if state["length"] ~= "" then headers:replace("content-length", state["length"]) end
   end
 
   if ticket ~= nil and attempt > 1 then
