@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -12,6 +12,7 @@ from router_extproc.analysis.code import has_code
 from router_extproc.analysis.tokens import (
     ANSWER_PRIMING_TOKENS,
     FILE_TOKENS,
+    IMAGE_TOKENS_AUTO,
     MESSAGE_TOKENS,
     audio_tokens,
     image_tokens,
@@ -23,7 +24,7 @@ from router_extproc.request import Facts
 
 _T = TypeVar("_T")
 
-IMAGE_PARTS = frozenset({"image_url", "input_image", "image"})
+IMAGE_PARTS = frozenset({"image_url", "input_image", "image", "computer_screenshot"})
 AUDIO_PARTS = frozenset({"input_audio", "audio"})
 FILE_PARTS = frozenset({"file", "input_file", "document"})
 
@@ -41,6 +42,9 @@ def read_facts(envelope: Envelope, *, code: bool = True) -> Facts:
     if envelope.opaque is not msgspec.UNSET:
         for raw in envelope.opaque:
             tally.tokens += len(_DATA_URL.sub(b"", raw)) / 4
+            if mentions(raw, IMAGE_PARTS):
+                tally.images += 1
+                tally.tokens += IMAGE_TOKENS_AUTO
     tools = [raw for raw in (envelope.tools, envelope.functions) if has_items(raw)]
     tally.tokens += sum(json_tokens(definitions) for definitions in tools)
     return Facts(
@@ -58,6 +62,12 @@ def has_items(raw: msgspec.Raw | msgspec.UnsetType) -> bool:
         return False
     view = memoryview(raw)
     return len(view) > _EMPTY_LENGTH or bytes(view).translate(None, b" \t\r\n") not in _EMPTY
+
+
+def mentions(raw: msgspec.Raw, kinds: Iterable[str]) -> bool:
+    """Whether undecoded JSON seems to hold a part of one of these kinds."""
+    text = bytes(raw)
+    return any(b'"%s"' % kind.encode() in text for kind in kinds)
 
 
 def _listed(value: str | list[_T] | None) -> Sequence[str | _T]:
@@ -94,13 +104,13 @@ class _Tally:
     def add_message(self, message: Message) -> None:
         self.tokens += MESSAGE_TOKENS
         is_task = message.role not in _INSTRUCTIONS
-        content = message.content
-        if isinstance(content, str):
-            self.add_text(content, is_task=is_task)
-        elif content is not None:
-            for part in content:
-                self.add_part(part, is_task=is_task)
-        self.tokens += json_tokens(message.tool_calls) + json_tokens(message.output)
+        for said in (message.content, message.output):
+            if isinstance(said, str):
+                self.add_text(said, is_task=is_task)
+            elif said is not None:
+                for part in said:
+                    self.add_part(part, is_task=is_task)
+        self.tokens += json_tokens(message.tool_calls)
         if message.arguments is not None:
             self.tokens += text_tokens(message.arguments)
 

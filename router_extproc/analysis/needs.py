@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
-from router_extproc.analysis.facts import AUDIO_PARTS, FILE_PARTS, IMAGE_PARTS, has_items
+from router_extproc.analysis.facts import AUDIO_PARTS, FILE_PARTS, IMAGE_PARTS, has_items, mentions
 from router_extproc.dialects.openai import Envelope, Message, Part
 from router_extproc.request import AUDIO, FILES, JSON_MODE, JSON_SCHEMA, LOGPROBS, TOOLS, VISION
 
 _NOTHING: frozenset[str] = frozenset()
-_PARTS = {
-    **dict.fromkeys(IMAGE_PARTS, VISION),
-    **dict.fromkeys(AUDIO_PARTS, AUDIO),
-    **dict.fromkeys(FILE_PARTS, FILES),
-}
+_PARTS_OF = {VISION: IMAGE_PARTS, AUDIO: AUDIO_PARTS, FILES: FILE_PARTS}
+_PARTS = {kind: need for need, kinds in _PARTS_OF.items() for kind in kinds}
 _FORMATS = {"json_object": JSON_MODE, "json_schema": JSON_SCHEMA}
-_TOOL_ITEMS = frozenset({"function_call", "function_call_output"})
+_TOOL_ITEMS = frozenset({"function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output"})
 
 
 def read_needs(envelope: Envelope) -> frozenset[str]:
@@ -30,8 +27,7 @@ def read_needs(envelope: Envelope) -> frozenset[str]:
                 _add_message(item, needs)
     if envelope.opaque is not msgspec.UNSET:
         for raw in envelope.opaque:
-            written = bytes(raw)
-            needs.update(need for kind, need in _PARTS.items() if b'"%s"' % kind.encode() in written)
+            needs.update(need for need, kinds in _PARTS_OF.items() if mentions(raw, kinds))
     return frozenset(needs) if needs else _NOTHING
 
 
@@ -50,7 +46,6 @@ def _add_options(envelope: Envelope, needs: set[str]) -> None:
 def _add_message(message: Message, needs: set[str]) -> None:
     if message.role == "tool" or has_items(message.tool_calls) or message.type in _TOOL_ITEMS:
         needs.add(TOOLS)
-    if isinstance(message.content, list):
-        for part in message.content:
-            if isinstance(part, Part) and part.type in _PARTS:
-                needs.add(_PARTS[part.type])
+    for said in (message.content, message.output):
+        if isinstance(said, list):
+            needs.update(_PARTS[part.type] for part in said if isinstance(part, Part) and part.type in _PARTS)

@@ -43,13 +43,13 @@ class Part(msgspec.Struct):
 
 
 class Message(msgspec.Struct):
-    """One message of a chat, or one item of a response's input."""
+    """One message of a chat, or one item of a response's input. ``output`` is what a tool answered, in such an item."""
 
     role: str | None = None
     type: str | None = None
     content: str | list[str | Part] | None = None
     tool_calls: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    output: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    output: str | list[str | Part] | None = None
     arguments: str | None = None
 
 

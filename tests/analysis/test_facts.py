@@ -42,6 +42,20 @@ def test_pictures_of_the_responses_api_count_too() -> None:
     assert found.prompt_tokens < 1_000
 
 
+@pytest.mark.parametrize(
+    "output",
+    [
+        [{"type": "input_text", "text": "here"}, {"type": "input_image", "image_url": PICTURE}],
+        {"type": "computer_screenshot", "image_url": PICTURE},
+    ],
+)
+def test_a_picture_that_a_tool_answered_is_one(output: object) -> None:
+    """What tools answer is read like what people write, whatever its shape."""
+    found = facts(input=[{"type": "function_call_output", "call_id": "c", "output": output}])
+    assert found.images == 1
+    assert 700 < found.prompt_tokens < 1_000
+
+
 def test_a_message_of_unknown_shape_counts_without_its_data_url() -> None:
     """What cannot be read in full is estimated by its bytes, data URLs apart."""
     found = facts(messages=[{"role": "user", "content": {"text": "word " * 100, "picture": PICTURE}}])

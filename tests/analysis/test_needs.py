@@ -24,6 +24,14 @@ def message(kind: str, **more: object) -> dict[str, object]:
         (message("text", text="x"), set()),
         ({"input": [{"role": "user", "content": [{"type": "input_image"}, {"type": "input_file"}]}]}, {"vision", "files"}),
         ({"input": [{"type": "function_call_output", "output": "x"}]}, {"tools"}),
+        (
+            {"input": [{"type": "function_call_output", "output": [{"type": "input_image", "image_url": "data:x"}]}]},
+            {"tools", "vision"},
+        ),
+        (
+            {"input": [{"type": "computer_call_output", "output": {"type": "computer_screenshot", "image_url": "data:x"}}]},
+            {"vision"},
+        ),
         ({"input": "text"}, set()),
         ({"tools": [{"type": "function"}]}, {"tools"}),
         ({"tools": []}, set()),
