@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import functools
-import logging
 import os
 import socket
 import sys
@@ -22,7 +21,8 @@ from router_extproc.config.zero import config_from_environment, demo_config
 from router_extproc.errors import StartError
 from router_extproc.registry.catalogue import known_providers
 from router_extproc.simulator import SimulatedDeployment, SimulatorConfig
-from router_extproc.supervisor.supervisor import Options, Supervisor
+from router_extproc.supervisor.options import Options
+from router_extproc.supervisor.supervisor import Supervisor
 from router_extproc.telemetry.json_lines import configure_logging
 
 DEFAULT_FILE = Path("router.yaml")
@@ -62,8 +62,6 @@ def run(arguments: argparse.Namespace) -> int:
 def run_instance(arguments: argparse.Namespace, *, with_envoy: bool) -> int:
     """Runs one instance, with Envoy or beside one."""
     configure_logging("supervisor", level=arguments.log_level)
-    # It reports every change in the folder of router.yaml: into a log that lies there too, it would do so for ever.
-    logging.getLogger("watchfiles").setLevel(logging.WARNING)
     setproctitle.setproctitle(f"router-extproc-supervisor {' '.join(sys.argv[1:])}")
     file: Path | None = arguments.config or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
     state = StateDirectory(arguments.state or (file.parent if file else Path()) / ".router-extproc")

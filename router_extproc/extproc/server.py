@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -27,9 +28,13 @@ from router_extproc.extproc.ticket import TicketOffice
 # The schema's bound of ``limits.max_body_bytes``, with room for the message around a body. Envoy keeps to the limit of
 # the configuration; a worker that did so too would refuse in silence what a reload has just allowed.
 _LARGEST_MESSAGE_BYTES = (1 << 30) + (1 << 20)
-# Envoy looks at a worker's health once a second: it must have seen the change before connections are refused.
-HEALTH_CHECK_SECONDS = 1.0
 COUNTERS_SECONDS = 1.0
+HANDOVER_SECONDS = 10.0
+"""How long a worker that was told to end goes on while it waits for its successor."""
+
+_HANDOVER_POLL_SECONDS = 0.05
+# Envoy's buffer filter bounds bodies. A bound here, set once, would let those fall open that a later router.yaml allows.
+_UNLIMITED = -1
 
 _log = logging.getLogger(__name__)
 
@@ -53,15 +58,13 @@ class Worker:
         self._legs = {"route": self._route, "rename": self._rename, "judge": self._judge}
 
     async def run(self, ready_descriptor: int | None) -> None:
-        """Serves until SIGTERM or SIGINT, then lets running conversations end."""
+        """Serves until SIGTERM, then hands over to its successor and lets running conversations end."""
         server = self._server()
         await server.start()
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
         self._take_link()
         stopping = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopping.set)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
         async with asyncio.TaskGroup() as tasks:
             timers = [tasks.create_task(self._refresh()), tasks.create_task(self._write_counters())]
             _say(ready_descriptor, "ready")
@@ -70,12 +73,19 @@ class Worker:
             gc.freeze()
             await stopping.wait()
             _say(ready_descriptor, "draining")
-            await self._health.enter_graceful_shutdown()
-            await asyncio.sleep(2 * HEALTH_CHECK_SECONDS)
+            await self._until_replaced()
             await server.stop(self._drain_seconds)
             for timer in timers:
                 timer.cancel()
+        self._counters.write(self._counters_path)
         self._socket.unlink(missing_ok=True)
+
+    async def _until_replaced(self) -> None:
+        """Waits until Envoy's path leads to another process, or to none because the instance ends."""
+        with contextlib.suppress(TimeoutError, FileNotFoundError):
+            async with asyncio.timeout(HANDOVER_SECONDS):
+                while self._link.readlink().name == self._socket.name:  # noqa: ASYNC110 - another process's doing
+                    await asyncio.sleep(_HANDOVER_POLL_SECONDS)
 
     def _server(self) -> grpc.aio.Server:
         server = grpc.aio.server(

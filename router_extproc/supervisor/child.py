@@ -1,4 +1,4 @@
-"""One process that is kept alive: started, watched, restarted with back-off, stopped gracefully.
+"""One process that is kept alive: started, watched, restarted with back-off, replaced while it drains, stopped.
 
 Children are direct children of the supervisor, in its process group, and die with it even when it is killed.
 """
@@ -10,34 +10,41 @@ import contextlib
 import ctypes
 import logging
 import os
+import resource
 import signal
-import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from router_extproc.errors import StartError
 
-_FIRST_PAUSE_SECONDS = 0.1
-_LONGEST_PAUSE_SECONDS = 5.0
-# A process that lived this long starts anew with the shortest pause.
-_HEALTHY_SECONDS = 10.0
-_PR_SET_PDEATHSIG = 1
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 5.0
+HEALTHY_SECONDS = 10.0
+"""A process that lived this long is started anew with the shortest pause."""
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 _log = logging.getLogger(__name__)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _die_with_parent() -> None:
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-
-
 @dataclass(eq=False)
 class _Life:
-    """One process of a child; ``draining`` is set once it said that it takes no more work."""
+    """One process of a child, from its start to its end."""
 
     process: asyncio.subprocess.Process
-    draining: asyncio.Event = field(default_factory=asyncio.Event)
+    began: float
+    handed_over: asyncio.Event = field(default_factory=asyncio.Event)
+    """It ended, or said that it takes no more work."""
+
+    @property
+    def is_over(self) -> bool:
+        return self.process.returncode is not None
+
+    def send(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
 
 
 class Child:
@@ -57,102 +64,108 @@ class Child:
     ) -> None:
         self.name = name
         self.ready = asyncio.Event()
-        self.pid: int | None = None
         self.restarts = 0
         self._arguments = list(arguments)
         self._speaks = speaks
         self._output = output
         self._environment = dict(environment) if environment is not None else None
-        self._lives: set[_Life] = set()
-        self._stopping = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._current: _Life | None = None
+        self._lives: dict[_Life, asyncio.Task[None]] = {}
+        self._stopping = asyncio.Event()
 
     async def run(self) -> None:
-        """Keeps one process alive until ``stop``."""
-        pause = _FIRST_PAUSE_SECONDS
-        while not self._stopping:
-            started = time.monotonic()
-            life = await self._start()
-            handed_over = asyncio.Event()
-            self._spawn(self._watch(life, handed_over))
-            await handed_over.wait()
-            if self._stopping:
-                return
+        """Keeps one process alive until ``stop``.
+
+        Raises:
+            StartError: the first process cannot be started.
+        """
+        pause = FIRST_PAUSE_SECONDS
+        while not self._stopping.is_set():
+            try:
+                life = await self._start()
+            except OSError as error:
+                if self._current is None:
+                    raise StartError(f"{self.name}: cannot start {self._arguments[0]}: {error.strerror}") from error
+                _log.exception("process cannot be started", extra={"child": self.name})
+            else:
+                await life.handed_over.wait()
+                if not life.is_over:
+                    self.restarts += 1
+                    continue
+                if self._stopping.is_set():
+                    return
+                if asyncio.get_running_loop().time() - life.began > HEALTHY_SECONDS:
+                    pause = FIRST_PAUSE_SECONDS
+                extra = {"child": self.name, "status": life.process.returncode, "pause_seconds": pause}
+                _log.warning("process ended, starting it again", extra=extra)
             self.restarts += 1
-            status = life.process.returncode
-            if status is None:
-                continue
-            pause = _FIRST_PAUSE_SECONDS if time.monotonic() - started > _HEALTHY_SECONDS else pause
-            _log.warning(
-                "process ended, starting it again", extra={"child": self.name, "status": status, "pause_seconds": pause}
-            )
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            await self._pause(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    def retire(self) -> None:
+        """From now on no process is started any more; what runs goes on."""
+        self._stopping.set()
 
     async def stop(self, timeout_seconds: float) -> None:
         """Asks every process of this child to end, and kills what has not after ``timeout_seconds``."""
-        self._stopping = True
-        running = [life.process for life in self._lives if life.process.returncode is None]
-        for process in running:
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                await asyncio.gather(*(process.wait() for process in running))
-        except TimeoutError:
-            for process in (process for process in running if process.returncode is None):
-                _log.warning("process did not end in time, killing it", extra={"child": self.name})
-                process.kill()
-                await process.wait()
+        self.retire()
+        for life in self._lives:
+            life.send(signal.SIGTERM)
+        if not self._lives:
+            return
+        _, late = await asyncio.wait(self._lives.values(), timeout=timeout_seconds)
+        if late:
+            _log.warning("process did not end in time, killing it", extra={"child": self.name})
+            for life in self._lives:
+                life.send(signal.SIGKILL)
+            await asyncio.wait(late)
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
 
     async def _start(self) -> _Life:
         arguments, reading, writing = self._arguments, -1, -1
         if self._speaks:
             reading, writing = os.pipe()
             arguments = [*arguments, "--ready-fd", str(writing)]
-        output = self._output.open("ab") if self._output is not None else None
+        parent = os.getpid()
         try:
-            life = _Life(
-                await asyncio.create_subprocess_exec(
+            with contextlib.ExitStack() as opened:
+                output = opened.enter_context(self._output.open("ab")) if self._output is not None else None
+                process = await asyncio.create_subprocess_exec(
                     *arguments,
                     pass_fds=(writing,) if self._speaks else (),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
                     env=self._environment,
-                    preexec_fn=_die_with_parent,
+                    preexec_fn=lambda: _before_exec(parent),
                 )
-            )
-        except OSError as error:
-            raise StartError(f"{self.name}: cannot start {arguments[0]}: {error.strerror}") from error
+        except BaseException:
+            if self._speaks:
+                os.close(reading)
+            raise
         finally:
             if self._speaks:
                 os.close(writing)
-            if output is not None:
-                output.close()
-        self._lives.add(life)
-        self.pid = life.process.pid
-        if self._speaks:
-            self._spawn(self._listen(life, reading))
-        else:
+        life = self._current = _Life(process, asyncio.get_running_loop().time())
+        self._lives[life] = asyncio.create_task(self._watch(life, reading))
+        if not self._speaks:
             self.ready.set()
+        if self._stopping.is_set():
+            life.send(signal.SIGTERM)
         return life
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _watch(self, life: _Life, handed_over: asyncio.Event) -> None:
-        ended = asyncio.create_task(life.process.wait())
-        draining = asyncio.create_task(life.draining.wait())
-        await asyncio.wait((ended, draining), return_when=asyncio.FIRST_COMPLETED)
-        if self.pid == life.process.pid:
-            self.ready.clear()
-        handed_over.set()
-        await ended
-        draining.cancel()
-        self._lives.discard(life)
+    async def _watch(self, life: _Life, reading: int) -> None:
+        listening = asyncio.create_task(self._listen(life, reading)) if self._speaks else None
+        await life.process.wait()
+        if listening is not None:
+            # A process of its own that it left behind may hold the pipe open.
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+        self._hand_over(life)
+        del self._lives[life]
 
     async def _listen(self, life: _Life, descriptor: int) -> None:
         reader = asyncio.StreamReader()
@@ -162,9 +175,26 @@ class Child:
         )
         try:
             while word := (await reader.readline()).strip():
-                if word == b"ready" and self.pid == life.process.pid:
+                if word == b"ready" and life is self._current:
                     self.ready.set()
                 elif word == b"draining":
-                    life.draining.set()
+                    self._hand_over(life)
         finally:
             transport.close()
+
+    def _hand_over(self, life: _Life) -> None:
+        if life is self._current:
+            self.ready.clear()
+        life.handed_over.set()
+
+
+def _before_exec(parent: int) -> None:
+    """Runs in the new process, just before it becomes the program."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it died before that was asked for
+        os._exit(1)
+    # Ctrl-C reaches the whole process group; what ends when is the supervisor's business.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Each answer that streams holds two sockets; the usual soft limit of 1024 is for programs that still use select().
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -2,19 +2,17 @@
 
 Rules of this file
 - Nothing is applied unless all of it is good: a bad file is refused with its reasons and the last good one stays.
-- New clusters reach Envoy before any worker may choose them; a cluster that is no longer chosen stays until the requests
-  that were decided before have ended. So no reload drops a request.
+- Envoy has taken over new clusters before any worker may choose them; a cluster that is no longer chosen stays until the
+  requests that were decided before have ended. So no reload drops a request.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import msgspec
 
@@ -23,38 +21,32 @@ from router_extproc.config.state import StateDirectory
 from router_extproc.envoyconf.render import RenderedFiles, render
 from router_extproc.envoyconf.secrets import deployments_without_key
 from router_extproc.errors import ConfigurationError, StartError
+from router_extproc.observer.options import Cooling, ObserverOptions, encode_options
+from router_extproc.observer.reload_report import ReloadReport
 from router_extproc.registry.catalogue import load_catalogue
 from router_extproc.registry.compile import compile_registry
 from router_extproc.registry.snapshot import Registry, encode_registry
-from router_extproc.supervisor.envoy import EnvoyAdmin
+from router_extproc.supervisor.envoy import EnvoyAdmin, EnvoyUnreachableError
+from router_extproc.supervisor.envoy_files import EnvoyFiles
 from router_extproc.supervisor.files import replace_file
 
-CLUSTERS_FILE = "cds.json"
-_SECRET_MODE = 0o600
-_ENVOY_WAIT_SECONDS = 3.0
+ENVOY_WAIT_SECONDS = 5.0
 _ENVOY_POLL_SECONDS = 0.02
+# Where Envoy's admin interface cannot be asked, as beside a foreign Envoy: it reads a changed file within this time.
+_BLIND_SECONDS = 1.0
+# Read once, when the processes start.
+_FIXED_SECTIONS = ("admin", "envoy", "workers")
 
 _log = logging.getLogger(__name__)
 
 
-class ReloadReport(msgspec.Struct):
-    """What became of the last change, for the observer's metrics and ``/readyz``."""
-
-    revision: str = ""
-    at: float = 0.0
-    ok: bool = True
-    problems: list[str] = []
-    accepted: int = 0
-    refused: int = 0
-
-
 @dataclass(frozen=True)
 class Applied:
-    """One configuration that is in force."""
+    """One configuration in all its forms."""
 
     config: RouterConfig
     registry: Registry
-    clusters: dict[str, object]
+    files: RenderedFiles
 
 
 class ControlPlane:
@@ -66,135 +58,139 @@ class ControlPlane:
         self._load, self._state, self._environment = load, state, environment
         self._drain_seconds = drain_seconds
         self._report = ReloadReport()
-        self._lingering: dict[str, tuple[float, object]] = {}
-        self.applied: Applied | None = None
+        self._files = EnvoyFiles(state)
+        self._first: Applied | None = None
+        self._applied: Applied | None = None
 
-    def start(self) -> Applied:
-        """Writes everything before the first process runs.
+    @property
+    def applied(self) -> Applied:
+        """What is in force, once ``start`` has run."""
+        assert self._applied is not None, "nothing was applied yet"  # noqa: S101 - a mistake of the caller
+        return self._applied
+
+    def read(self) -> Applied:
+        """What is written now, compiled and rendered; nothing is changed.
 
         Raises:
-            ConfigurationError: the configuration cannot be used.
+            ConfigurationError: it cannot be used.
+            StartError: a certificate cannot be read.
         """
-        applied, files = self._render()
-        self._write_files(files, {})
-        self._publish(applied)
-        return applied
-
-    async def reload(self, admin: EnvoyAdmin | None) -> bool:
-        """Applies what is written now; False when it was refused. ``admin`` is Envoy's, where it can be reached."""
-        try:
-            applied, files = self._render()
-        except (ConfigurationError, StartError) as error:
-            self._refuse(error)
-            return False
-        last = self.applied
-        gone = {} if last is None else {name: body for name, body in last.clusters.items() if name not in applied.clusters}
-        until = time.monotonic() + self._drain_seconds
-        self._lingering |= {name: (until, body) for name, body in gone.items()}
-        for name in applied.clusters:
-            self._lingering.pop(name, None)
-        if self._write_files(files, self._lingering_clusters()):
-            await self._wait_for_envoy(admin, set(applied.clusters))
-        self._publish(applied)
-        _log.info("configuration applied", extra={"revision": applied.registry.revision})
-        return True
-
-    async def sweep(self) -> None:
-        """Takes away the clusters whose last requests must have ended by now."""
-        now = time.monotonic()
-        ended = [name for name, (until, _) in self._lingering.items() if until <= now]
-        if ended and self.applied is not None:
-            for name in ended:
-                del self._lingering[name]
-            _, files = self._render()
-            self._write_files(files, self._lingering_clusters())
-
-    def _render(self) -> tuple[Applied, RenderedFiles]:
         config = self._load()
         keyless = deployments_without_key(config, self._environment)
         if keyless:
             _log.warning("deployments without a key are left out until they have one", extra={"deployments": sorted(keyless)})
         registry = compile_registry(config, load_catalogue(), keyless)
-        files = render(config, registry, self._state, config.workers.count, self._environment)
-        clusters = {cluster["name"]: cluster for cluster in json.loads(files[CLUSTERS_FILE])["resources"]}
-        return Applied(config, registry, clusters), files
+        return Applied(config, registry, render(config, registry, self._state, config.workers.count, self._environment))
 
-    def _write_files(self, files: RenderedFiles, lingering: Mapping[str, object]) -> bool:
-        """True when Envoy's clusters changed. The renderer's order is kept: what is named stands before what names it."""
-        changed = False
-        for name, content in files.items():
-            body = content
-            if name == CLUSTERS_FILE and lingering:
-                document = json.loads(content)
-                document["version_info"] += f"+{'+'.join(sorted(lingering))}"
-                document["resources"] += list(lingering.values())
-                body = json.dumps(document, indent=1).encode()
-            wrote = replace_file(self._state.envoy / name, body, _SECRET_MODE if name.startswith("secrets/") else 0o644)
-            changed |= wrote and name == CLUSTERS_FILE
-        return changed
+    def start(self, first: Applied | None = None) -> Applied:
+        """Writes everything before the first process runs: ``first``, or what is written now.
 
-    def _lingering_clusters(self) -> dict[str, object]:
-        return {name: body for name, (_, body) in self._lingering.items()}
+        Raises:
+            ConfigurationError: it cannot be used.
+            StartError: a certificate cannot be read.
+        """
+        self._first = first or self.read()
+        self._files.write(self._first.files, linger_until=0)
+        self._files.sweep(now=0)
+        self._publish(self._first)
+        return self._first
 
-    async def _wait_for_envoy(self, admin: EnvoyAdmin | None, clusters: set[str]) -> None:
-        """Waits until Envoy knows every cluster. Where its admin cannot be asked, the usual second is waited out."""
-        if admin is None:
-            await asyncio.sleep(1)
-            return
-        deadline = time.monotonic() + _ENVOY_WAIT_SECONDS
-        while time.monotonic() < deadline:
-            try:
-                if clusters <= await admin.clusters():
-                    return
-            except (OSError, asyncio.IncompleteReadError):
-                _log.debug("Envoy's admin interface does not answer yet")
-            await asyncio.sleep(_ENVOY_POLL_SECONDS)
-        _log.error("Envoy did not take over the new clusters in time", extra={"clusters": sorted(clusters)})
-
-    def _publish(self, applied: Applied) -> None:
-        replace_file(self._state.snapshot, encode_registry(applied.registry))
-        self.applied = applied
-        report = self._report
-        report.revision, report.at, report.ok, report.problems = applied.registry.revision, time.time(), True, []
-        report.accepted += 1
-        self._write_report()
-
-    def _refuse(self, error: ConfigurationError | StartError) -> None:
-        report = self._report
-        report.at, report.ok, report.problems = time.time(), False, str(error).splitlines()
-        report.refused += 1
-        self._write_report()
-        _log.error("configuration refused, the last good one stays", extra={"problems": report.problems})
-
-    def _write_report(self) -> None:
-        replace_file(self._state.root / "reload.json", msgspec.json.encode(self._report))
-
-
-class Watcher:
-    """Notices that one of some files has other content, also behind swapped symlinks as Kubernetes makes them."""
-
-    def __init__(self, paths: Callable[[], tuple[Path, ...]]) -> None:
-        self._paths = paths
-        self._seen = self._contents()
-
-    def folders(self) -> tuple[Path, ...]:
-        """Where changes show."""
-        return tuple({path.absolute().parent for path in self._paths() if path.absolute().parent.is_dir()})
-
-    def changed(self) -> bool:
-        """True once for every change of content."""
-        contents = self._contents()
-        if contents == self._seen:
+    async def reload(self, admin: EnvoyAdmin | None) -> bool:
+        """Applies what is written now; False when it was refused. ``admin`` is Envoy's, where it can be reached."""
+        try:
+            applied = self.read()
+            await self._hand_to_envoy(applied, admin)
+        except (ConfigurationError, StartError) as error:
+            self._refuse(str(error).splitlines())
             return False
-        self._seen = contents
+        except Exception as error:  # noqa: BLE001 - a mistake of ours in a new file must not take the running one down
+            _log.exception("configuration cannot be applied")
+            self._refuse([f"{type(error).__name__}: {error}"])
+            return False
+        self._publish(applied)
+        extra = {"revision": applied.registry.revision, "at_next_start": self._waiting_for_restart(applied.config)}
+        _log.info("configuration applied", extra=extra)
         return True
 
-    def _contents(self) -> dict[Path, bytes | None]:
-        return {path: _content(path) for path in self._paths()}
+    async def refusal(self, admin: EnvoyAdmin, rejections_before: int = 0) -> str | None:
+        """Waits until Envoy runs what was written last; else says what is wrong."""
+        deadline = time.monotonic() + ENVOY_WAIT_SECONDS
+        reached = False
+        while time.monotonic() < deadline:
+            try:
+                if self._files.versions.items() <= (await admin.versions()).items():
+                    return None
+                reached = True
+                if await admin.rejections() > rejections_before:
+                    return f"Envoy refused the configuration, {self._state.envoy_log} says why"
+            except EnvoyUnreachableError:
+                _log.debug("Envoy's admin interface does not answer")
+                if not reached and time.monotonic() > deadline - ENVOY_WAIT_SECONDS + _BLIND_SECONDS:
+                    _log.warning("Envoy's admin interface does not answer, whether it applied the change is not known")
+                    return None
+            await asyncio.sleep(_ENVOY_POLL_SECONDS)
+        return f"Envoy did not apply the configuration within {ENVOY_WAIT_SECONDS:.0f} s"
+
+    def sweep(self) -> None:
+        """Takes away what only requests needed that have ended by now."""
+        self._files.sweep(time.monotonic())
+
+    async def _hand_to_envoy(self, applied: Applied, admin: EnvoyAdmin | None) -> None:
+        before = await _rejections(admin)
+        linger_until = time.monotonic() + self._drain_seconds
+        self._files.write(applied.files, linger_until)
+        if admin is None:
+            await asyncio.sleep(_BLIND_SECONDS)
+            return
+        refusal = await self.refusal(admin, before)
+        if refusal is not None:
+            self._files.write(self.applied.files, linger_until)
+            raise StartError(refusal)
+
+    def _waiting_for_restart(self, config: RouterConfig) -> list[str]:
+        assert self._first is not None, "nothing was applied yet"  # noqa: S101 - a mistake of the caller
+        return [name for name in _FIXED_SECTIONS if getattr(config, name) != getattr(self._first.config, name)]
+
+    def _publish(self, applied: Applied) -> None:
+        assert self._first is not None, "nothing was applied yet"  # noqa: S101 - a mistake of the caller
+        replace_file(self._state.snapshot, encode_registry(applied.registry))
+        replace_file(self._state.observer_options, encode_options(_observer_options(applied.config, self._first.config)))
+        self._applied = applied
+        revision, accepted, refused = applied.registry.revision, self._report.accepted + 1, self._report.refused
+        self._write_report(ReloadReport(revision=revision, at=time.time(), accepted=accepted, refused=refused))
+
+    def _refuse(self, problems: list[str]) -> None:
+        _log.error("configuration refused, the last good one stays", extra={"problems": problems})
+        refused = self._report.refused + 1
+        report = msgspec.structs.replace(self._report, at=time.time(), ok=False, problems=tuple(problems), refused=refused)
+        self._write_report(report)
+
+    def _write_report(self, report: ReloadReport) -> None:
+        self._report = report
+        replace_file(self._state.root / "reload.json", msgspec.json.encode(report))
 
 
-def _content(path: Path) -> bytes | None:
+async def _rejections(admin: EnvoyAdmin | None) -> int:
+    if admin is None:
+        return 0
     try:
-        return path.read_bytes()
-    except OSError:
-        return None
+        return await admin.rejections()
+    except EnvoyUnreachableError:
+        return 0
+
+
+def _observer_options(config: RouterConfig, first: RouterConfig) -> ObserverOptions:
+    """What the observer needs of the configuration; it reads no YAML. It listens where it did when it started."""
+    return ObserverOptions(
+        admin_address=first.admin.address,
+        admin_port=first.admin.port,
+        cooling=Cooling(
+            failures=config.cooling.failures,
+            failure_ratio=config.cooling.failure_ratio,
+            window_ms=config.cooling.window,
+            time_ms=config.cooling.time,
+            max_time_ms=config.cooling.max_time,
+        ),
+        max_log_bytes=config.decision_log.max_file_bytes,
+        keep_ms=config.decision_log.keep,
+    )

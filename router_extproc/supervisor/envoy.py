@@ -13,6 +13,10 @@ from router_extproc.errors import StartError
 _TIMEOUT_SECONDS = 2.0
 
 
+class EnvoyUnreachableError(Exception):
+    """Envoy's admin interface does not answer."""
+
+
 def find_envoy() -> Path:
     """The ``envoy`` beside this Python (the package's ``envoy`` extra), else the one on PATH.
 
@@ -35,47 +39,47 @@ def command_line(binary: Path, bootstrap: Path, log: Path, concurrency: int | No
 
 
 class EnvoyAdmin:
-    """Asks Envoy's admin interface, which listens on loopback."""
+    """Asks Envoy's admin interface, which listens on loopback. Every method raises EnvoyUnreachableError."""
 
     def __init__(self, address: str, port: int) -> None:
         self._address, self._port = address, port
 
     async def ask(self, path: str, method: str = "GET") -> tuple[int, bytes]:
-        """Status and body.
-
-        Raises:
-            OSError: nobody listens, or no answer came in time (TimeoutError is one).
-        """
-        async with asyncio.timeout(_TIMEOUT_SECONDS):
-            reader, writer = await asyncio.open_connection(self._address, self._port)
-            try:
-                request = f"{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-                writer.write(request.encode())
-                head = await reader.readuntil(b"\r\n\r\n")
-                body = await reader.read()
-            finally:
-                writer.close()
-        status = int(head.split(b" ", 2)[1])
-        return status, _unchunked(body) if b"transfer-encoding: chunked" in head.lower() else body
+        """Status and body."""
+        try:
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
+                reader, writer = await asyncio.open_connection(self._address, self._port)
+                try:
+                    request = f"{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+                    writer.write(request.encode())
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    body = await reader.read()
+                finally:
+                    writer.close()
+            status = int(head.split(b" ", 2)[1])
+            return status, _unchunked(body) if b"transfer-encoding: chunked" in head.lower() else body
+        except (OSError, EOFError, ValueError, IndexError) as error:
+            raise EnvoyUnreachableError(f"{self._address}:{self._port}: {error!r}") from error
 
     async def is_ready(self) -> bool:
-        """True once Envoy accepts connections."""
-        try:
-            return (await self.ask("/ready"))[0] == 200  # noqa: PLR2004 - HTTP
-        except (OSError, asyncio.IncompleteReadError):
-            return False
+        """True once Envoy has read its configuration, good or bad."""
+        return (await self.ask("/ready"))[0] == 200  # noqa: PLR2004 - HTTP
 
-    async def figures(self, pattern: str) -> dict[str, int]:
-        """Counters and gauges whose name matches the regular expression."""
-        _, body = await self.ask(f"/stats?format=json&type=Counters&filter={pattern}")
-        _, gauges = await self.ask(f"/stats?format=json&type=Gauges&filter={pattern}")
-        rows = json.loads(body)["stats"] + json.loads(gauges)["stats"]
-        return {row["name"]: row["value"] for row in rows if "name" in row}
+    async def active_requests(self, listener: str) -> int:
+        """How many requests of clients are under way."""
+        name = f"http.{listener}.downstream_rq_active"
+        _, body = await self.ask(f"/stats?format=json&type=Gauges&filter=^{name}$")
+        return sum(row["value"] for row in json.loads(body)["stats"] if row.get("name") == name)
 
-    async def clusters(self) -> set[str]:
-        """The names of all clusters that Envoy would use now."""
-        _, body = await self.ask("/clusters?format=json")
-        return {status["name"] for status in json.loads(body).get("cluster_statuses", [])}
+    async def versions(self) -> dict[str, str]:
+        """The version of each discovery service's file that is in force, by the statistic's name."""
+        _, body = await self.ask("/stats?format=json&type=TextReadouts&filter=version_text$")
+        return {row["name"]: row["value"] for row in json.loads(body)["stats"] if "name" in row}
+
+    async def rejections(self) -> int:
+        """How many files Envoy has refused so far."""
+        _, body = await self.ask("/stats?format=json&type=Counters&filter=(cds|lds|rds.*)%5C.update_(rejected|failure)$")
+        return sum(row["value"] for row in json.loads(body)["stats"] if "name" in row)
 
 
 def _unchunked(body: bytes) -> bytes:

@@ -7,45 +7,30 @@ import json
 import logging
 import os
 import signal
-import socket
-import sys
-import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-
-import watchfiles
+from typing import Any
 
 from router_extproc.config.schema import RouterConfig
 from router_extproc.config.state import StateDirectory
 from router_extproc.envoyconf.secrets import credential_files
 from router_extproc.errors import StartError
-from router_extproc.observer.options import Cooling, ObserverOptions, encode_options
-from router_extproc.supervisor.child import Child
-from router_extproc.supervisor.control import ControlPlane, Watcher
-from router_extproc.supervisor.envoy import EnvoyAdmin, command_line, find_envoy
+from router_extproc.supervisor.control import ControlPlane
+from router_extproc.supervisor.envoy import EnvoyAdmin, EnvoyUnreachableError
 from router_extproc.supervisor.files import replace_file
+from router_extproc.supervisor.lock import exclusive
+from router_extproc.supervisor.options import Options
+from router_extproc.supervisor.ports import require_free_ports
+from router_extproc.supervisor.processes import Processes
+from router_extproc.supervisor.watch import changes
 
-_READY_SECONDS = 30.0
+READY_SECONDS = 30.0
 _READY_POLL_SECONDS = 0.05
-_SETTLED_SECONDS = 1.0
-_OBSERVER_STOP_SECONDS = 10.0
-_WATCH_STEP_MS = 50
-_WATCH_POLL_MS = 1_000
+_SWEEP_SECONDS = 5.0
+# A process that died so often before it was ever ready will not do better the next time.
+_MOST_START_FAILURES = 3
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass
-class Options:
-    """How an instance is run: ``load`` reads its configuration, ``file`` is where it is written, if anywhere."""
-
-    load: Callable[[], RouterConfig]
-    state: StateDirectory
-    file: Path | None = None
-    with_envoy: bool = True
-    companions: Mapping[str, list[str]] = field(default_factory=dict)
-    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
 
 class Supervisor:
@@ -53,177 +38,110 @@ class Supervisor:
 
     def __init__(self, options: Options, on_ready: Callable[[RouterConfig], None]) -> None:
         self._options, self._on_ready = options, on_ready
-        self._children: list[Child] = []
-        self._envoy: Child | None = None
-        self._admin: EnvoyAdmin | None = None
+        self._stopping = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._failure: BaseException | None = None
 
     async def run(self) -> None:
         """Starts everything, keeps it alive, drains it.
 
         Raises:
             ConfigurationError: the configuration cannot be used.
-            StartError: a port, a binary or a process cannot be had.
+            StartError: a port, a binary or a process cannot be had, or another instance runs here.
         """
         options = self._options
         options.state.create()
-        config = options.load()
-        self._require_ports(config)
-        control = ControlPlane(
-            options.load, options.state, options.environment, drain_seconds=config.workers.drain_timeout / 1_000
-        )
-        config = control.start().config
-        write_observer_options(options.state, config)
-        stopping = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-        self._plan_children(config)
-        tasks = [asyncio.create_task(child.run()) for child in self._children]
+        with exclusive(options.state):
+            drain_seconds = options.load().workers.drain_timeout / 1_000
+            control = ControlPlane(options.load, options.state, options.environment, drain_seconds=drain_seconds)
+            first = control.read()
+            require_free_ports(first.config, with_envoy=options.with_envoy)
+            _remove_old_sockets(options.state)
+            control.start(first)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, self._stopping.set)
+            processes = Processes(options, first.config)
+            try:
+                await self._first_of(self._serve(control, processes), self._stopping.wait())
+                if self._failure is not None:
+                    raise self._failure
+            finally:
+                await processes.stop(drain_seconds)
+                for task in self._tasks:
+                    task.cancel()
+                await asyncio.gather(*self._tasks, return_exceptions=True)
+                options.state.instance.unlink(missing_ok=True)
+
+    async def _serve(self, control: ControlPlane, processes: Processes) -> None:
+        """Starts everything, and returns only by an error."""
         try:
-            await self._until_serving(tasks, stopping)
-            if not stopping.is_set():
-                self._write_instance(config)
-                self._on_ready(config)
-                tasks.append(asyncio.create_task(self._follow_changes(control)))
-                tasks.append(asyncio.create_task(self._sweep(control)))
-                await self._wait(stopping.wait, tasks)
-        finally:
-            await self._stop(config)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            options.state.instance.unlink(missing_ok=True)
-
-    def _plan_children(self, config: RouterConfig) -> None:
-        state, python = self._options.state, sys.executable
-        logs = state.logs
-        common = ["--state", str(state.root)]
-        for name, arguments in self._options.companions.items():
-            self._children.append(Child(name, arguments, output=logs / f"{name}.log"))
-        observer = [python, "-m", "router_extproc.observer", *common]
-        self._children.append(Child("observer", observer, speaks=True, output=logs / "observer.log"))
-        for index in range(config.workers.count):
-            worker = [python, "-m", "router_extproc.extproc", *common, "--index", str(index)]
-            worker += ["--drain-ms", str(config.workers.drain_timeout)]
-            self._children.append(Child(f"worker-{index}", worker, speaks=True, output=logs / f"worker-{index}.log"))
-        self._admin = EnvoyAdmin(config.envoy.admin_address, config.envoy.admin_port)
-        if self._options.with_envoy:
-            envoy = command_line(find_envoy(), state.envoy / "bootstrap.json", state.envoy_log, config.envoy.concurrency)
-            self._envoy = Child("envoy", envoy, output=logs / "envoy.log")
-
-    async def _until_serving(self, tasks: list[asyncio.Task[None]], stopping: asyncio.Event) -> None:
-        async def started() -> None:
-            for child in self._children:
-                await child.ready.wait()
-            if self._envoy is not None:
-                tasks.append(asyncio.create_task(self._envoy.run()))
-                self._children.append(self._envoy)
-                while self._admin is not None and not await self._admin.is_ready():  # noqa: ASYNC110 - another process's state
-                    await asyncio.sleep(_READY_POLL_SECONDS)
-
-        try:
-            async with asyncio.timeout(_READY_SECONDS):
-                await self._wait(started, tasks, stopping)
+            async with asyncio.timeout(READY_SECONDS):
+                await self._start(control, processes)
         except TimeoutError:
-            waiting = [child.name for child in self._children if not child.ready.is_set()] or ["envoy"]
-            raise StartError(f"{', '.join(waiting)} did not start; see {self._options.state.logs}") from None
+            waiting = [child.name for child in processes.all if not child.ready.is_set()] or ["envoy"]
+            raise StartError(f"{', '.join(waiting)} did not start in time; see {self._options.state.logs}") from None
+        self._write_instance(control.applied.config)
+        self._on_ready(control.applied.config)
+        self._in_background(self._sweep(control))
+        await self._follow(control, processes.admin)
 
-    async def _wait(
-        self, what: Callable[[], Awaitable[object]], tasks: list[asyncio.Task[None]], stopping: asyncio.Event | None = None
-    ) -> None:
-        """Waits for ``what``, or until it should stop, or until a task fails: its error is then ours."""
-        waiting = [asyncio.ensure_future(what())]
-        if stopping is not None:
-            waiting.append(asyncio.ensure_future(stopping.wait()))
-        try:
-            done, _ = await asyncio.wait([*waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for waiter in waiting:
-                waiter.cancel()
+    async def _start(self, control: ControlPlane, processes: Processes) -> None:
+        """Envoy comes last: it must not serve by its default chain what workers are about to decide."""
+        for child in processes.deciding:
+            self._in_background(child.run())
+        for child in processes.deciding:
+            while not child.ready.is_set():
+                if child.restarts >= _MOST_START_FAILURES:
+                    raise StartError(f"{child.name} does not start; see {self._options.state.logs / child.name}.log")
+                await asyncio.sleep(_READY_POLL_SECONDS)
+        if processes.envoy is None:
+            return
+        self._in_background(processes.envoy.run())
+        while not await _is_ready(processes.admin):
+            if processes.envoy.restarts >= _MOST_START_FAILURES:
+                raise StartError(f"envoy does not start; see {self._options.state.envoy_log}")
+            await asyncio.sleep(_READY_POLL_SECONDS)
+        refusal = await control.refusal(processes.admin)
+        if refusal is not None:
+            raise StartError(refusal)
 
-    async def _follow_changes(self, control: ControlPlane) -> None:
+    async def _follow(self, control: ControlPlane, admin: EnvoyAdmin) -> None:
         """Applies router.yaml whenever it changes, and renders a credential anew whenever its file does."""
+        file = self._options.file
 
         def paths() -> tuple[Path, ...]:
-            file = self._options.file
-            keys = credential_files(control.applied.config) if control.applied else ()
-            return (*((file,) if file is not None else ()), *keys)
+            return (*((file,) if file is not None else ()), *credential_files(control.applied.config))
 
-        watcher = Watcher(paths)
-        while True:
-            folders = watcher.folders()
-            if not folders:
-                await asyncio.Event().wait()
-            # The time-out covers what a file system does not tell, such as a symlink's target in another folder.
-            async for _ in watchfiles.awatch(
-                *folders,
-                step=_WATCH_STEP_MS // 5,
-                debounce=_WATCH_STEP_MS,
-                recursive=False,
-                yield_on_timeout=True,
-                rust_timeout=_WATCH_POLL_MS,
-            ):
-                if watcher.changed():
-                    if await control.reload(self._admin) and control.applied is not None:
-                        write_observer_options(self._options.state, control.applied.config)
-                    watcher.changed()
-                    if watcher.folders() != folders:
-                        break
+        async for _ in changes(paths):
+            if await control.reload(admin):
+                self._write_instance(control.applied.config)
 
     async def _sweep(self, control: ControlPlane) -> None:
         while True:
-            await asyncio.sleep(5)
-            await control.sweep()
+            await asyncio.sleep(_SWEEP_SECONDS)
+            control.sweep()
 
-    async def _stop(self, config: RouterConfig) -> None:
-        """No new connections, running answers end, then the processes that served them."""
-        timeout = config.workers.drain_timeout / 1_000
-        if self._envoy is not None and self._envoy.pid is not None and self._admin is not None:
-            await self._drain_envoy(self._admin, timeout)
-            await self._envoy.stop(_OBSERVER_STOP_SECONDS)
-        observers = [child for child in self._children if child.name == "observer"]
-        others = [child for child in self._children if child.name != "observer" and child is not self._envoy]
-        await asyncio.gather(*(child.stop(timeout) for child in others))
-        await asyncio.gather(*(child.stop(_OBSERVER_STOP_SECONDS) for child in observers))
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Runs ``work`` beside the rest; its failure ends the instance."""
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._note_failure)
+        self._tasks.append(task)
 
-    async def _drain_envoy(self, admin: EnvoyAdmin, timeout_seconds: float) -> None:
-        """Lets running answers end: health checks fail, listeners close, kept-alive connections are told to close."""
-        deadline = time.monotonic() + timeout_seconds
-        quiet_since: float | None = None
+    def _note_failure(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self._failure = self._failure or task.exception()
+            self._stopping.set()
+
+    async def _first_of(self, *works: Coroutine[Any, Any, object]) -> None:
+        tasks = [asyncio.create_task(work) for work in works]
         try:
-            await admin.ask("/healthcheck/fail", "POST")
-            await admin.ask("/drain_listeners", "POST")
-            while time.monotonic() < deadline:
-                active = (await admin.figures("^http.clients.downstream_rq_active$")).get(
-                    "http.clients.downstream_rq_active", 0
-                )
-                if active:
-                    quiet_since = None
-                elif quiet_since is None:
-                    quiet_since = time.monotonic()
-                elif time.monotonic() - quiet_since >= _SETTLED_SECONDS:
-                    return
-                await asyncio.sleep(0.1)
-            _log.warning("answers were still running at the end of the drain timeout")
-        except (OSError, asyncio.IncompleteReadError):
-            _log.warning("Envoy does not answer, stopping without draining")
-
-    def _require_ports(self, config: RouterConfig) -> None:
-        wanted = {"admin.port": (config.admin.address, config.admin.port)}
-        if self._options.with_envoy:
-            wanted["listener.port"] = (config.listener.address, config.listener.port)
-            wanted["envoy.admin_port"] = (config.envoy.admin_address, config.envoy.admin_port)
-        for key, (address, port) in wanted.items():
-            family = socket.AF_INET6 if ":" in address else socket.AF_INET
-            with socket.socket(family, socket.SOCK_STREAM) as trial:
-                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    trial.bind((address, port))
-                except OSError as error:
-                    raise StartError(
-                        f"{key}: cannot listen on {address}:{port}: {error.strerror}; set {key} in router.yaml"
-                    ) from error
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _write_instance(self, config: RouterConfig) -> None:
         scheme = "https" if config.listener.tls else "http"
@@ -236,20 +154,14 @@ class Supervisor:
         replace_file(self._options.state.instance, json.dumps(instance).encode())
 
 
-def write_observer_options(state: StateDirectory, config: RouterConfig) -> None:
-    """What the observer needs of the configuration; it reads no YAML."""
-    cooling = Cooling(
-        failures=config.cooling.failures,
-        failure_ratio=config.cooling.failure_ratio,
-        window_ms=config.cooling.window,
-        time_ms=config.cooling.time,
-        max_time_ms=config.cooling.max_time,
-    )
-    options = ObserverOptions(
-        admin_address=config.admin.address,
-        admin_port=config.admin.port,
-        cooling=cooling,
-        max_log_bytes=config.decision_log.max_file_bytes,
-        keep_ms=config.decision_log.keep,
-    )
-    replace_file(state.observer_options, encode_options(options))
+async def _is_ready(admin: EnvoyAdmin) -> bool:
+    try:
+        return await admin.is_ready()
+    except EnvoyUnreachableError:
+        return False
+
+
+def _remove_old_sockets(state: StateDirectory) -> None:
+    """What killed processes left behind."""
+    for path in state.sockets.iterdir():
+        path.unlink()

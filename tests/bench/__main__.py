@@ -24,7 +24,6 @@ from router_extproc.config.load import load_config
 from router_extproc.config.state import StateDirectory
 from router_extproc.supervisor.control import ControlPlane
 from router_extproc.supervisor.envoy import command_line, find_envoy
-from router_extproc.supervisor.supervisor import write_observer_options
 from tests.bench import wrk
 from tests.end_to_end.running import Instance, Simulators, until
 
@@ -70,7 +69,6 @@ def _bare(stack: ExitStack, folder: Path, configuration: str) -> str:
     state.create()
     config = load_config(instance.file)
     ControlPlane(lambda: config, state, {}, drain_seconds=0).start()
-    write_observer_options(state, config)
     for command in (
         [sys.executable, "-m", "router_extproc.observer", "--state", str(state.root)],
         [sys.executable, "-m", "tests.bench.bare", str(state.worker_socket(0))],

@@ -1,0 +1,37 @@
+"""Lets the answers end that Envoy is giving, before it is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from router_extproc.envoyconf.names import LISTENER
+from router_extproc.supervisor.envoy import EnvoyAdmin, EnvoyUnreachableError
+
+SETTLED_SECONDS = 1.0
+"""So long nothing must run: a request may be on its way on a connection that was kept alive."""
+
+_POLL_SECONDS = 0.1
+
+_log = logging.getLogger(__name__)
+
+
+async def drain(admin: EnvoyAdmin, timeout_seconds: float) -> None:
+    """Clients find the port closed and go elsewhere, kept-alive connections are told to close, running answers end."""
+    now = asyncio.get_running_loop().time
+    deadline = now() + timeout_seconds
+    quiet_since: float | None = None
+    try:
+        await admin.ask("/healthcheck/fail", "POST")
+        await admin.ask("/drain_listeners", "POST")
+        while now() < deadline:
+            if await admin.active_requests(LISTENER):
+                quiet_since = None
+            elif quiet_since is None:
+                quiet_since = now()
+            elif now() - quiet_since >= SETTLED_SECONDS:
+                return
+            await asyncio.sleep(_POLL_SECONDS)
+        _log.warning("answers were still running at the end of workers.drain_timeout")
+    except EnvoyUnreachableError:
+        _log.warning("Envoy does not answer, stopping without draining it")

@@ -1,0 +1,68 @@
+"""The processes of one instance, and the order in which they end."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from router_extproc.config.schema import RouterConfig
+from router_extproc.config.state import StateDirectory
+from router_extproc.supervisor.child import Child
+from router_extproc.supervisor.drain import drain
+from router_extproc.supervisor.envoy import EnvoyAdmin, command_line, find_envoy
+from router_extproc.supervisor.options import Options
+
+_STOP_SECONDS = 10.0
+
+
+class Processes:
+    """Planned at once, started by the supervisor."""
+
+    def __init__(self, options: Options, config: RouterConfig) -> None:
+        state, python = options.state, sys.executable
+        common = ["--state", str(state.root)]
+        self._worker_sockets = [state.worker_socket(index) for index in range(config.workers.count)]
+        self._companions = [Child(name, line, output=_log_of(state, name)) for name, line in options.companions.items()]
+        observer = [python, "-m", "router_extproc.observer", *common]
+        self._observer = Child("observer", observer, speaks=True, output=_log_of(state, "observer"))
+        self._workers = []
+        for index in range(config.workers.count):
+            worker = [python, "-m", "router_extproc.extproc", *common, "--index", str(index)]
+            worker += ["--drain-ms", str(config.workers.drain_timeout)]
+            name = f"worker-{index}"
+            self._workers.append(Child(name, worker, speaks=True, output=_log_of(state, name)))
+        self.admin = EnvoyAdmin(config.envoy.admin_address, config.envoy.admin_port)
+        self.envoy: Child | None = None
+        if options.with_envoy:
+            envoy = command_line(find_envoy(), state.envoy / "bootstrap.json", state.envoy_log, config.envoy.concurrency)
+            self.envoy = Child("envoy", envoy, output=state.envoy_log)
+
+    @property
+    def deciding(self) -> list[Child]:
+        """All but Envoy."""
+        return [*self._companions, self._observer, *self._workers]
+
+    @property
+    def all(self) -> list[Child]:
+        """All of them."""
+        return self.deciding if self.envoy is None else [*self.deciding, self.envoy]
+
+    async def stop(self, drain_seconds: float) -> None:
+        """No new connections, running answers end, then the processes that served them, and who logs them last."""
+        if self.envoy is not None:
+            self.envoy.retire()
+            if self.envoy.ready.is_set():
+                await drain(self.admin, drain_seconds)
+            await self.envoy.stop(_STOP_SECONDS)
+        for worker in self._workers:
+            worker.retire()
+        for socket in self._worker_sockets:
+            # What a worker waits for before it drains: its socket is not its own any more.
+            socket.unlink(missing_ok=True)
+        await asyncio.gather(*(child.stop(drain_seconds) for child in (*self._workers, *self._companions)))
+        await self._observer.stop(_STOP_SECONDS)
+
+
+def _log_of(state: StateDirectory, name: str) -> Path:
+    return state.logs / f"{name}.log"
