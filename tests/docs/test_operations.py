@@ -18,7 +18,7 @@ from router_extproc.observer.metrics import Metrics
 from router_extproc.observer.records import AttemptRecord, DecisionRecord, Usage
 from router_extproc.observer.worker_counters import WorkerCounters, WorkerFigures
 from router_extproc.registry.health import DeploymentHealth
-from tests.docs.documents import names, prose, sections
+from tests.docs.documents import ROOT, names, prose, sections
 
 DOCUMENT = "docs/operations.md"
 
@@ -87,3 +87,5 @@ def test_every_file_of_the_state_directory_is_told() -> None:
     text = prose(DOCUMENT)
     for path in paths - {path for path in paths if path.parts[0] == "sockets"}:
         assert f"`{path}" in text or f"`{path.name}" in text, path
+    for script in (ROOT / "router_extproc" / "envoyconf" / "lua").glob("*.lua"):
+        assert f"`{script.name}`" in text, script

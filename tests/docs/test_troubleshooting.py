@@ -39,7 +39,7 @@ def of_calls() -> set[str]:
 
 def of_envoy() -> set[str]:
     scripts = "\n".join(path.read_text(encoding="utf-8") for path in (PACKAGE / "envoyconf" / "lua").glob("*.lua"))
-    refused = re.findall(r'refuse\([^\n]*"([a-z_]+)"\)', scripts)
+    refused = re.findall(r'(?:refuse|error_body)\([^\n]*?"([a-z_]+)"\)', scripts)
     return {code for *_, code in _REPLIES} | {*refused, *re.findall(r'"code":"([a-z_]+)"', scripts)}
 
 
