@@ -15,6 +15,9 @@ from router_extproc.request import Request
 
 ORDERED, CHEAP, FAST, BEST = "ordered", "cheap", "fast", "best"
 
+# Of the requests to `fast`, how many go first to a deployment that has no recent figure.
+_MEASURING_SHARE = 0.1
+
 Usable = Callable[[Choice], Sequence[Deployment]]
 
 
@@ -37,8 +40,7 @@ def rank(
         return _spread(choices, usable, draws)
     choices = [choice for group in groups for choice in group.choices]
     if strategy == FAST:
-        options = (Option(choice, deployment) for choice in choices for deployment in usable(choice))
-        return iter(sorted(options, key=lambda option: _speed(option, health, draws)))
+        return iter(_by_speed([Option(choice, one) for choice in choices for one in usable(choice)], health, draws))
     if strategy == CHEAP:
         return _spread(sorted(choices, key=lambda choice: _price(choice.model, request)), usable, draws)
     return _spread(sorted(choices, key=lambda choice: _strength(choice.model, request)), usable, draws)
@@ -62,10 +64,16 @@ def _in_drawn_order(groups: Sequence[Group], draws: Draws) -> Sequence[Group]:
     return [*drawn, *(group for group in groups if group.weight is None)]
 
 
-def _speed(option: Option, health: Mapping[str, DeploymentHealth], draws: Draws) -> float:
-    """Time to first byte in ms. What was not measured lately comes first, in any order, so that it gets measured."""
-    measured = health.get(option.deployment.name, UNSEEN).time_to_first_byte_ms
-    return -draws.uniform() if measured is None else measured
+def _by_speed(options: list[Option], health: Mapping[str, DeploymentHealth], draws: Draws) -> list[Option]:
+    """By recent time to first byte. What was not measured lately is tried by a few requests, so that it gets measured.
+
+    Not by all of them: the first figure of a slow deployment comes only when its first answer has ended.
+    """
+    figures = [health.get(option.deployment.name, UNSEEN).time_to_first_byte_ms for option in options]
+    measures = draws.uniform() <= _MEASURING_SHARE or all(figure is None for figure in figures)
+    unmeasured = -1 if measures else 1
+    keys = [(unmeasured, draws.uniform()) if figure is None else (0, figure) for figure in figures]
+    return [options[index] for index in sorted(range(len(options)), key=keys.__getitem__)]
 
 
 def _price(model: Model, request: Request) -> float:
