@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,3 +87,13 @@ def test_what_ships_is_what_was_tested(name: str) -> None:
     tested = {pin.name: pin.version for pin in read_lock("dev").values()}
     shipped = {pin.name: pin.version for pin in read_lock(name).values()}
     assert shipped.items() <= tested.items()
+
+
+def test_the_node_lock_does_the_same() -> None:
+    """The Node packages of the tests are pinned as `package.json` says, with hashes, and lead to no particular registry."""
+    folder = ROOT / "tests" / "end_to_end" / "node"
+    wanted = json.loads((folder / "package.json").read_text())["dependencies"]
+    packages = json.loads((folder / "package-lock.json").read_text())["packages"]
+    assert packages.pop("")["dependencies"] == wanted
+    assert {name: packages[f"node_modules/{name}"]["version"] for name in wanted} == wanted
+    assert [name for name, package in packages.items() if "resolved" in package or "integrity" not in package] == []
