@@ -9,22 +9,13 @@ from pathlib import Path
 import msgspec
 
 from router_extproc.extproc.route_leg import Outcome
+from router_extproc.telemetry.worker_figures import WorkerFigures
 
 _PAGE = resource.getpagesize()
 
 
-class Counters(msgspec.Struct):
-    """Totals since the worker started. ``decision_seconds_sum`` is time spent reading, analysing and deciding."""
-
-    pid: int = 0
-    decided: int = 0
-    refused: dict[str, int] = {}
-    failed: int = 0
-    attempt_leg: int = 0
-    streams: int = 0
-    in_flight_bytes: int = 0
-    decision_seconds_sum: float = 0.0
-    rss_bytes: int = 0
+class Counters(WorkerFigures):
+    """The figures of this process."""
 
     def count(self, outcome: Outcome) -> None:
         """Adds one ended route leg."""
@@ -39,9 +30,9 @@ class Counters(msgspec.Struct):
         Raises:
             OSError: it cannot be written.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.pid = os.getpid()
         self.rss_bytes = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
         temporary.write_bytes(msgspec.json.encode(self))
         temporary.replace(path)

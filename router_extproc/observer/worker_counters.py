@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+
+from router_extproc.telemetry.worker_figures import WorkerFigures
 
 # Figures of now (not totals) are those of processes that wrote within this time.
 _FRESH_SECONDS = 5.0
@@ -21,32 +22,8 @@ _MOST_CODES = 64
 _NAME = re.compile(r"worker-(\d{1,3})\.json")
 
 
-class WorkerFigures(msgspec.Struct, frozen=True):
-    """What a worker writes; what it leaves out is zero. Totals are since the process ``pid`` started."""
-
-    pid: int = 0
-    decided: int = 0
-    refused: dict[str, int] = {}
-    failed: int = 0
-    attempt_leg: int = 0
-    decision_seconds_sum: float = 0.0
-    streams: int = 0
-    in_flight_bytes: int = 0
-    rss_bytes: int = 0
-
-
-@dataclass
-class WorkerTotals:
+class WorkerTotals(WorkerFigures):
     """Sums over all processes that ever were worker N, and the figures of now of those that live."""
-
-    decided: int = 0
-    refused: dict[str, int] = field(default_factory=dict)
-    failed: int = 0
-    attempt_leg: int = 0
-    decision_seconds_sum: float = 0.0
-    streams: int = 0
-    in_flight_bytes: int = 0
-    rss_bytes: int = 0
 
     def add_totals(self, figures: WorkerFigures) -> None:
         """Adds what only grows."""
@@ -58,6 +35,12 @@ class WorkerTotals:
             known = code in self.refused or len(self.refused) < _MOST_CODES
             name = code if known else "other"
             self.refused[name] = self.refused.get(name, 0) + count
+
+    def add_figures_of_now(self, figures: WorkerFigures) -> None:
+        """Adds what goes up and down."""
+        self.streams += figures.streams
+        self.in_flight_bytes += figures.in_flight_bytes
+        self.rss_bytes += figures.rss_bytes
 
 
 class WorkerCounters:
@@ -106,11 +89,9 @@ class WorkerCounters:
         total = WorkerTotals()
         ended = self._ended.get(index)
         if ended is not None:
-            total.add_totals(msgspec.convert(ended, WorkerFigures, from_attributes=True))
+            total.add_totals(ended)
         for written_at, figures in self._processes[index].values():
             total.add_totals(figures)
             if now - written_at < _FRESH_SECONDS:
-                total.streams += figures.streams
-                total.in_flight_bytes += figures.in_flight_bytes
-                total.rss_bytes += figures.rss_bytes
+                total.add_figures_of_now(figures)
         return total

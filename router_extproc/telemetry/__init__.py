@@ -1,1 +1,1 @@
-"""How processes say what they do: structured logs, one JSON object a line."""
+"""How processes say what they do: structured logs, one JSON object a line, and what each worker counts."""

@@ -16,8 +16,9 @@ from router_extproc.observer.admin import admin_app
 from router_extproc.observer.live_figures import Live, LiveFigures
 from router_extproc.observer.metrics import Metrics
 from router_extproc.observer.records import AttemptRecord, DecisionRecord, Usage
-from router_extproc.observer.worker_counters import WorkerCounters, WorkerFigures
+from router_extproc.observer.worker_counters import WorkerCounters
 from router_extproc.registry.health import DeploymentHealth
+from router_extproc.telemetry.worker_figures import WorkerFigures
 from tests.docs.documents import ROOT, names, prose, sections
 
 DOCUMENT = "docs/operations.md"

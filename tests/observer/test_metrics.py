@@ -14,8 +14,9 @@ from router_extproc.observer.live_figures import Live, LiveFigures
 from router_extproc.observer.metrics import Metrics
 from router_extproc.observer.records import AttemptRecord, DecisionRecord
 from router_extproc.observer.reload_report import ReloadReport
-from router_extproc.observer.worker_counters import WorkerCounters, WorkerFigures
+from router_extproc.observer.worker_counters import WorkerCounters
 from router_extproc.registry.health import DeploymentHealth
+from router_extproc.telemetry.worker_figures import WorkerFigures
 from tests.observer.entries import REGISTRY
 from tests.observer.test_compose import fallback, refusal, undecided, unparsed
 from tests.observer.test_join import START

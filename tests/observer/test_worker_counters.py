@@ -9,7 +9,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_extproc.observer.worker_counters import WorkerCounters, WorkerFigures
+from router_extproc.observer.worker_counters import WorkerCounters
+from router_extproc.telemetry.worker_figures import WorkerFigures
 
 NOW = 1_000.0
 
