@@ -4,30 +4,38 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 from pathlib import Path
 
 import setproctitle
 import uvloop
 
 from router_extproc.config.state import StateDirectory
+from router_extproc.errors import RouterError
 from router_extproc.extproc.server import Worker
 from router_extproc.telemetry.json_lines import configure_logging
 
 
-def main() -> None:
-    """Runs one worker until it is told to stop."""
+def main() -> int:
+    """Runs one worker until it is told to stop; 0 after a clean end, 1 when it cannot start."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--index", type=int, required=True)
     parser.add_argument("--ready-fd", type=int)
     parser.add_argument("--drain-ms", type=int, default=600_000)
     options = parser.parse_args()
-    configure_logging(f"router-extproc-worker-{options.index}")
-    setproctitle.setproctitle(f"router-extproc-worker-{options.index}")
+    name = f"router-extproc-worker-{options.index}"
+    configure_logging(name)
+    setproctitle.setproctitle(name)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        worker = Worker(StateDirectory(options.state), options.index, options.drain_ms / 1_000)
+        try:
+            worker = Worker(StateDirectory(options.state), options.index, options.drain_ms / 1_000)
+        except RouterError as error:
+            sys.stderr.write(f"{name}: {error}\n")
+            return 1
         runner.run(worker.run(options.ready_fd))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -12,8 +12,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
+from router_extproc.config.watched_file import WatchedFile
+from router_extproc.errors import StartError
 from router_extproc.registry.health import Health, read_health
 from router_extproc.registry.snapshot import Registry, read_registry
 from router_extproc.router import Router
@@ -39,47 +39,24 @@ class Live:
         """Reads the first view.
 
         Raises:
-            OSError: there is no snapshot.
-            msgspec.DecodeError: the snapshot is of another version.
+            StartError: there is no snapshot, or it is of another version.
         """
-        self._snapshot, self._health = snapshot, health
-        self._seen = {snapshot: _identity(snapshot), health: None}
-        registry = read_registry(snapshot)
+        self._snapshot, self._health = WatchedFile(snapshot, read_registry), WatchedFile(health, read_health)
+        registry = self._snapshot.news()
+        if registry is None:
+            raise StartError(f"{snapshot} is missing or cannot be read; `router-extproc up` writes it")
         self.view = View(Router(registry), registry, Health())
         self.refresh()
 
     def refresh(self) -> None:
         """Takes over what changed on disk. A file that cannot be read is reported once and the last view stays."""
-        if self._is_new(self._snapshot):
-            try:
-                registry = read_registry(self._snapshot)
-            except (OSError, msgspec.DecodeError):
-                _log.exception("snapshot refused, the last one stays")
-            else:
-                self.view = View(Router(registry), registry, self.view.health)
-                _log.info("snapshot applied", extra={"revision": registry.revision})
-        if self._is_new(self._health):
-            try:
-                health = read_health(self._health)
-            except (OSError, msgspec.DecodeError):
-                _log.exception("health refused, the last one stays")
-            else:
-                self.view = View(self.view.router, self.view.registry, health)
-
-    def _is_new(self, path: Path) -> bool:
-        identity = _identity(path)
-        if identity is None or identity == self._seen[path]:
-            return False
-        self._seen[path] = identity
-        return True
-
-
-def _identity(path: Path) -> tuple[int, int, int] | None:
-    try:
-        stat = path.stat()
-    except FileNotFoundError:
-        return None
-    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+        registry = self._snapshot.news()
+        if registry is not None:
+            self.view = View(Router(registry), registry, self.view.health)
+            _log.info("snapshot applied", extra={"revision": registry.revision})
+        health = self._health.news()
+        if health is not None:
+            self.view = View(self.view.router, self.view.registry, health)
 
 
 class Probes:

@@ -25,6 +25,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 
 from router_extproc.config.state import StateDirectory
+from router_extproc.config.watched_file import WatchedFile
 from router_extproc.errors import StartError
 from router_extproc.observer.admin import AdminServer, admin_app, bind
 from router_extproc.observer.decision_log import DecisionLog, JsonLinesFile
@@ -37,7 +38,6 @@ from router_extproc.observer.options import ObserverOptions, read_options
 from router_extproc.observer.probe_claims import forget_claims
 from router_extproc.observer.readiness import reasons_not_ready
 from router_extproc.observer.reload_report import ReloadReport, read_reload_report
-from router_extproc.observer.watched_file import WatchedFile
 from router_extproc.observer.worker_counters import WorkerCounters
 from router_extproc.registry.health import DeploymentHealth
 from router_extproc.registry.snapshot import Registry, read_registry

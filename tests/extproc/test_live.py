@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from router_extproc.errors import StartError
 from router_extproc.extproc.live import Live, Probes
 from router_extproc.registry.health import OPEN, DeploymentHealth, Health, encode_health
 from router_extproc.registry.snapshot import Registry, encode_registry
@@ -65,3 +66,12 @@ def test_a_probe_can_be_claimed_once(tmp_path: Path) -> None:
 def test_a_probe_that_cannot_be_claimed_is_left_alone(tmp_path: Path) -> None:
     """A folder that is gone, or a full disk, costs the probe and not the request."""
     assert Probes(tmp_path / "gone").claim("a") is False
+
+
+@pytest.mark.parametrize("content", [None, b"{"])
+def test_without_a_snapshot_there_is_no_worker(tmp_path: Path, content: bytes | None) -> None:
+    """Who starts before anything was compiled is told so."""
+    if content is not None:
+        put(tmp_path / "snapshot.json", content)
+    with pytest.raises(StartError, match=r"snapshot\.json is missing or cannot be read"):
+        Live(tmp_path / "snapshot.json", tmp_path / "health.json")

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from router_extproc.observer.watched_file import WatchedFile
+from router_extproc.config.watched_file import WatchedFile
 
 
 def read(path: Path) -> list[int]:
