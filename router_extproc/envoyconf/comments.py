@@ -85,6 +85,10 @@ _CLUSTERS = {
         "http_filters",
         "ext_proc.rename",
     ): "The attempt leg, only where the ticket asks: a later attempt's provider has its own model id.",
+    (
+        "http_filters",
+        "ext_proc.unpack",
+    ): "The attempt leg, only for an answer that is compressed although none was asked for.",
     ("http_filters", "strip"): "Providers see nothing of ours, and cannot speak for us.",
     ("http_filters", "credential"): "The key, from a file that only Envoy reads; a replaced file is used at once.",
 }

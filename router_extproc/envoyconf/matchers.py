@@ -38,6 +38,14 @@ def only_when_ticket_asks(http_filter: Message, key: str, *, later: bool = False
     return _skipped_when({"not_matcher": asked}, http_filter, http_filter["name"])
 
 
+def only_when_compressed(http_filter: Message) -> Message:
+    """Runs the filter for answers that came as gzip. It must not ask for anything of the request: nothing is known then."""
+    header = extension("header", "type.matcher.v3.HttpResponseHeaderMatchInput", header_name="content-encoding")
+    regex = {"google_re2": {}, "regex": "(?i)(x-)?gzip"}
+    compressed = {"single_predicate": {"input": header, "value_match": {"safe_regex": regex}}}
+    return _skipped_when({"not_matcher": compressed}, http_filter, http_filter["name"])
+
+
 def when_large_and_undecided(http_filter: Message, name: str) -> Message:
     """Runs the filter, under this name, only for a body of 60 kB and more that has no ticket."""
     large = header_like(names.SIZE, "[1-9][0-9]{5,}|[6-9][0-9]{4}")

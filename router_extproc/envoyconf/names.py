@@ -30,6 +30,7 @@ USAGE = "router.usage"
 ROUTE_LEG = "route"
 RENAME_LEG = "rename"
 JUDGE_LEG = "judge"
+UNPACK_LEG = "unpack"
 ROUTE_LEG_AGAIN = "ext_proc.route.again"
 """Filter that asks a worker once more when the first one died over a large request."""
 

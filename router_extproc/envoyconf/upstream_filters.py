@@ -8,10 +8,10 @@ from router_extproc.config.schema import Provider
 from router_extproc.envoyconf import names
 from router_extproc.envoyconf.layout import Layout
 from router_extproc.envoyconf.listener import CLIENT_CREDENTIALS
-from router_extproc.envoyconf.matchers import only_when_ticket_asks
+from router_extproc.envoyconf.matchers import only_when_compressed, only_when_ticket_asks
 from router_extproc.envoyconf.messages import Message, extension, file_source, remove_prefix, set_header
 from router_extproc.envoyconf.secrets import CredentialKey
-from router_extproc.envoyconf.workers import judge_leg, rename_leg
+from router_extproc.envoyconf.workers import judge_leg, rename_leg, unpack_leg
 
 _HEADER_MUTATION = "extensions.filters.http.header_mutation.v3.HeaderMutation"
 
@@ -44,6 +44,7 @@ def upstream_filters(
         extension("lua", "extensions.filters.http.lua.v3.Lua", default_source_code={"filename": str(layout.script)}),
         only_when_ticket_asks(judge_leg(judgement_ms), "judge"),
         only_when_ticket_asks(rename_leg(), "rename", later=True),
+        only_when_compressed(unpack_leg()),
         _strip(),
         *([_credential(layout, provider, key)] if key is not None else []),
         extension("codec", "extensions.filters.http.upstream_codec.v3.UpstreamCodec"),

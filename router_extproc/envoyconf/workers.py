@@ -34,6 +34,12 @@ _RENAME_MODE = {
     "response_header_mode": "SKIP",
     "response_body_mode": "NONE",
 }
+_UNPACK_MODE = {
+    "request_header_mode": "SKIP",
+    "request_body_mode": "NONE",
+    "response_header_mode": "SEND",
+    "response_body_mode": "STREAMED",
+}
 _JUDGE_MODE = {
     "request_header_mode": "SEND",
     "request_body_mode": "NONE",
@@ -76,6 +82,16 @@ def judge_leg(judgement_ms: int) -> Message:
         names.JUDGE_LEG,
         _JUDGE_MODE,
         message_timeout=duration(MESSAGE_TIMEOUT_MS + judgement_ms),
+        status_on_error={"code": "ServiceUnavailable"},
+    )
+
+
+def unpack_leg() -> Message:
+    """The upstream filter that makes a compressed answer plain. Its failure is a 503, or breaks the answer off."""
+    return _ext_proc(
+        names.UNPACK_LEG,
+        _UNPACK_MODE,
+        message_timeout=duration(MESSAGE_TIMEOUT_MS),
         status_on_error={"code": "ServiceUnavailable"},
     )
 

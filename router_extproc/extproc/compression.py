@@ -1,61 +1,38 @@
-"""Reading along an answer that a provider compressed although it was asked not to."""
+"""Unpacking an answer that a provider compressed although it was asked not to."""
 
 from __future__ import annotations
 
 import zlib
-from typing import Protocol
 
-_IDENTITY = ("", "identity")
-_GZIP = ("gzip", "x-gzip")
 # zlib's own word for "gzip framing, largest window".
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
+MOST_PLAIN_BYTES = 64 << 20
+"""Envoy holds no larger answer either: little that stands for very much more is an attack, or broken."""
 
 
 class UnreadableError(Exception):
-    """The bytes are not what ``content-encoding`` says."""
-
-
-class Reader(Protocol):
-    """Takes an answer piece by piece and gives back what stands in it."""
-
-    def read(self, piece: bytes) -> bytes:
-        """The plain bytes that this piece adds, at most as many as the reader was made for.
-
-        Raises:
-            UnreadableError: the piece cannot be decompressed.
-        """
-
-
-class PlainReader:
-    """Of an answer that is not compressed."""
-
-    def read(self, piece: bytes) -> bytes:
-        """The piece itself."""
-        return piece
+    """The bytes are no gzip, or stand for more than any answer."""
 
 
 class GzipReader:
-    """Of a gzip stream, however it is cut into pieces. Nothing is expanded beyond ``most`` bytes in all."""
+    """Reads a gzip stream, however it is cut into pieces; what follows its end is not read."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most_bytes: int = MOST_PLAIN_BYTES) -> None:
         self._decompressor = zlib.decompressobj(_GZIP_WINDOW)
-        self._left = most
+        self._left = most_bytes
 
     def read(self, piece: bytes) -> bytes:
-        """What the piece adds; nothing once the bound is reached."""
-        if self._left <= 0:
-            return b""
+        """The plain bytes that this piece adds.
+
+        Raises:
+            UnreadableError: see there.
+        """
         try:
-            plain = self._decompressor.decompress(piece, self._left)
+            # One more than may be: whoever reaches it stands for more.
+            plain = self._decompressor.decompress(piece, self._left + 1)
         except zlib.error as error:
             raise UnreadableError(str(error)) from error
         self._left -= len(plain)
+        if self._left < 0:
+            raise UnreadableError("more than any answer")
         return plain
-
-
-def reader_of(content_encoding: str, most: int) -> Reader | None:
-    """The reader for an encoding, bound to ``most`` plain bytes; None for one that cannot be read here."""
-    encoding = content_encoding.strip().lower()
-    if encoding in _IDENTITY:
-        return PlainReader()
-    return GzipReader(most) if encoding in _GZIP else None

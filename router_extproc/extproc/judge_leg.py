@@ -14,7 +14,6 @@ from google.protobuf.struct_pb2 import Struct
 from router_extproc.dialects.openai import write_error
 from router_extproc.dialects.openai_answer import Verdict, judge_answer, judge_stream_start
 from router_extproc.errors import BadAnswerError
-from router_extproc.extproc.compression import PlainReader, Reader, UnreadableError, reader_of
 from router_extproc.extproc.messages import (
     RESPONSE_BODY_UNCHANGED,
     RESPONSE_HEADERS_UNCHANGED,
@@ -58,9 +57,7 @@ class JudgeLeg:
         self._is_stream = False
         self._is_last = True
         self._held: list[bytes] = []
-        self._reader: Reader = PlainReader()
-        # What the held pieces say, decompressed.
-        self._text = b""
+        self._held_bytes = 0
         self._has_body = True
 
     @property
@@ -93,13 +90,13 @@ class JudgeLeg:
 
     def _take_response(self, message: ProcessingRequest) -> list[bytes]:
         headers = headers_of(message.response_headers)
-        # A provider may compress although it was asked not to; what cannot be read here is passed on.
-        reader = reader_of(headers.get("content-encoding", ""), MOST_HELD_BYTES + 1)
-        judged = headers.get(":status") == "200" and (self._check or self._first_token_ms > 0)
-        if reader is None or not judged:
+        # Unpacked already, or packed in a way that cannot be read here: then it is passed on.
+        readable = headers.get("content-encoding", "identity") == "identity"
+        judged = headers.get(":status") == "200" and readable and (self._check or self._first_token_ms > 0)
+        if not judged:
             self._phase = Phase.PASSING
             return [RESPONSE_HEADERS_UNCHANGED]
-        self._phase, self._reader = Phase.JUDGING, reader
+        self._phase = Phase.JUDGING
         self._is_stream = headers.get("content-type", "").startswith("text/event-stream")
         self._has_body = not message.response_headers.end_of_stream
         return [] if self._has_body else self._conclude(Verdict.EMPTY)
@@ -110,15 +107,12 @@ class JudgeLeg:
         if self._phase is Phase.REPLACED:
             return [encode_response_body(b"")]
         self._held.append(piece)
-        try:
-            self._text += self._reader.read(piece)
-        except UnreadableError:
-            return self._conclude(Verdict.MALFORMED)
-        if len(self._text) > MOST_HELD_BYTES:
+        self._held_bytes += len(piece)
+        if self._held_bytes > MOST_HELD_BYTES:
             return self._pass()
         if self._is_stream:
-            return self._conclude(judge_stream_start(self._text, ended=last))
-        return self._conclude(judge_answer(self._text) if last else Verdict.UNDECIDED)
+            return self._conclude(judge_stream_start(b"".join(self._held), ended=last))
+        return self._conclude(judge_answer(b"".join(self._held)) if last else Verdict.UNDECIDED)
 
     def _conclude(self, verdict: Verdict) -> list[bytes]:
         if verdict is Verdict.UNDECIDED:
@@ -132,17 +126,17 @@ class JudgeLeg:
         if self._phase is not Phase.JUDGING:
             return []
         self._phase = Phase.PASSING
-        held, self._held, self._text = self._held, [], b""
+        held, self._held = self._held, []
         return [RESPONSE_HEADERS_UNCHANGED, *[RESPONSE_BODY_UNCHANGED] * len(held)]
 
     def _turn_down(self, cause: str) -> list[bytes]:
         """Makes Envoy try the next group; on the last one the client learns what happened instead of half an answer."""
         self._phase = Phase.REPLACED
-        held, self._held, self._text = self._held, [], b""
+        held, self._held = self._held, []
         error = write_error(BadAnswerError(_MESSAGES[cause], code=cause))
         headers = {":status": "503", CAUSE_HEADER: cause}
         if self._is_last:
             headers = {":status": "502", CAUSE_HEADER: cause, "content-type": "application/json", "x-envoy-ratelimited": "true"}
         pieces = [encode_response_body(error if index == 0 else b"") for index in range(len(held))]
         body = None if self._has_body else error
-        return [encode_response_headers(headers, ["content-length", "content-encoding"], body), *pieces]
+        return [encode_response_headers(headers, ["content-length"], body), *pieces]

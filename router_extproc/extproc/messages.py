@@ -6,7 +6,7 @@ encoded once and what differs is appended (a map entry of the same key would rep
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
@@ -86,12 +86,12 @@ def encode_request_body(body: bytes | None = None, headers: Mapping[str, str] | 
 
 
 def encode_response_headers(
-    headers: Mapping[str, str] | None = None, remove: Iterable[str] = (), body: bytes | None = None
+    headers: Mapping[str, str] | None = None, remove: Collection[str] = (), body: bytes | None = None
 ) -> bytes:
     """The answer to a response's headers. A response that has no body gets ``body``, when there is one."""
-    if not headers:
+    if not headers and not remove:
         return RESPONSE_HEADERS_UNCHANGED
-    response = CommonResponse(header_mutation=header_mutation(headers, remove))
+    response = CommonResponse(header_mutation=header_mutation(headers or {}, remove))
     if body is not None:
         response.status = CommonResponse.CONTINUE_AND_REPLACE
         response.body_mutation.body = body

@@ -24,6 +24,7 @@ from router_extproc.extproc.live import POLL_SECONDS, Live, Probes
 from router_extproc.extproc.rename_leg import RenameLeg
 from router_extproc.extproc.route_leg import RouteLeg
 from router_extproc.extproc.ticket import TicketOffice
+from router_extproc.extproc.unpack_leg import UnpackLeg
 
 # The schema's bound of ``limits.max_body_bytes``, with room for the message around a body. Envoy keeps to the limit of
 # the configuration; a worker that did so too would refuse in silence what a reload has just allowed.
@@ -55,7 +56,7 @@ class Worker:
         self._draws = random.Random()  # noqa: S311 - draws weights, guards nothing
         self._health = health_aio.HealthServicer()
         # The names by which Envoy's configuration tells the legs apart.
-        self._legs = {"route": self._route, "rename": self._rename, "judge": self._judge}
+        self._legs = {"route": self._route, "rename": self._rename, "judge": self._judge, "unpack": self._unpack}
 
     async def run(self, ready_descriptor: int | None) -> None:
         """Serves until SIGTERM, then hands over to its successor and lets running conversations end."""
@@ -182,6 +183,12 @@ class Worker:
                     await context.write(answer)
         finally:
             reading.cancel()
+
+    async def _unpack(self, context: grpc.aio.ServicerContext) -> None:
+        self._counters.attempt_leg += 1
+        leg = UnpackLeg()
+        while (message := await context.read()) is not grpc.aio.EOF:
+            await context.write(leg.receive(message))
 
     async def _refresh(self) -> None:
         while True:

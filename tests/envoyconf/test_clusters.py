@@ -107,6 +107,7 @@ def test_provider_without_key_has_no_injector(folders: Folders) -> None:
         "lua",
         "ext_proc.judge",
         "ext_proc.rename",
+        "ext_proc.unpack",
         "strip",
         "codec",
     ]

@@ -10,7 +10,15 @@ import httpx
 import pytest
 
 from router_extproc.envoyconf.matchers import only_when_ticket_asks
-from router_extproc.envoyconf.workers import UNLIMITED, judge_leg, observer_cluster, rename_leg, route_leg, worker_cluster
+from router_extproc.envoyconf.workers import (
+    UNLIMITED,
+    judge_leg,
+    observer_cluster,
+    rename_leg,
+    route_leg,
+    unpack_leg,
+    worker_cluster,
+)
 from tests.envoyconf.providers import Providers
 from tests.envoyconf.running import Envoy, free_port
 from tests.envoyconf.samples import configuration, registry_of
@@ -29,7 +37,7 @@ def test_route_leg_is_one_exchange() -> None:
     assert config["failure_mode_allow"]
 
 
-@pytest.mark.parametrize("leg", [rename_leg(), judge_leg(1)])
+@pytest.mark.parametrize("leg", [rename_leg(), judge_leg(1), unpack_leg()])
 def test_attempt_legs_never_fall_open(leg: dict[str, dict[str, object]]) -> None:
     """An attempt that should have been renamed or judged, and was not, is a failure."""
     assert "failure_mode_allow" not in leg["typed_config"]
