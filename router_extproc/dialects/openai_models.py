@@ -1,89 +1,19 @@
-"""The answer to ``GET /v1/models``: every name a client may write, in OpenAI's shape, with limits and prices beside it.
-
-The registry is described here by what this answer reads of it, because rooms of one floor do not import each other.
-"""
+"""The answer to ``GET /v1/models``: every name a client may write, in OpenAI's shape, with limits and prices beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Protocol
+from collections.abc import Iterable
 from urllib.parse import unquote
 
 import msgspec
 
 from router_extproc.errors import ModelNotFoundError
+from router_extproc.registry.snapshot import Model, Prices, Registry, Route
 
 # OpenAI's clients require the field; nothing here knows when a model was made.
 _CREATED = 0
 _ROUTER = "router"
-
-
-class _Prices(Protocol):
-    @property
-    def input(self) -> float: ...
-    @property
-    def output(self) -> float: ...
-    @property
-    def cached_input(self) -> float | None: ...
-
-
-class _Tier(Protocol):
-    @property
-    def label(self) -> str: ...
-
-
-class _Deployment(Protocol):
-    @property
-    def name(self) -> str: ...
-    @property
-    def provider(self) -> str: ...
-
-
-class _Model(Protocol):
-    @property
-    def name(self) -> str: ...
-    @property
-    def tier(self) -> _Tier: ...
-    @property
-    def deployments(self) -> Iterable[_Deployment]: ...
-    @property
-    def context_window(self) -> int | None: ...
-    @property
-    def output_limit(self) -> int | None: ...
-    @property
-    def capabilities(self) -> frozenset[str] | None: ...
-    @property
-    def prices(self) -> _Prices | None: ...
-
-
-class _Target(Protocol):
-    @property
-    def kind(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-
-
-class _Plan(Protocol):
-    @property
-    def targets(self) -> Iterable[_Target]: ...
-
-
-class _Route(Protocol):
-    @property
-    def named_model(self) -> str | None: ...
-    @property
-    def plan(self) -> _Plan: ...
-
-
-class Names(Protocol):
-    """What is read of a registry."""
-
-    @property
-    def models(self) -> Mapping[str, _Model]: ...  # noqa: D102
-    @property
-    def routes(self) -> Mapping[str, _Route]: ...  # noqa: D102
-    @property
-    def aliases(self) -> Mapping[str, str]: ...  # noqa: D102
+_SHOWN = 120
 
 
 class Pricing(msgspec.Struct, omit_defaults=True):
@@ -117,35 +47,35 @@ class Entry(msgspec.Struct):
     alias_of: str | None = None
 
 
-def list_entries(names: Names) -> list[Entry]:
+def list_entries(registry: Registry) -> list[Entry]:
     """Routes first, then models, then aliases, each in file order."""
-    routes = [_route(name, route, names) for name, route in names.routes.items() if name not in names.models]
-    models = [_model(model) for model in names.models.values()]
+    routes = [_route(name, route, registry) for name, route in registry.routes.items() if name not in registry.models]
+    models = [_model(model) for model in registry.models.values()]
     known = {entry.id: entry for entry in (*routes, *models)}
-    return [*routes, *models, *(_alias(name, known.get(target), target) for name, target in names.aliases.items())]
+    return [*routes, *models, *(_alias(name, known.get(target), target) for name, target in registry.aliases.items())]
 
 
-def write_models(names: Names) -> bytes:
+def write_models(registry: Registry) -> bytes:
     """The body of ``GET /v1/models``."""
-    return msgspec.json.encode({"object": "list", "data": list_entries(names)})
+    return msgspec.json.encode({"object": "list", "data": list_entries(registry)})
 
 
-def write_model(names: Names, name: str) -> bytes:
+def write_model(registry: Registry, name: str) -> bytes:
     """The body of ``GET /v1/models/{id}``; the name may be percent-encoded, as it stands in a path.
 
     Raises:
         ModelNotFoundError: no route, model, alias or wildcard has that name.
     """
     name = unquote(name)
-    entries = list_entries(names)
-    found = [entry for entry in entries if entry.id == name]
-    found += [entry for entry in entries if entry.id.endswith("*") and name.startswith(entry.id[:-1])]
-    if found:
-        return msgspec.json.encode(msgspec.structs.replace(found[0], id=name))
-    raise ModelNotFoundError(f"The model '{name}' does not exist.", param="model")
+    entries = {entry.id: entry for entry in list_entries(registry)}
+    wildcards = [known for known in entries if known.endswith("*") and name.startswith(known[:-1])]
+    found = entries.get(name) or entries.get(max(wildcards, key=len, default=""))
+    if found is None:
+        raise ModelNotFoundError(f"The model '{name[:_SHOWN]}' does not exist.", param="model")
+    return msgspec.json.encode(msgspec.structs.replace(found, id=name))
 
 
-def _model(model: _Model) -> Entry:
+def _model(model: Model) -> Entry:
     providers = [deployment.provider for deployment in model.deployments]
     return Entry(
         id=model.name,
@@ -160,8 +90,8 @@ def _model(model: _Model) -> Entry:
     )
 
 
-def _route(name: str, route: _Route, names: Names) -> Entry:
-    models = list(_models_of(route, names))
+def _route(name: str, route: Route, registry: Registry) -> Entry:
+    models = list(_models_of(route, registry))
     priced = [model.prices for model in models if model.prices is not None]
     window = max((model.context_window for model in models if model.context_window is not None), default=None)
     return Entry(
@@ -175,13 +105,13 @@ def _route(name: str, route: _Route, names: Names) -> Entry:
     )
 
 
-def _models_of(route: _Route, names: Names) -> Iterable[_Model]:
-    if route.named_model is not None and route.named_model in names.models:
-        return [names.models[route.named_model]]
+def _models_of(route: Route, registry: Registry) -> Iterable[Model]:
+    if route.named_model is not None and route.named_model in registry.models:
+        return [registry.models[route.named_model]]
     targets = {(target.kind, target.name) for target in route.plan.targets}
     return [
         model
-        for model in names.models.values()
+        for model in registry.models.values()
         if not targets
         or ("model", model.name) in targets
         or ("tier", model.tier.label) in targets
@@ -195,7 +125,7 @@ def _alias(name: str, entry: Entry | None, target: str) -> Entry:
     return msgspec.structs.replace(entry, id=name, kind="alias", alias_of=target)
 
 
-def _pricing(prices: _Prices | None) -> Pricing | None:
+def _pricing(prices: Prices | None) -> Pricing | None:
     if prices is None:
         return None
     return Pricing(

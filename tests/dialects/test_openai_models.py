@@ -18,12 +18,13 @@ def registry() -> Registry:
     small = build.model("small", Tier.ECONOMY, context_window=1_000, prices=Prices(0.15, 0.6, 0.075))
     big = build.model("big", Tier.PREMIUM, context_window=200_000, output_limit=8_000, prices=Prices(3, 15))
     unknown = build.model("unknown")
+    wider = build.model("wide-angle-*", context_window=7)
     routes = (
         Route("auto"),
         Route("team", Plan(targets=build.targets("economy", kind="tier"))),
         Route("wide-*", named_model=None),
     )
-    return build.registry(small, big, unknown, routes=routes, aliases={"nick": "small", "lost": "gone"})
+    return build.registry(small, big, unknown, wider, routes=routes, aliases={"nick": "small", "lost": "gone"})
 
 
 def test_every_name_a_client_may_write_is_listed_once(registry: Registry) -> None:
@@ -36,6 +37,7 @@ def test_every_name_a_client_may_write_is_listed_once(registry: Registry) -> Non
         ("small", "model"),
         ("big", "model"),
         ("unknown", "model"),
+        ("wide-angle-*", "model"),
         ("nick", "alias"),
         ("lost", "alias"),
     ]
@@ -75,6 +77,7 @@ def test_a_name_may_be_encoded_or_matched_by_a_wildcard(registry: Registry) -> N
     """A client may ask for any name that it could write in a request."""
     found = json.loads(write_model(registry, "wide-a%2Fb"))
     assert (found["id"], found["kind"]) == ("wide-a/b", "route")
+    assert json.loads(write_model(registry, "wide-angle-9"))["context_window"] == 7, "the longest wildcard decides"
 
 
 def test_a_name_that_is_not_there_is_a_404(registry: Registry) -> None:

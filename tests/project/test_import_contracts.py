@@ -31,6 +31,10 @@ BREACHES = {
     "a process knows its supervisor": (FLOORS, {"observer/logs.py": "import router_extproc.supervisor"}),
     "a ground room imports one it may not": (FLOORS, {"store/rows.py": "import router_extproc.telemetry"}),
     "the permitted neighbours are permitted one way only": (FLOORS, {"dialects/chat.py": "import router_extproc.analysis"}),
+    "a dialect reads more of the registry than its values": (
+        FLOORS,
+        {"dialects/openai_models.py": "import router_extproc.registry.compile", "registry/compile.py": ""},
+    ),
     "a room without a floor": (FLOORS, {"helpers/__init__.py": ""}),
     "a clock in a policy": (PURITY, {"policy/chain.py": "import time"}),
     "the network in a dialect": (PURITY, {"dialects/chat.py": "import asyncio"}),
@@ -87,12 +91,14 @@ def test_an_empty_house_keeps_every_contract(tmp_path: Path) -> None:
 
 
 def test_what_the_design_permits_is_kept(tmp_path: Path) -> None:
-    """Analysis may read dialects, the registry may read the configuration, and edges may use gRPC and Envoy."""
+    """Analysis may read dialects, a dialect the registry's values, the registry the configuration; edges may use gRPC."""
     build_house(
         tmp_path,
         {
             "analysis/facts.py": "from router_extproc.dialects import chat",
             "dialects/chat.py": "import router_extproc.request",
+            "dialects/openai_models.py": "import router_extproc.registry.snapshot",
+            "registry/snapshot.py": "",
             "registry/build.py": "from router_extproc.config import schema",
             "config/schema.py": "import pydantic",
             "extproc/server.py": "import grpc\nfrom router_extproc import router",
