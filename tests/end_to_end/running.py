@@ -21,6 +21,8 @@ from typing import Any
 import httpx
 import openai
 
+from tests.tied import tied
+
 CHAT = "/v1/chat/completions"
 HELLO = [{"role": "user", "content": "Hello"}]
 _CONTROL = "control"
@@ -56,12 +58,15 @@ class Simulators:
         named = [{"name": name, **settings} for name, settings in (deployments | {_CONTROL: {}}).items()]
         config = {"deployments": named, **options}
         file.write_text(json.dumps(config), encoding="utf-8")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "router_extproc.simulator", "--config", str(file)], stdout=subprocess.PIPE, text=True
-        )
+        command = tied([sys.executable, "-m", "router_extproc.simulator", "--config", str(file)])
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
-        assert select.select([self.process.stdout], [], [], 20)[0], "the simulators did not start"
-        self.ports: dict[str, int] = json.loads(self.process.stdout.readline())["ready"]
+        try:
+            assert select.select([self.process.stdout], [], [], 20)[0], "the simulators did not start"
+            self.ports: dict[str, int] = json.loads(self.process.stdout.readline())["ready"]
+        except BaseException:
+            self._end_process()
+            raise
         self._control = f"http://127.0.0.1:{self.ports.pop(_CONTROL)}/_simulator"
         self._http = httpx.Client(trust_env=False)
 
@@ -110,10 +115,19 @@ class Simulators:
 
     def stop(self) -> None:
         self._http.close()
+        self._end_process()
+
+    def _end_process(self) -> None:
         self.process.terminate()
-        self.process.wait(10)
-        if self.process.stdout is not None:
-            self.process.stdout.close()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+        finally:
+            if self.process.stdout is not None:
+                self.process.stdout.close()
 
 
 @dataclass
@@ -154,7 +168,7 @@ class Instance:
         environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **self.environment}
         log = (self.folder / "up.log").open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "router_extproc", "up", "--config", str(self.file)],
+            tied([sys.executable, "-m", "router_extproc", "up", "--config", str(self.file)]),
             cwd=self.folder, env=environment, stdout=log, stderr=log,
         )  # fmt: skip
         log.close()

@@ -22,6 +22,7 @@ from envoy.service.accesslog.v3 import als_pb2, als_pb2_grpc
 from router_extproc.observer.options import Cooling, ObserverOptions, encode_options
 from router_extproc.registry.snapshot import encode_registry
 from tests.observer.entries import REGISTRY
+from tests.tied import tied
 
 T = TypeVar("T")
 
@@ -53,7 +54,7 @@ class ObserverProcess:
         reading, writing = os.pipe()
         command = [sys.executable, "-m", "router_extproc.observer", "--state", str(self.state), "--ready-fd", str(writing)]
         with (self.state / "observer.log").open("ab") as log:
-            self.process = subprocess.Popen(command, pass_fds=(writing,), stderr=log)
+            self.process = subprocess.Popen(tied(command), pass_fds=(writing,), stderr=log)
         os.close(writing)
         with os.fdopen(reading, "rb") as words:
             assert words.readline() == b"ready\n", (self.state / "observer.log").read_text()
