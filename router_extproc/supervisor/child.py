@@ -193,8 +193,9 @@ def _before_exec(parent: int) -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it died before that was asked for
         os._exit(1)
-    # Ctrl-C reaches the whole process group; what ends when is the supervisor's business.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C reaches the whole process group; what ends when is the supervisor's business. Blocked rather than ignored:
+    # Envoy installs a handler of its own, but unblocks nothing.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     # Each answer that streams holds two sockets; the usual soft limit of 1024 is for programs that still use select().
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

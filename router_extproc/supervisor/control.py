@@ -99,6 +99,8 @@ class ControlPlane:
         """Applies what is written now; False when it was refused. ``admin`` is Envoy's, where it can be reached."""
         try:
             applied = self.read()
+            if applied == self._applied and self._report.ok:
+                return True
             await self._hand_to_envoy(applied, admin)
         except (ConfigurationError, StartError) as error:
             self._refuse(str(error).splitlines())

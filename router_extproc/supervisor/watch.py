@@ -18,17 +18,15 @@ _Identity = tuple[int, int, int, int] | None
 async def changes(paths: Callable[[], Iterable[Path]], poll_seconds: float = POLL_SECONDS) -> AsyncIterator[None]:
     """Yields whenever one of the files is another than before and has been still for a moment: editors write in steps.
 
-    ``paths`` is asked each time; a file that it names for the first time is no change.
+    ``paths`` is asked each time. A file that it names for the first time counts as changed: it may have been read before
+    it was looked at here.
     """
-    seen = {path: _identity(path) for path in paths()}
-    last = seen
+    seen = last = {path: _identity(path) for path in paths()}
     while True:
         await asyncio.sleep(poll_seconds)
         now = {path: _identity(path) for path in paths()}
-        is_still = now == last
-        last = now
-        seen = {path: seen.get(path, identity) for path, identity in now.items()}
-        if now != seen and is_still:
+        is_still, last = now == last, now
+        if is_still and not now.items() <= seen.items():
             seen = now
             yield
 

@@ -151,17 +151,20 @@ class Instance:
         self.process: subprocess.Popen[bytes] | None = None
         self.admin = httpx.Client(trust_env=False, timeout=10)
 
-    def write(self, configuration: str) -> None:
-        """Puts a configuration in place as editors do it: whole, by rename. `LISTENER`, `ADMIN`, `ENVOY` are the ports."""
-        self.configuration = configuration
-        ports = {"LISTENER": self.port, "ADMIN": self.admin_port, "ENVOY": self.envoy_port}
+    def complete(self, configuration: str) -> str:
+        """The file's text: with this instance's ports in place of `LISTENER`, `ADMIN` and `ENVOY`."""
         text = configuration
         if "listener:" not in text:
             text = f"listener: {{port: LISTENER}}\nadmin: {{port: ADMIN}}\nenvoy: {{admin_port: ENVOY, concurrency: 2}}\n{text}"
-        for name, port in ports.items():
+        for name, port in {"LISTENER": self.port, "ADMIN": self.admin_port, "ENVOY": self.envoy_port}.items():
             text = text.replace(name, str(port))
+        return text
+
+    def write(self, configuration: str) -> None:
+        """Puts a configuration in place as editors do it: whole, by rename."""
+        self.configuration = configuration
         temporary = self.file.with_suffix(".new")
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(self.complete(configuration), encoding="utf-8")
         temporary.replace(self.file)
 
     def start(self) -> Instance:
