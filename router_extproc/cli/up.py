@@ -114,7 +114,7 @@ def _greet(config: RouterConfig, *, is_demo: bool, bootstrap: Path | None = None
     """Says where things are. ``bootstrap`` is what an Envoy that is not ours must be started with."""
     scheme = "https" if config.listener.tls else "http"
     host = "127.0.0.1" if config.listener.address in ("0.0.0.0", "::") else config.listener.address
-    address = f"{scheme}://{host}:{config.listener.port}"
+    address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{config.listener.port}"
     if is_demo:
         print("Demo: the providers are simulated. Set OPENAI_API_KEY or write a router.yaml for real ones.")
     print(f"Clients:  {address}/v1")
