@@ -36,6 +36,7 @@ RESPONSE_HEADERS: tuple[tuple[str, str], ...] = (
     ("x-router-tier", f"{_ATTEMPT}tier)%"),
     ("x-router-attempts", "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"),
     ("x-router-fallback-from", f"{_ATTEMPT}fallback_from)%"),
+    ("x-router-fallback-cause", f"{_ATTEMPT}fallback_cause)%"),
     ("x-router-degraded", f"{_TICKET}degraded)%"),
     ("x-router-degraded", f"{_ATTEMPT}degraded)%"),
     ("x-router-cost-usd", f"%DYNAMIC_METADATA({names.REQUEST}:cost)%"),

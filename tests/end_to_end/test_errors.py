@@ -82,7 +82,7 @@ WORKERS_ANSWER = {
 }
 ENVOYS_ANSWER = {
     "too large": Case(b" " * (LIMIT + 1), openai.APIStatusError, 413, "request_too_large", "limits.max_body_bytes"),
-    "outside /v1": Case(chat("gpt-4o"), MISSING, 404, "path_not_found", "POST /other?a=%22b", "/other?a=%22b"),
+    "outside /v1": Case(chat("gpt-4o"), MISSING, 404, "path_not_found", "POST /other.", "/other?a=%22b"),
     "the root": Case(b"{}", MISSING, 404, "path_not_found", "POST /", "/"),
     "another version": Case(chat("gpt-4o"), MISSING, 404, "path_not_found", "/v2/chat", "/v2/chat/completions"),
 }

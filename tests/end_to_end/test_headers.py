@@ -31,6 +31,7 @@ models:
   limited-stream: {deployments: [{provider: two}], prices: {input: 0, output: 10}}
   limited-first: {deployments: [{provider: one}], tier: economy, prices: {input: 0, output: 1}}
   limited-stream-first: {deployments: [{provider: one}], tier: economy, prices: {input: 0, output: 1}}
+  text: {deployments: [{provider: one}], capabilities: []}
 aliases: {gpt-4: large}
 routes:
   auto: {targets: [small, large, spare], strategy: cheap}
@@ -74,6 +75,11 @@ def said(answer: httpx.Response) -> dict[str, str]:
     assert DECISION.fullmatch(own.pop("decision")), answer.headers
     assert not [name for name in answer.headers if name.startswith("x-envoy-")]
     return own
+
+
+def fallback(cause: str, deployment: str = "one/small") -> dict[str, str]:
+    """What the headers say when the first place failed."""
+    return {"fallback-from": deployment, "fallback-cause": cause}
 
 
 SMALL = {"model": "small", "deployment": "one/small", "tier": "economy", "cost-usd": "0.00010000"}
@@ -122,11 +128,11 @@ def test_a_stream_tells_before_its_first_token(instance: Instance, simulators: S
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("fault", [{"status": 503}, {"refuse": True}], ids=["503", "refused"])
-def test_a_fallback(instance: Instance, simulators: Simulators, fault: dict[str, Any], *, stream: bool) -> None:
-    """After a fallback the headers name who answered, who should have, and how many were tried."""
+@pytest.mark.parametrize(("fault", "cause"), [({"status": 503}, "server_error"), ({"refuse": True}, "no_answer")])
+def test_a_fallback(instance: Instance, simulators: Simulators, fault: dict[str, Any], cause: str, *, stream: bool) -> None:
+    """After a fallback the headers name who answered, who should have and why not, and how many were tried."""
     simulators.faults("one", **fault)
-    expected = {"route": "chain", "reason": "ordered", "fallback-from": "one/small", "cost-usd": SMALL["cost-usd"]}
+    expected = {"route": "chain", "reason": "ordered", "cost-usd": SMALL["cost-usd"], **fallback(cause)}
     answer = ask(instance, "chain", stream=stream)
     assert said(answer) == LARGE | expected | {"attempts": "2"}, "the estimate is the decision's"
     simulators.faults("two", **fault)
@@ -140,8 +146,8 @@ def test_a_fallback_after_a_rate_limit(instance: Instance, simulators: Simulator
     simulators.faults("one", status=429, retry_after=60)
     answer = ask(instance, f"{model}-chain", stream=model.endswith("stream"))
     expected = {"route": f"{model}-chain", "reason": "ordered", **LARGE}
-    fallback = {"attempts": "2", "fallback-from": f"one/{model}-first", "cost-usd": SMALL["cost-usd"]}
-    assert said(answer) == expected | fallback
+    moved = {"attempts": "2", "cost-usd": SMALL["cost-usd"], **fallback("rate_limited", f"one/{model}-first")}
+    assert said(answer) == expected | moved
     until(lambda: said(ask(instance, f"{model}-chain")) == expected | {"attempts": "1"})
 
 
@@ -150,7 +156,7 @@ def test_a_fallback_with_a_chain_of_its_own(instance: Instance, simulators: Simu
     simulators.faults("one", context_length_exceeded=True)
     answer = ask(instance, "long-prompts")
     assert answer.status_code == 200
-    expected = {"route": "long-prompts", "reason": "ordered", "attempts": "2", "fallback-from": "one/small"}
+    expected = {"route": "long-prompts", "reason": "ordered", "attempts": "2", **fallback("context_length")}
     assert said(answer) == SPARE | expected | {"cost-usd": SMALL["cost-usd"]}
 
 
@@ -172,7 +178,7 @@ def test_the_last_error_of_a_chain(instance: Instance, simulators: Simulators) -
         simulators.faults(name, status=500)
     answer = ask(instance, "chain")
     assert answer.status_code == 500
-    expected = {"route": "chain", "reason": "ordered", "attempts": "3", "fallback-from": "one/small"}
+    expected = {"route": "chain", "reason": "ordered", "attempts": "3", **fallback("server_error")}
     assert said(answer) == SPARE | expected | {"cost-usd": SMALL["cost-usd"]}
 
 
@@ -183,7 +189,7 @@ def test_nobody_answers(instance: Instance, simulators: Simulators) -> None:
     answer = ask(instance, "chain")
     assert answer.status_code == 503
     headers = said(answer)
-    expected = {"route": "chain", "reason": "ordered", "attempts": "3", "fallback-from": "one/small"}
+    expected = {"route": "chain", "reason": "ordered", "attempts": "3", **fallback("no_answer")}
     assert headers == SPARE | expected | {"cost-usd": SMALL["cost-usd"]}
 
 
@@ -197,6 +203,12 @@ def test_nobody_answers(instance: Instance, simulators: Simulators) -> None:
             {"model": "small", "messages": [{"role": "user", "content": "x" * 70_000}]},
             413,
             {"reason": "request_too_large"},
+        ),
+        (
+            CHAT,
+            {"model": "text", "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+            400,
+            {"route": "text", "reason": "missing_capability"},
         ),
         ("/elsewhere", {}, 404, {"reason": "path_not_found"}),
         ("/v1/models/nobody", None, 404, {"reason": "model_not_found"}),

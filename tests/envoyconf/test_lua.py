@@ -54,7 +54,7 @@ def test_answer_names_the_attempt_that_gave_it(client: httpx.Client, live: Envoy
     decision = named.pop("decision")
     assert named == {
         "route": "auto", "reason": "test", "model": "model-b", "deployment": "b", "tier": "standard", "attempts": "2",
-        "fallback-from": "a",
+        "fallback-from": "a", "fallback-cause": "rate_limited",
     }  # fmt: skip
     line = live.access_log(decision)
     assert line["path"] == CHAT

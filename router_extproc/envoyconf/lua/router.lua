@@ -123,6 +123,7 @@ local function report(metadata, headers, ticket, attempt)
   local before = metadata:get(ATTEMPT)
   if attempt > 1 and before ~= nil and before["fallback_from"] == nil then
     metadata:set(ATTEMPT, "fallback_from", before["deployment"])
+    metadata:set(ATTEMPT, "fallback_cause", before["cause"] or "no_answer")
     if before["cause"] == nil then metadata:set(ATTEMPT, "cause", "no_answer") end
   end
   metadata:set(ATTEMPT, "deployment", headers:get("x-router-deployment"))
