@@ -26,6 +26,7 @@ from router_extproc.supervisor.control import ControlPlane
 from router_extproc.supervisor.envoy import command_line, find_envoy
 from tests.bench import wrk
 from tests.end_to_end.running import Instance, Simulators, until
+from tests.tied import tied
 
 CONCURRENCIES = (1, 16, 64)
 BODY = {"model": "gpt-4o", "messages": [{"role": "user", "content": "What is the capital of France?"}], "temperature": 0.5}
@@ -74,7 +75,7 @@ def _bare(stack: ExitStack, folder: Path, configuration: str) -> str:
         [sys.executable, "-m", "tests.bench.bare", str(state.worker_socket(0))],
         command_line(find_envoy(), state.envoy / "bootstrap.json", state.envoy_log, config.envoy.concurrency),
     ):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(tied(command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         stack.callback(process.wait)
         stack.callback(process.kill)
     return instance.url
