@@ -8,7 +8,6 @@
         ├── MissingCapabilityError    400  no model of the route can do what the request needs
         ├── ModelNotFoundError        404  names the nearest model
         ├── PathNotFoundError         404  names the path
-        ├── MethodNotAllowedError     405
         ├── PayloadTooLargeError      413
         ├── BadAnswerError            502  the last provider's answer was empty or could not be read
         └── UnavailableError          503  nothing healthy is strong enough; says why for machines
@@ -120,14 +119,6 @@ class PathNotFoundError(RequestError):
     status = 404
     type = "invalid_request_error"
     default_code = "path_not_found"
-
-
-class MethodNotAllowedError(RequestError):
-    """The path exists, the method does not."""
-
-    status = 405
-    type = "invalid_request_error"
-    default_code = "method_not_allowed"
 
 
 class PayloadTooLargeError(RequestError):
