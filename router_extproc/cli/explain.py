@@ -99,7 +99,8 @@ def _registry(file: Path | None) -> Registry:
     if file is None and DEFAULT_FILE.exists():
         file = DEFAULT_FILE
     if file is not None:
-        return Router.from_file(file).registry
+        written = Router.from_file(file).registry
+        return _in_force(file) or written
     state = find_instance()
     if state is not None and state.snapshot.exists():
         return read_registry(state.snapshot)
@@ -111,6 +112,19 @@ def _registry(file: Path | None) -> Registry:
     if config is None:
         raise StartError("no router.yaml here, no running instance and no provider key in the environment: use --config FILE")
     return compile_registry(config, load_catalogue())
+
+
+def _in_force(file: Path) -> Registry | None:
+    """What the instance beside the file has made of it, such as leaving out deployments without a key.
+
+    None when no instance runs there, or the file was written after what the instance applied.
+    """
+    state = StateDirectory.beside(file)
+    try:
+        is_news = not state.instance.exists() or file.stat().st_mtime > state.snapshot.stat().st_mtime
+        return None if is_news else read_registry(state.snapshot)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
 
 
 def _health(file: Path | None) -> Health:

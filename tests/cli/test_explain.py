@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -125,6 +126,20 @@ def test_live_health_is_taken_into_account(here: Path, capsys: pytest.CaptureFix
     _, found = explained(capsys, "-m", "hello")
     assert found["decision"]["chain"][0]["model"] == "big"
     assert next(one["rejected"] for one in found["candidates"] if one["model"] == "small").startswith("cooling down for")
+
+
+def test_what_an_instance_made_of_its_file_decides(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An instance leaves out what it has no key for, and so does the explanation, until the file is written anew."""
+    registry = Router.from_file(here / "router.yaml").registry
+    state = StateDirectory.beside(here / "router.yaml")
+    state.create()
+    state.instance.write_text("{}")
+    without = {"big": registry.models["big"], "small": msgspec.structs.replace(registry.models["small"], deployments=())}
+    state.snapshot.write_bytes(encode_registry(msgspec.structs.replace(registry, models=without)))
+    assert explained(capsys, "-m", "hello")[1]["decision"]["chain"][0]["model"] == "big"
+    now = state.snapshot.stat().st_mtime
+    os.utime(here / "router.yaml", (now + 1, now + 1))
+    assert explained(capsys, "-m", "hello")[1]["decision"]["chain"][0]["model"] == "small"
 
 
 def test_a_running_instance_is_explained_without_its_file(
