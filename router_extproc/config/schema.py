@@ -343,6 +343,7 @@ class DecisionLog(Section):
         64 << 20, description="The file is rotated at this size, three are kept."
     )
     keep: Milliseconds = Field(7 * 24 * 3_600_000, description="How long SQLite keeps a record.")
+    keep_records: Count = Field(1_000_000, description="How many records SQLite keeps, the newest; each takes one or two KB.")
 
 
 class RouterConfig(Section):

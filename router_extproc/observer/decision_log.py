@@ -129,10 +129,10 @@ class DecisionLog:
             self.dropped += len(batch)
             _log.exception("decision database cannot be written", extra={"records": len(batch)})
 
-    def forget(self, before: float) -> None:
-        """Deletes records from SQLite that started before ``before`` (epoch seconds). Blocks."""
+    def forget(self, before: float, most: int) -> None:
+        """Deletes from SQLite what started before ``before`` (epoch seconds), and all but the newest ``most`` records. Blocks."""
         try:
-            while self._rows.forget(before):
+            while self._rows.forget(before) or self._rows.forget_beyond(most):
                 pass
         except sqlite3.Error:
             _log.exception("old decisions cannot be deleted")

@@ -20,7 +20,8 @@ class Cooling(msgspec.Struct, frozen=True):
 class ObserverOptions(msgspec.Struct, frozen=True):
     """Where the admin API listens, when deployments cool down, how much of the decision log is kept.
 
-    ``max_log_bytes`` is the size at which the JSON-lines file is rotated, ``keep_ms`` how long SQLite keeps a record.
+    ``max_log_bytes`` is the size at which the JSON-lines file is rotated. SQLite keeps a record for ``keep_ms``, and no more
+    than ``keep_records`` of them.
     """
 
     admin_address: str = "127.0.0.1"
@@ -28,6 +29,7 @@ class ObserverOptions(msgspec.Struct, frozen=True):
     cooling: Cooling = Cooling()
     max_log_bytes: int = 64 << 20
     keep_ms: int = 7 * 24 * 3_600_000
+    keep_records: int = 1_000_000
 
 
 def encode_options(options: ObserverOptions) -> bytes:

@@ -206,7 +206,8 @@ class Observer:
 
     async def _tidy(self) -> None:
         now = self._clock()
-        await self._on_disk_thread(functools.partial(self._log.forget, now - self._options.keep_ms / 1_000))
+        options = self._options
+        await self._on_disk_thread(functools.partial(self._log.forget, now - options.keep_ms / 1_000, options.keep_records))
         await self._on_disk_thread(functools.partial(forget_claims, self._state.probes, now))
 
     async def _finish(self) -> None:

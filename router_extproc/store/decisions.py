@@ -95,12 +95,17 @@ class DecisionWriter:
 
     def forget(self, before: float) -> int:
         """Deletes records that started before ``before`` (epoch seconds), some thousands at most; returns how many."""
+        return self._delete("select sequence from decisions where started_at < ? order by started_at limit ?", before)
+
+    def forget_beyond(self, most: int) -> int:
+        """Deletes the oldest records beyond ``most``, some thousands at most; returns how many."""
+        beyond = "select sequence from decisions where sequence <= (select max(sequence) from decisions) - ? limit ?"
+        return self._delete(beyond, most)
+
+    def _delete(self, chosen: str, value: float) -> int:
         with self._connection:
-            deleted = self._connection.execute(
-                "delete from decisions where sequence in"
-                " (select sequence from decisions where started_at < ? order by started_at limit ?)",
-                (before, _DELETED_AT_ONCE),
-            ).rowcount
+            statement = f"delete from decisions where sequence in ({chosen})"  # noqa: S608 - both texts stand above
+            deleted = self._connection.execute(statement, (value, _DELETED_AT_ONCE)).rowcount
         if deleted:
             # Not `execute`: the pragma frees one page a step, and only a script is stepped to its end.
             self._connection.executescript("pragma incremental_vacuum")

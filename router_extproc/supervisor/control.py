@@ -195,4 +195,5 @@ def _observer_options(config: RouterConfig, first: RouterConfig) -> ObserverOpti
         ),
         max_log_bytes=config.decision_log.max_file_bytes,
         keep_ms=config.decision_log.keep,
+        keep_records=config.decision_log.keep_records,
     )

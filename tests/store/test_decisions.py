@@ -70,6 +70,13 @@ def test_old_records_are_forgotten_and_their_space_given_back(path: Path, writer
     assert recent_decisions(path, 5) == ['{"id":"new"}']
 
 
+def test_only_the_newest_records_are_kept(path: Path, writer: DecisionWriter) -> None:
+    """However busy an instance is, its file stops growing."""
+    writer.write([row(f"{number}", 1.0) for number in range(6_010)])
+    assert [writer.forget_beyond(10) for _ in range(3)] == [5_000, 1_000, 0]
+    assert recent_decisions(path, 50) == [f'{{"id":"{number}"}}' for number in range(6_009, 5_999, -1)]
+
+
 def test_a_failed_batch_leaves_nothing(path: Path, writer: DecisionWriter) -> None:
     """A batch is one transaction."""
     bad = DecisionRow("b", 1.0, None, None, None, None, None, "{}")  # type: ignore[arg-type]
