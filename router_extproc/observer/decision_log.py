@@ -130,7 +130,7 @@ class DecisionLog:
             _log.exception("decision database cannot be written", extra={"records": len(batch)})
 
     def forget(self, before: float, most: int) -> None:
-        """Deletes from SQLite what started before ``before`` (epoch seconds), and all but the newest ``most`` records. Blocks."""
+        """Deletes from SQLite what began before ``before`` (epoch seconds), and all but the newest ``most``. Blocks."""
         try:
             while self._rows.forget(before) or self._rows.forget_beyond(most):
                 pass
