@@ -246,7 +246,7 @@ def test_bad_requests_are_the_callers_and_are_not_tried_elsewhere(instance: Inst
         answer = instance.ask("three-levels.any")
         assert (answer.status_code, answer.headers["x-router-attempts"]) == (status, "1")
         assert answer.json() == simulators.own_answer("alpha")
-        assert "x-router-fallback-from" not in answer.headers
+        assert not {"x-router-fallback-from", "x-router-fallback-cause"} & set(answer.headers)
     assert "beta" not in simulators.asked()
 
 
@@ -254,7 +254,7 @@ def test_bad_requests_are_the_callers_and_are_not_tried_elsewhere(instance: Inst
 def test_the_headers_tell_of_a_fallback_before_the_first_token(
     instance: Instance, simulators: Simulators, *, stream: bool
 ) -> None:
-    """Who answers, after whom and at which attempt stands in the response headers; a stream needs no token for that."""
+    """Who answers, after whom and why, at which attempt: all in the headers; a stream needs no token for that."""
     simulators.faults("alpha", status=500)
     if stream:
         simulators.faults("beta", stall_after_tokens=0)
@@ -270,6 +270,7 @@ def test_the_headers_tell_of_a_fallback_before_the_first_token(
         "x-router-tier": "premium",
         "x-router-attempts": "2",
         "x-router-fallback-from": "alpha/first.any",
+        "x-router-fallback-cause": "server_error",
     }
 
 
@@ -288,6 +289,7 @@ def test_the_record_has_times_of_each_attempt(instance: Instance, simulators: Si
     answer = instance.ask("next-target.any", stream=True)
     record = instance.decision(answer.headers["x-router-decision"])
     failed, served = record["attempts"]
+    assert (record["requested"], failed["level"], served["level"]) == ("next-target.any", "primary", "target")
     assert 200 <= failed["time_to_first_byte_ms"] <= failed["total_ms"]
     assert served["time_to_first_byte_ms"] >= 300
     assert served["time_to_first_byte_ms"] + 150 <= served["total_ms"]
