@@ -12,13 +12,17 @@ from router_extproc.envoyconf import names
 from router_extproc.envoyconf.listener import buffer_bytes, without_filters
 from router_extproc.envoyconf.local_reply import error_body
 from router_extproc.envoyconf.messages import Message, duration, set_header, typed
-from router_extproc.registry.snapshot import Registry
+from router_extproc.policy.timing import attempt_timeout
+from router_extproc.registry.snapshot import Registry, Route
 
 UNDECIDED_ATTEMPT_MS = 120_000
 """How long one attempt of the default chain may take to its response headers, unless ``defaults`` says otherwise."""
 
 REPLY_MARGIN_MS = 30_000
 """By how much the backstop outlasts the deadlines, so that a deadline is always answered as one."""
+
+FIRST_BYTE_MARGIN_MS = 5_000
+"""By how much a stream's backstop outlasts all its attempts, so that their end is answered and not the backstop's."""
 
 _TICKET = f"%DYNAMIC_METADATA({names.TICKET}:"
 _ATTEMPT = f"%DYNAMIC_METADATA({names.ATTEMPT}:"
@@ -50,11 +54,12 @@ def build_routes(config: RouterConfig, registry: Registry) -> Message:
     pieces of a stream, while a plain answer may be silent as long as its deadline allows.
     """
     default_idle = config.defaults.timeouts.stream_idle
+    default = _silences(_default_route(config))
     longest = longest_request(config, registry)
     streams = [
-        _route(f"stream-idle-{idle}", [_ticket("stream", {"bool_match": True}), _ticket("route", _one_of(route_names))])
-        | {"route": _action(registry, idle_ms=idle, request_idle_ms=longest)}
-        for idle, route_names in _by_stream_idle(registry, default_idle).items()
+        _route(f"stream-idle-{idle}-{whole}", [_ticket("stream", {"bool_match": True}), _ticket("route", _one_of(route_names))])
+        | {"route": _action(registry, idle_ms=idle, request_idle_ms=whole)}
+        for (idle, whole), route_names in _by_silences(registry, default).items()
     ]
     stream = _route("stream", [_ticket("stream", {"bool_match": True})])
     plain = _route("plain", [_ticket("stream", {"bool_match": False})])
@@ -62,7 +67,7 @@ def build_routes(config: RouterConfig, registry: Registry) -> Message:
     undecided["retry_policy"]["per_try_timeout"] = duration(config.defaults.timeouts.attempt or UNDECIDED_ATTEMPT_MS)
     routes = [
         *streams,
-        stream | {"route": _action(registry, idle_ms=default_idle, request_idle_ms=longest)},
+        stream | {"route": _action(registry, idle_ms=default[0], request_idle_ms=default[1])},
         plain | {"route": _action(registry, idle_ms=None, request_idle_ms=longest)},
         _route("undecided", []) | {"route": undecided},
         _not_found(),
@@ -120,18 +125,40 @@ def _action(registry: Registry, *, idle_ms: int | None, request_idle_ms: int) ->
         "inline_cluster_specifier_plugin": {"extension": {"name": "chain", "typed_config": chain}},
         # The route leg bounds each request by headers; Envoy's default of 15 s would end every long stream.
         "timeout": "0s",
-        # Runs over all attempts until the first byte goes to the client: a backstop, no more.
+        # Runs over all attempts until the first byte goes to the client, then between two pieces: a backstop.
         "idle_timeout": duration(request_idle_ms),
         "retry_policy": retry,
     }
 
 
-def _by_stream_idle(registry: Registry, default_ms: int) -> dict[int, list[str]]:
-    """Names of the routes that differ from the default, by their idle timeout."""
-    groups: dict[int, list[str]] = defaultdict(list)
+def _silences(route: Route) -> tuple[int, int]:
+    """How long an attempt of a stream may be silent, and how long its client may hear nothing, in milliseconds.
+
+    Envoy drops the first of the two once an attempt's time to its first byte is over, even when that byte has come. So a
+    stream that has run for longer is ended by the second one, which is therefore kept as short as all attempts allow.
+    """
+    counts = range(1, route.max_attempts + 1)
+    attempts = max(n * (attempt_timeout(route, stream=True, attempts=n) or route.deadline_ms) for n in counts)
+    return route.stream_idle_ms, max(route.stream_idle_ms, min(attempts, route.deadline_ms) + FIRST_BYTE_MARGIN_MS)
+
+
+def _default_route(config: RouterConfig) -> Route:
+    timeouts = config.defaults.timeouts
+    return Route(
+        name="",
+        deadline_ms=timeouts.deadline,
+        attempt_timeout_ms=timeouts.attempt,
+        stream_idle_ms=timeouts.stream_idle,
+        max_attempts=config.defaults.retry.max_attempts,
+    )
+
+
+def _by_silences(registry: Registry, default: tuple[int, int]) -> dict[tuple[int, int], list[str]]:
+    """Names of the routes whose streams may be silent for other times than the default."""
+    groups: dict[tuple[int, int], list[str]] = defaultdict(list)
     for name, route in registry.routes.items():
-        if route.stream_idle_ms != default_ms:
-            groups[route.stream_idle_ms].append(name)
+        if (silences := _silences(route)) != default:
+            groups[silences].append(name)
     return dict(sorted(groups.items()))
 
 

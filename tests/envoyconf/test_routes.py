@@ -6,6 +6,8 @@ import httpx
 import pytest
 
 from router_extproc.envoyconf.routes import build_routes, longest_request
+from router_extproc.registry.catalogue import load_catalogue
+from router_extproc.registry.compile import compile_registry
 from tests.envoyconf.providers import Answer, Providers, stream
 from tests.envoyconf.running import Envoy
 from tests.envoyconf.samples import configuration, registry_of
@@ -22,9 +24,28 @@ def test_routes_with_equal_idle_timeouts_share_one_entry() -> None:
     settings = {"timeouts": {"stream_idle": "10m"}}
     config = configuration({"routes": {"one": settings, "two": settings, "three": {"timeouts": {"stream_idle": "5m"}}}})
     routes = build_routes(config, registry_of(config))["virtual_hosts"][0]["routes"]
-    assert [route["name"] for route in routes] == ["stream-idle-600000", "stream", "plain", "undecided", "not-found"]
+    assert [route["name"] for route in routes] == ["stream-idle-600000-600000", "stream", "plain", "undecided", "not-found"]
     (_, names) = routes[0]["match"]["dynamic_metadata"]
     assert [each["string_match"]["exact"] for each in names["value"]["or_match"]["value_matchers"]] == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("timeouts", "idle", "whole"),
+    [
+        # Attempts of 120 s, as many as fit into the deadline of ten minutes, and five seconds more.
+        ({}, "300.000s", "485.000s"),
+        ({"attempt": "10s", "stream_idle": "30s"}, "30.000s", "45.000s"),
+        ({"attempt": "10s", "stream_idle": "2m"}, "120.000s", "120.000s"),
+        ({"deadline": "8s", "stream_idle": "3s"}, "3.000s", "13.000s"),
+    ],
+)
+def test_stall_of_a_long_stream_is_ended_soon(timeouts: dict[str, str], idle: str, whole: str) -> None:
+    """After an attempt's own time Envoy drops its idle timeout: then the client's ends a stall, once no attempt is left."""
+    config = configuration({"routes": {"one": {"timeouts": timeouts}}})
+    registry = compile_registry(config, load_catalogue())
+    routes = build_routes(config, registry)["virtual_hosts"][0]["routes"]
+    stream = routes[0]["route"]
+    assert (stream["retry_policy"]["per_try_idle_timeout"], stream["idle_timeout"]) == (idle, whole)
 
 
 def test_backstop_outlasts_every_deadline() -> None:
