@@ -7,6 +7,7 @@ becomes an honest error. What was found good is passed on untouched, piece by pi
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 
 from envoy.service.ext_proc.v3.external_processor_pb2 import ProcessingRequest
 from google.protobuf.struct_pb2 import Struct
@@ -48,16 +49,20 @@ class Phase(enum.Enum):
 
 
 class JudgeLeg:
-    """The conversation about one attempt's answer. ``silence_ms`` asks the caller to call ``silent`` when it has passed."""
+    """The conversation about one attempt's answer. ``silence_ms`` asks the caller to call ``silent`` when it has passed.
 
-    def __init__(self) -> None:
+    ``has_room`` says whether the worker may hold more; where it may not, the answer passes as it is.
+    """
+
+    def __init__(self, has_room: Callable[[], bool]) -> None:
+        self._has_room = has_room
         self._phase = Phase.REQUEST
         self._check = False
         self._first_token_ms: float = 0
         self._is_stream = False
         self._is_last = True
         self._held: list[bytes] = []
-        self._held_bytes = 0
+        self.held_bytes = 0
         self._has_body = True
 
     @property
@@ -107,8 +112,8 @@ class JudgeLeg:
         if self._phase is Phase.REPLACED:
             return [encode_response_body(b"")]
         self._held.append(piece)
-        self._held_bytes += len(piece)
-        if self._held_bytes > MOST_HELD_BYTES:
+        self.held_bytes += len(piece)
+        if self.held_bytes > MOST_HELD_BYTES or not self._has_room():
             return self._pass()
         if self._is_stream:
             return self._conclude(judge_stream_start(b"".join(self._held), ended=last))
@@ -126,13 +131,17 @@ class JudgeLeg:
         if self._phase is not Phase.JUDGING:
             return []
         self._phase = Phase.PASSING
-        held, self._held = self._held, []
+        held = self._release()
         return [RESPONSE_HEADERS_UNCHANGED, *[RESPONSE_BODY_UNCHANGED] * len(held)]
+
+    def _release(self) -> list[bytes]:
+        held, self._held, self.held_bytes = self._held, [], 0
+        return held
 
     def _turn_down(self, cause: str) -> list[bytes]:
         """Makes Envoy try the next group; on the last one the client learns what happened instead of half an answer."""
         self._phase = Phase.REPLACED
-        held, self._held = self._held, []
+        held = self._release()
         error = write_error(BadAnswerError(_MESSAGES[cause], code=cause))
         headers = {":status": "503", CAUSE_HEADER: cause}
         if self._is_last:

@@ -53,6 +53,7 @@ class Worker:
         self._office = TicketOffice()
         self._counters = Counters()
         self._budget = BodyBudget(self._live.view.registry.max_body_bytes_in_flight)
+        self._judged_bytes = 0
         self._draws = random.Random()  # noqa: S311 - draws weights, guards nothing
         self._health = health_aio.HealthServicer()
         # The names by which Envoy's configuration tells the legs apart.
@@ -161,9 +162,10 @@ class Worker:
 
     async def _judge(self, context: grpc.aio.ServicerContext) -> None:
         self._counters.attempt_leg += 1
-        leg = JudgeLeg()
+        leg = JudgeLeg(lambda: self._judged_bytes < self._budget.limit)
         clock = asyncio.get_running_loop().time
         silent_at: float | None = None
+        held = 0
         reading = asyncio.ensure_future(context.read())
         try:
             while True:
@@ -179,9 +181,12 @@ class Worker:
                     reading = asyncio.ensure_future(context.read())
                 else:
                     answers = leg.silent()
+                self._judged_bytes += leg.held_bytes - held
+                held = leg.held_bytes
                 for answer in answers:
                     await context.write(answer)
         finally:
+            self._judged_bytes -= held
             reading.cancel()
 
     async def _unpack(self, context: grpc.aio.ServicerContext) -> None:
@@ -199,7 +204,7 @@ class Worker:
     async def _write_counters(self) -> None:
         was_written = True
         while True:
-            self._counters.in_flight_bytes = self._budget.held
+            self._counters.in_flight_bytes = self._budget.held + self._judged_bytes
             try:
                 self._counters.write(self._counters_path)
                 was_written = True

@@ -18,7 +18,7 @@ TOKEN = b'data: {"choices":[{"delta":{"content":"Hi"}}]}\n\n'
 
 def started(attempt: int = 1, **ticket: Any) -> JudgeLeg:
     """A leg that has seen its request."""
-    leg = JudgeLeg()
+    leg = JudgeLeg(lambda: True)
     headers = {"x-envoy-attempt-count": str(attempt), "content-type": "application/json"}
     leg.receive(request_headers(headers, ticket={"priority_groups": GROUPS, **ticket}, cluster="b"))
     return leg
@@ -176,13 +176,23 @@ def test_no_answer_is_held_without_end() -> None:
     leg.receive(response_headers(OK_JSON))
     half = b" " * (MOST_HELD_BYTES // 2)
     assert [leg.receive(response_body(half)) for _ in range(2)] == [[], []]
+    assert leg.held_bytes == MOST_HELD_BYTES
     answers = [said(answer) for answer in leg.receive(response_body(half))]
     assert answers == ["response_headers", "response_body", "response_body", "response_body"]
 
 
+def test_a_worker_without_room_holds_nothing() -> None:
+    """What cannot be held cannot be judged: it passes, and the leg forgets it."""
+    leg = JudgeLeg(lambda: False)
+    leg.receive(request_headers({"x-envoy-attempt-count": "1"}, ticket={"priority_groups": GROUPS, "check": "1"}))
+    leg.receive(response_headers(OK_JSON))
+    assert [said(answer) for answer in leg.receive(response_body(b"{"))] == ["response_headers", "response_body"]
+    assert leg.held_bytes == 0
+
+
 def test_without_a_ticket_the_leg_changes_nothing() -> None:
     """A request that no worker decided is not judged either."""
-    leg = JudgeLeg()
+    leg = JudgeLeg(lambda: True)
     assert [said(answer) for answer in leg.receive(request_headers({"x-envoy-attempt-count": "1"}))] == ["request_headers"]
     assert [said(answer) for answer in leg.receive(response_headers(OK_JSON))] == ["response_headers"]
     assert [said(answer) for answer in leg.receive(response_body(b"anything"))] == ["response_body"]
