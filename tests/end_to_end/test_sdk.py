@@ -226,6 +226,29 @@ def test_structured_output(client: openai.OpenAI) -> None:
     assert answer.model == "gpt-4o"
 
 
+def test_what_the_sdk_sends_arrives(plain: Instance, simulators: Simulators) -> None:
+    """The bytes that the SDK put on the wire are those that the provider gets, fields that nobody knows included."""
+    sent: list[bytes] = []
+    transport = openai.DefaultHttpxClient(event_hooks={"request": [lambda request: sent.append(request.read())]})
+    messages: Any = [*picture(20_000), {"role": "user", "content": "naïve — ☃ 😀 \u2028"}]
+    tools: Any = [WEATHER]
+    simulators.heal()
+    with plain.client(http_client=transport) as client:
+        client.chat.completions.create(
+            model="gpt-4o",
+            messages=messages,
+            tools=tools,
+            n=2,
+            logprobs=True,
+            temperature=0.1 + 0.2,
+            extra_body={"x_unknown": {"nested": [None, 1e-7, {"deep": True}]}, "stream": None},
+        )
+        client.chat.completions.create(model="text-only", messages=HELLO, extra_body={"x_unknown": ["text-only"]})
+    (kept,), (renamed,) = (simulators.requests(name) for name in ("vision", "talker"))
+    assert base64.b64decode(kept["body_base64"]) == sent[0]
+    assert base64.b64decode(renamed["body_base64"]) == sent[1].replace(b'"model":"text-only"', b'"model":"talker-7b"')
+
+
 async def test_the_asynchronous_client(way: str, instance: Instance, authority: Authority) -> None:
     """Twenty requests at once over one asynchronous client, half of them streams, are all answered."""
     transport = openai.DefaultAsyncHttpxClient(verify=authority.client_context(), http2=way == "tls-http2", trust_env=False)
@@ -263,19 +286,28 @@ def test_each_client_spoke_its_protocol(instance: Instance, client: openai.OpenA
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_the_common_path_takes_one_exchange(plain: Instance, simulators: Simulators, *, stream: bool) -> None:
-    """By Envoy's own counters a request costs one ext_proc stream with two messages each way, and no attempt leg."""
+@pytest.mark.parametrize(("model", "provider", "answers"), [("gpt-4o", "vision", 2), ("text-only", "talker", 1)])
+def test_the_common_path_takes_one_exchange(
+    plain: Instance, simulators: Simulators, model: str, provider: str, answers: int, *, stream: bool
+) -> None:
+    """By Envoy's own counters a request costs one ext_proc stream and no attempt leg: headers and body go out at once, and
+    come back together, as two messages or, where the model is renamed, as one.
+    """
     pattern = r"ext_proc\.(streams_started|stream_msgs_sent|stream_msgs_received|streams_failed|failure_mode_allowed)$"
     simulators.heal()
     before = plain.envoy_figures(pattern)
     count = 10
     with plain.client() as client:
         for _ in range(count):
-            answer = client.chat.completions.create(model="text-only", messages=HELLO, stream=stream)
+            answer = client.chat.completions.create(model=model, messages=HELLO, stream=stream)
             if stream:
                 assert list(answer)[-1].choices[0].finish_reason == "stop"
     after = plain.envoy_figures(pattern)
     grown = {name.rpartition("ext_proc.")[2]: after[name] - before[name] for name in after if after[name] != before[name]}
-    assert grown == {"streams_started": count, "stream_msgs_sent": 2 * count, "stream_msgs_received": 2 * count}
+    assert grown == {
+        "streams_started": count,
+        "stream_msgs_sent": 2 * count,
+        "stream_msgs_received": answers * count,
+    }
     assert not [name for name in after if name.startswith("cluster.") and after[name]], "an attempt leg ran"
-    assert simulators.asked() == {"talker": count}
+    assert simulators.asked() == {provider: count}
