@@ -12,6 +12,7 @@ import uvloop
 
 from router_extproc.config.state import StateDirectory
 from router_extproc.errors import RouterError
+from router_extproc.extproc.memory import return_large_blocks
 from router_extproc.extproc.server import Worker
 from router_extproc.telemetry.json_lines import configure_logging
 
@@ -27,6 +28,7 @@ def main() -> int:
     name = f"router-extproc-worker-{options.index}"
     configure_logging(name)
     setproctitle.setproctitle(name)
+    return_large_blocks()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             worker = Worker(StateDirectory(options.state), options.index, options.drain_ms / 1_000)

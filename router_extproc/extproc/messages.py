@@ -24,6 +24,8 @@ from envoy.service.ext_proc.v3.external_processor_pb2 import (
 from envoy.type.v3.http_status_pb2 import HttpStatus
 from google.protobuf.struct_pb2 import Struct
 
+from router_extproc.extproc.framing import BODY_IN_BODY_ANSWER, BODY_IN_HEADERS_ANSWER, frame
+
 TICKET_NAMESPACE = "router"
 REQUEST_NAMESPACE = "router.request"
 
@@ -66,23 +68,21 @@ def encode_request_headers(headers: Mapping[str, str], *, clear_route_cache: boo
     return bytes(answer.SerializeToString())
 
 
-def encode_replaced_body(body: bytes) -> bytes:
-    """Appended to the answer to a request's headers: all of its body is replaced, and no other answer follows.
+def with_replaced_body(answer: bytes, body: bytes) -> bytes:
+    """The answer to a request's headers, with all of its body replaced; no other answer follows.
 
     In one message with the ticket, because a worker may die between two.
     """
-    response = CommonResponse(status=CommonResponse.CONTINUE_AND_REPLACE, body_mutation=BodyMutation(body=body))
-    return bytes(ProcessingResponse(request_headers=HeadersResponse(response=response)).SerializeToString())
+    return b"".join((answer, _CONTINUE_AND_REPLACE, frame(BODY_IN_HEADERS_ANSWER, len(body)), body))
 
 
 def encode_request_body(body: bytes | None = None, headers: Mapping[str, str] | None = None) -> bytes:
     """The answer to a piece of a request's body: unchanged when ``body`` is None, else replaced (empty bytes drop it)."""
     if body is None:
         return REQUEST_BODY_UNCHANGED
-    response = CommonResponse(body_mutation=BodyMutation(body=body))
-    if headers:
-        response.header_mutation.CopyFrom(header_mutation(headers))
-    return bytes(ProcessingResponse(request_body=BodyResponse(response=response)).SerializeToString())
+    response = CommonResponse(header_mutation=header_mutation(headers or {}))
+    answer = bytes(ProcessingResponse(request_body=BodyResponse(response=response)).SerializeToString())
+    return b"".join((answer, frame(BODY_IN_BODY_ANSWER, len(body)), body))
 
 
 def encode_response_headers(
@@ -127,6 +127,11 @@ def ticket_of(message: ProcessingRequest) -> Struct | None:
     return metadata[TICKET_NAMESPACE] if TICKET_NAMESPACE in metadata else None  # noqa: SIM401
 
 
+_CONTINUE_AND_REPLACE = bytes(
+    ProcessingResponse(
+        request_headers=HeadersResponse(response=CommonResponse(status=CommonResponse.CONTINUE_AND_REPLACE))
+    ).SerializeToString()
+)
 REQUEST_BODY_UNCHANGED = bytes(ProcessingResponse(request_body=BodyResponse()).SerializeToString())
 RESPONSE_HEADERS_UNCHANGED = bytes(ProcessingResponse(response_headers=HeadersResponse()).SerializeToString())
 RESPONSE_BODY_UNCHANGED = bytes(ProcessingResponse(response_body=BodyResponse()).SerializeToString())

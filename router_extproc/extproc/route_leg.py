@@ -22,8 +22,8 @@ from router_extproc.extproc.messages import (
     TICKET_NAMESPACE,
     encode_immediate,
     encode_metadata,
-    encode_replaced_body,
     headers_of,
+    with_replaced_body,
 )
 from router_extproc.extproc.rename import rename_model
 from router_extproc.extproc.ticket import TicketOffice
@@ -87,6 +87,8 @@ class RouteLeg:
             return [self._refuse(error)]
         finally:
             self.outcome.seconds = time.perf_counter() - started
+            # Sending may take a while, and a large body is now held by the answer.
+            self._pieces.clear()
 
     def _decide(self) -> list[bytes]:
         headers = self._headers
@@ -104,7 +106,7 @@ class RouteLeg:
         provider_model = decision.chain[0].provider_model
         changed = rename_model(headers, body, provider_model) if self._pieces and provider_model != request.model else None
         if changed is not None:
-            return [ticket + encode_replaced_body(changed)]
+            return [with_replaced_body(ticket, changed)]
         return [ticket, *[REQUEST_BODY_UNCHANGED] * len(self._pieces)]
 
     def _book(self, request: Request) -> Decision:

@@ -96,6 +96,8 @@ class Worker:
                 ("grpc.max_send_message_length", _LARGEST_MESSAGE_BYTES),
                 ("grpc.max_concurrent_streams", 1_000_000),
                 ("grpc.so_reuseport", 0),
+                # Else windows grow to megabytes, and bodies that wait for their turn are in memory all the same.
+                ("grpc.http2.bdp_probe", 0),
             ]
         )
         handler = grpc.stream_stream_rpc_method_handler(
@@ -136,7 +138,9 @@ class Worker:
         if leg.headers(message):
             async with self._budget.hold(leg.body_size):
                 while (message := await context.read()) is not grpc.aio.EOF:
-                    if leg.body(message):
+                    is_last = leg.body(message)
+                    del message  # a large body is held by the leg now
+                    if is_last:
                         await self._conclude(leg, context)
                         break
         else:
@@ -145,8 +149,8 @@ class Worker:
     async def _conclude(self, leg: RouteLeg, context: grpc.aio.ServicerContext) -> None:
         answers = leg.answer()
         self._counters.count(leg.outcome)
-        for answer in answers:
-            await context.write(answer)
+        while answers:
+            await context.write(answers.pop(0))
 
     async def _rename(self, context: grpc.aio.ServicerContext) -> None:
         self._counters.attempt_leg += 1
