@@ -113,6 +113,19 @@ def test_provider_without_key_has_no_injector(folders: Folders) -> None:
     ]
 
 
+def test_no_attempt_sees_the_key_of_the_one_before(folders: Folders) -> None:
+    """What an attempt changed in the headers the next one finds: every provider's key goes before any leg is asked."""
+    keyed = {"base_url": "https://p.example.com/v1", "credentials": [{"env": "KEY"}], "credential_header": "x-own-key"}
+    plain = {"base_url": "https://q.example.com/v1"}
+    models = {"m": {"deployments": [{"provider": "p"}, {"provider": "q"}]}}
+    for cluster in clusters_of(folders, {"providers": {"p": keyed, "q": plain}, "models": models}).values():
+        (options,) = cluster["typed_extension_protocol_options"].values()
+        first = options["http_filters"][0]
+        assert first["name"] == "prepare"
+        removed = {each.get("remove") for each in first["typed_config"]["mutations"]["request_mutations"]}
+        assert {"authorization", "api-key", "x-api-key", "x-own-key"} <= removed
+
+
 def test_attempt_leg_may_hold_an_answer_as_long_as_a_route_allows() -> None:
     """Envoy waits for the attempt leg as long as the slowest rightful judgement takes."""
     routes = {"a": {"timeouts": {"first_token": "45s"}}, "b": {"check": {"answer": True}, "timeouts": {"deadline": "2m"}}}
