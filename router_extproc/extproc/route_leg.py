@@ -33,6 +33,8 @@ from router_extproc.router import Situation
 
 # The prefix by which Envoy's configuration knows that an error body is ours and must not be rewritten.
 DETAILS_PREFIX = "router_"
+# What a switch in a header may say when it is off.
+_NO = frozenset({"", "0", "false", "no", "off"})
 _LONGEST_SHOWN = 200
 
 
@@ -98,7 +100,7 @@ class RouteLeg:
         body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         request = self._view.router.read(method, path, headers, body)
         self._requested = request.model
-        if "x-router-dry-run" in headers:
+        if headers.get("x-router-dry-run", "").lower() not in _NO:
             return [self._dry_run(request)]
         decision = self._book(request)
         self.outcome.decided = True

@@ -55,7 +55,6 @@ def ticket_of(decision: Decision) -> dict[str, object]:
         "judge": "1" if decision.must_judge else None,
         "rename": "1" if decision.must_rename else None,
         "models": provider_models(decision) if decision.must_rename else None,
-        "half_open": decision.half_open,
         "after": {cause: groups(chain) for cause, chain in decision.cause_chains.items()} or None,
     }
     return ticket | {key: value for key, value in optional.items() if value is not None}
@@ -92,7 +91,6 @@ class TicketOffice:
             tuple(decision.cause_chains.items()),
             decision.stream,
             decision.degraded,
-            decision.half_open,
             decision.deadline_ms,
             decision.attempt_timeout_ms,
             decision.first_token_timeout_ms,

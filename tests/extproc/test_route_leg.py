@@ -226,13 +226,19 @@ def test_what_is_answered_without_a_provider_is_told_to_the_log(
     assert ticket(answers(body, headers)[0]) == told
 
 
+@pytest.mark.parametrize("value", ["", "0", "false", "No"])
+def test_a_dry_run_that_is_switched_off_is_none(value: str) -> None:
+    """The header counts by its value, not by its presence."""
+    assert "priority_groups" in ticket(answers(chat("auto"), {"x-router-dry-run": value})[0])
+
+
 def test_a_half_open_deployment_is_probed_by_the_worker_that_claims_it() -> None:
-    """The winner's request goes there first, and the ticket says so."""
+    """The winner's request goes there first."""
     health = Health(deployments={"one/small": DeploymentHealth(state=HALF_OPEN, probe="p1")})
     claims = Claims([True])
     found = ticket(answers(chat("small"), health=health, claims=claims)[0])
     assert claims.asked == ["p1"]
-    assert found["half_open"] == "one/small"
+    assert found["priority_groups"][0]["name"] == "one/small"
 
 
 def test_a_worker_that_comes_second_leaves_the_cooling_deployment_alone() -> None:
