@@ -52,11 +52,8 @@ class Applied:
 class ControlPlane:
     """Applies configurations to one state directory. ``load`` returns the configuration as it is written now."""
 
-    def __init__(
-        self, load: Callable[[], RouterConfig], state: StateDirectory, environment: Mapping[str, str], *, drain_seconds: float
-    ) -> None:
+    def __init__(self, load: Callable[[], RouterConfig], state: StateDirectory, environment: Mapping[str, str]) -> None:
         self._load, self._state, self._environment = load, state, environment
-        self._drain_seconds = drain_seconds
         self._report = ReloadReport()
         self._files = EnvoyFiles(state)
         self._first: Applied | None = None
@@ -139,7 +136,7 @@ class ControlPlane:
 
     async def _hand_to_envoy(self, applied: Applied, admin: EnvoyAdmin | None) -> None:
         before = await _rejections(admin)
-        linger_until = time.monotonic() + self._drain_seconds
+        linger_until = time.monotonic() + self.applied.config.workers.drain_timeout / 1_000
         self._files.write(applied.files, linger_until)
         if admin is None:
             await asyncio.sleep(_BLIND_SECONDS)

@@ -34,11 +34,15 @@ _log = logging.getLogger(__name__)
 
 
 class Supervisor:
-    """Runs one instance until SIGTERM or SIGINT. ``on_ready`` is called once clients are served."""
+    """Runs one instance until SIGTERM or SIGINT, and a second SIGINT ends it without waiting for running answers.
+
+    ``on_ready`` is called once clients are served.
+    """
 
     def __init__(self, options: Options, on_ready: Callable[[RouterConfig], None]) -> None:
         self._options, self._on_ready = options, on_ready
         self._stopping = asyncio.Event()
+        self._hurrying = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._failure: BaseException | None = None
 
@@ -52,25 +56,30 @@ class Supervisor:
         options = self._options
         options.state.create()
         with exclusive(options.state):
-            drain_seconds = options.load().workers.drain_timeout / 1_000
-            control = ControlPlane(options.load, options.state, options.environment, drain_seconds=drain_seconds)
+            control = ControlPlane(options.load, options.state, options.environment)
             first = control.read()
             require_free_ports(first.config, with_envoy=options.with_envoy)
             _remove_old_sockets(options.state)
             control.start(first)
-            for number in (signal.SIGTERM, signal.SIGINT):
-                asyncio.get_running_loop().add_signal_handler(number, self._stopping.set)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stopping.set)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self._interrupt)
             processes = Processes(options, first.config)
+            drain_seconds = first.config.workers.drain_timeout / 1_000
             try:
                 await self._first_of(self._serve(control, processes), self._stopping.wait())
                 if self._failure is not None:
                     raise self._failure
             finally:
-                await processes.stop(drain_seconds)
+                await self._first_of(processes.stop(drain_seconds), self._hurrying.wait())
+                if self._hurrying.is_set():
+                    await processes.stop(0)
                 for task in self._tasks:
                     task.cancel()
                 await asyncio.gather(*self._tasks, return_exceptions=True)
                 options.state.instance.unlink(missing_ok=True)
+
+    def _interrupt(self) -> None:
+        (self._hurrying if self._stopping.is_set() else self._stopping).set()
 
     async def _serve(self, control: ControlPlane, processes: Processes) -> None:
         """Starts everything, and returns only by an error."""

@@ -69,7 +69,7 @@ def _bare(stack: ExitStack, folder: Path, configuration: str) -> str:
     state = StateDirectory.beside(instance.file)
     state.create()
     config = load_config(instance.file)
-    ControlPlane(lambda: config, state, {}, drain_seconds=0).start()
+    ControlPlane(lambda: config, state, {}).start()
     for command in (
         [sys.executable, "-m", "router_extproc.observer", "--state", str(state.root)],
         [sys.executable, "-m", "tests.bench.bare", str(state.worker_socket(0))],

@@ -59,7 +59,8 @@ class Outcome:
 class Load:
     """``connections`` clients send ``bodies`` in turn, from a thread of their own, until the block ends.
 
-    With ``requests`` they stop after so many in total. ``pause`` is the time between two requests of one connection.
+    With ``requests`` they stop after so many in total. ``pause`` is the time between two requests of one client. Without
+    ``keep_alive`` each request has a connection of its own, to the ports in turn.
     """
 
     def __init__(
@@ -71,11 +72,13 @@ class Load:
         requests: int | None = None,
         headers: dict[str, str] | None = None,
         pause: float = 0.0,
+        keep_alive: bool = True,
         keep_bodies: bool = True,
     ) -> None:
         self.outcomes: list[Outcome] = []
         self.open = 0
         self._ports, self._connections, self._pause = list(ports), connections, pause
+        self._keep_alive = keep_alive
         self._bodies: Iterator[bytes] = itertools.cycle(bodies or [chat()])
         self._left = itertools.count() if requests is None else iter(range(requests))
         self._headers = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
@@ -150,9 +153,11 @@ class Load:
                 if not self._keep_bodies:
                     outcome.body = outcome.body[-20:]
                 self.outcomes.append(outcome)
-                if connection is not None and (outcome.failure or outcome.headers.get("connection") == "close"):
+                is_over = outcome.failure or outcome.headers.get("connection") == "close" or not self._keep_alive
+                if connection is not None and is_over:
                     connection.close()
                     connection = None
+                    index += 1
                 if self._pause:
                     await asyncio.sleep(self._pause)
         finally:

@@ -21,6 +21,8 @@ from typing import Any
 import httpx
 import openai
 
+from router_extproc.config.state import StateDirectory
+
 from tests.tied import tied
 
 CHAT = "/v1/chat/completions"
@@ -138,6 +140,7 @@ class Instance:
     configuration: str
     environment: dict[str, str] = field(default_factory=dict)
     scheme: str = "http"
+    own_group: bool = False
 
     def __post_init__(self) -> None:
         self.port, self.admin_port, self.envoy_port = free_ports(3)
@@ -167,16 +170,17 @@ class Instance:
         temporary.write_text(self.complete(configuration), encoding="utf-8")
         temporary.replace(self.file)
 
-    def start(self) -> Instance:
+    def start(self, command: str = "up") -> Instance:
         environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **self.environment}
         log = (self.folder / "up.log").open("ab")
+        said_before = log.tell()
         self.process = subprocess.Popen(
-            tied([sys.executable, "-m", "router_extproc", "up", "--config", str(self.file)]),
-            cwd=self.folder, env=environment, stdout=log, stderr=log,
+            tied([sys.executable, "-m", "router_extproc", command, "--config", str(self.file)]),
+            cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=self.own_group,
         )  # fmt: skip
         log.close()
         try:
-            until(lambda: self.process.poll() is not None or b"Try:" in (self.folder / "up.log").read_bytes(), 40)
+            until(lambda: self.process.poll() is not None or b"Try:" in (self.folder / "up.log").read_bytes()[said_before:], 40)
             assert self.process.poll() is None, self.logs()
         except AssertionError:
             raise AssertionError(self.logs()) from None
@@ -214,10 +218,28 @@ class Instance:
     def serving_workers(self) -> int:
         """Workers that listen, if Envoy would ask them all; else 0."""
         alive = set(self.pids("worker"))
-        links = (self.state / "sockets").glob("worker-?.sock")
-        listening = sum(int(link.readlink().name.split(".")[1]) in alive for link in links)
+        listening = sum(int(link.readlink().name.split(".")[1]) in alive for link in self.worker_links())
         asked = self.envoy_figures("^cluster.extproc.membership_healthy$").get("cluster.extproc.membership_healthy", 0)
         return listening if asked >= listening else 0
+
+    def worker_links(self) -> list[Path]:
+        """Where Envoy finds the workers: links to the sockets of those that serve now."""
+        return list(StateDirectory(self.state).sockets.glob("worker-?.sock"))
+
+    @contextlib.contextmanager
+    def foreign_envoy(self) -> Iterator[None]:
+        """An Envoy that no supervisor runs, with the files that `serve` wrote."""
+        envoy = Path(sys.executable).parent / "envoy"
+        command = [envoy, "-c", self.state / "envoy" / "bootstrap.json", "--disable-hot-restart", "--concurrency", "2"]
+        log = (self.folder / "envoy.log").open("ab")
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        log.close()
+        try:
+            until(self.accepts_connections)
+            yield
+        finally:
+            process.terminate()
+            process.wait(10)
 
     def is_ready(self) -> bool:
         """What the observer's ``/readyz`` says; False also when nobody answers."""

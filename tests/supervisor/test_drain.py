@@ -1,0 +1,61 @@
+"""Draining: no new connections, then patience, then an end."""
+
+from __future__ import annotations
+
+import pytest
+
+from router_extproc.supervisor import drain as module
+from router_extproc.supervisor.drain import drain
+from router_extproc.supervisor.envoy import EnvoyAdmin, EnvoyUnreachableError
+
+
+class Envoy(EnvoyAdmin):
+    """Says how many requests run, one figure for each time it is asked; the last one for ever."""
+
+    def __init__(self, *active: int) -> None:
+        self.active = list(active)
+        self.posted: list[str] = []
+        self.questions = 0
+
+    async def ask(self, path: str, method: str = "GET") -> tuple[int, bytes]:
+        if not self.active:
+            raise EnvoyUnreachableError("gone")
+        self.posted.append(f"{method} {path}")
+        return 200, b""
+
+    async def active_requests(self, listener: str) -> int:
+        assert listener == "clients"
+        self.questions += 1
+        return self.active.pop(0) if len(self.active) > 1 else self.active[0]
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SETTLED_SECONDS", 0.05)
+    monkeypatch.setattr(module, "_POLL_SECONDS", 0.01)
+
+
+async def test_clients_are_sent_away_before_anything_is_waited_for() -> None:
+    """Kept-alive connections are told to close, and the port is closed."""
+    envoy = Envoy(0)
+    await drain(envoy, 5)
+    assert envoy.posted == ["POST /healthcheck/fail", "POST /drain_listeners"]
+
+
+async def test_it_waits_until_nothing_has_run_for_a_moment() -> None:
+    """A request that arrives on a kept-alive connection starts the moment anew."""
+    envoy = Envoy(3, 1, 0, 0, 1, 0)
+    await drain(envoy, 5)
+    assert envoy.questions >= 9
+
+
+async def test_patience_ends(caplog: pytest.LogCaptureFixture) -> None:
+    """After the time-out what runs is given up, and the log says so."""
+    await drain(Envoy(1), 0.05)
+    assert "answers were still running" in caplog.text
+
+
+async def test_an_envoy_that_is_gone_holds_nothing_up(caplog: pytest.LogCaptureFixture) -> None:
+    """There is nothing to drain."""
+    await drain(Envoy(), 5)
+    assert "without draining" in caplog.text
