@@ -33,7 +33,7 @@ from router_extproc.policy.health import seconds_until_back
 from router_extproc.policy.naming import Resolved, resolve
 from router_extproc.policy.narrowing import read_narrowing
 from router_extproc.policy.pool import Pool
-from router_extproc.policy.refusal import refusal, tier_refusal
+from router_extproc.policy.refusal import floor_refusal, refusal
 from router_extproc.policy.rules import applies_to, first_matching
 from router_extproc.policy.timing import attempt_timeout
 from router_extproc.policy.weights import Draws
@@ -168,7 +168,7 @@ class Router:
         rule = first_matching(rules, request) if rules else None
         menu = self._menu(resolved, rule)
         named = route.named_model is not None
-        demand = demand_of(request, narrowing, menu.plan.min_tier, named=named, analysed=interest.facts)
+        demand = demand_of(request, narrowing, menu.plan, named=named, analysed=interest.facts)
         return _Course(route, rule, menu, demand, _reason(resolved, rule, menu))
 
     def _pool(self, course: _Course, situation: Situation) -> Pool:
@@ -180,8 +180,9 @@ class Router:
         if chain is None:
             if not pool.cooling:
                 raise refusal(demand, pool.fallen, route.name)
-            if demand.min_tier is not None:
-                raise tier_refusal(demand, route.name, seconds_until_back(pool.cooling, situation.health, situation.now))
+            back = seconds_until_back(pool.cooling, situation.health, situation.now)
+            if (refused := floor_refusal(demand, route.name, back)) is not None:
+                raise refused
             chain = least_bad_chain(pool, situation.health)
         return _decision(course, chain, request)
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import time
+from typing import Any
 
 import msgspec
 import pytest
@@ -89,6 +90,7 @@ def test_whatever_is_decided_keeps_every_promise(case: tuple[Registry, Request, 
         assert attempt.tier == model.tier.label
         if plan.min_tier is not None:
             assert model.tier >= plan.min_tier
+        assert plan.min_quality is None or model.quality >= plan.min_quality
         narrowing = read_narrowing(request.headers, registry)
         assert narrowing.min_tier is None or model.tier >= narrowing.min_tier
         assert narrowing.models is None or {model.name, attempt.model} & narrowing.models
@@ -259,6 +261,43 @@ def test_min_tier_is_a_promise() -> None:
     with pytest.raises(UnavailableError) as raised:
         router.decide(build.chat("careful"), Situation(health=health, now=NOW))
     assert (raised.value.status, raised.value.code, raised.value.retry_after) == (503, "min_tier_unavailable", 8)
+
+
+def test_min_quality_is_a_promise() -> None:
+    """As min_tier, by the figure that compares models: fallbacks keep it, and rather no answer than a lesser one's."""
+    plan = Plan(targets=build.targets("good", "fair"), min_quality=0.8, last_resort=build.targets("fair"))
+    models = (build.model("good", quality=0.8), build.model("fair", Tier.PREMIUM, quality=0.79))
+    router = Router(build.registry(*models, routes=(Route("careful", plan),)))
+    assert [one.model for one in router.decide(build.chat("careful")).chain] == ["good"]
+    shown = {one.deployment: one.rejected for one in router.explain(build.chat("careful")).candidates}
+    assert shown == {"p/good@1": None, "p/fair@1": "quality 0.79 is below 0.8"}
+    health = {"p/good@1": DeploymentHealth(OPEN, open_until=NOW + 7.2)}
+    with pytest.raises(UnavailableError) as raised:
+        router.decide(build.chat("careful"), Situation(health=health, now=NOW))
+    error = raised.value
+    assert (error.status, error.code, error.reason, error.retry_after) == (503, *["min_quality_unavailable"] * 2, 8)
+
+
+@pytest.mark.parametrize(
+    ("floors", "code"),
+    [
+        ({"min_quality": 0.9}, "min_quality_unavailable"),
+        ({"min_quality": 0.9, "min_tier": Tier.STANDARD}, "min_quality_unavailable"),
+        ({"min_quality": 0.1, "min_tier": Tier.PREMIUM}, "min_tier_unavailable"),
+        ({"min_quality": 0.9, "min_tier": Tier.PREMIUM}, "min_tier_unavailable"),
+    ],
+)
+@pytest.mark.parametrize("passthrough", [False, True])
+def test_the_refusal_names_the_floor_that_nothing_reaches(floors: dict[str, Any], code: str, *, passthrough: bool) -> None:
+    """With two floors the code is that of the one which left nothing; explain says the same."""
+    route = Route("careful", Plan(targets=build.targets("gpt"), **floors), passthrough=passthrough)
+    router = Router(build.registry(build.model("gpt", quality=0.5), routes=(route,)))
+    with pytest.raises(UnavailableError) as raised:
+        router.decide(build.chat("careful"))
+    refusal = router.explain(build.chat("careful")).refusal
+    assert (raised.value.status, raised.value.code) == (503, code)
+    assert refusal is not None
+    assert (refusal.status, refusal.code) == (503, code)
 
 
 def test_when_everything_cools_down_the_least_bad_is_tried_once() -> None:

@@ -31,6 +31,7 @@ from router_extproc.config.values import (
     NamePattern,
     Port,
     Price,
+    Quality,
     StrategyName,
     TaskName,
     TierName,
@@ -174,7 +175,7 @@ class Model(Section):
 
     deployments: tuple[Deployment, ...] = Field((), description="Where it is served, beside providers that list it.")
     tier: TierName | None = Field(None, description="Models of like capability. Default: standard.")
-    quality: Annotated[float, Field(ge=0, le=1)] | None = Field(None, description="Compares models of one tier. Default: 0.5.")
+    quality: Quality | None = Field(None, description="Compares models of one tier. Default: 0.5.")
     context_window: Count | None = Field(None, description="Tokens, prompt and answer together.")
     output_limit: Count | None = Field(None, description="Tokens.")
     capabilities: tuple[CapabilityName, ...] | None = Field(None, description="What it can do, complete: [] for text alone.")
@@ -229,6 +230,7 @@ class Plan(Section):
     strategy: StrategyName | None = Field(None, description="Default: ordered with targets, cheap without.")
     targets: tuple[Target, ...] = Field((), description="What is tried. Default: every model that generates text.")
     min_tier: TierName | None = Field(None, description="Never a weaker model: 503 instead.")
+    min_quality: Quality | None = Field(None, description="Never a model of lower quality: 503 instead.")
     same_tier: bool | None = Field(
         None,
         description="After the targets, try their tier's other models. Default: only when fewer than two targets are named.",

@@ -15,7 +15,7 @@ from router_extproc.policy.choice import Choice
 from router_extproc.policy.cost import estimate_cost
 from router_extproc.policy.narrowing import Narrowing
 from router_extproc.policy.rules import matches
-from router_extproc.registry.snapshot import Deployment, Model, Tier
+from router_extproc.registry.snapshot import Deployment, Model, Plan, Tier
 from router_extproc.request import EMBEDDINGS, Request
 
 # Estimates of tokens are off by this much often enough to matter (see analysis/tokens.py).
@@ -37,11 +37,12 @@ class Stage(enum.IntEnum):
     ALLOWED = 2
     REGION = 3
     TIER = 4
-    CAPABILITY = 5
-    CONTEXT = 6
-    OUTPUT = 7
-    COST = 8
-    HEALTH = 9
+    QUALITY = 5
+    CAPABILITY = 6
+    CONTEXT = 7
+    OUTPUT = 8
+    COST = 9
+    HEALTH = 10
 
 
 class Rejection(NamedTuple):
@@ -60,21 +61,23 @@ class Demand(NamedTuple):
     prompt_tokens: int
     answer_tokens: int
     min_tier: Tier | None
+    min_quality: float | None
     narrowing: Narrowing
 
 
-def demand_of(request: Request, narrowing: Narrowing, min_tier: Tier | None, *, named: bool, analysed: bool) -> Demand:
+def demand_of(request: Request, narrowing: Narrowing, plan: Plan, *, named: bool, analysed: bool) -> Demand:
     """What a request demands. ``analysed`` is False on routes that pass everything through."""
-    tiers = [tier for tier in (min_tier, narrowing.min_tier) if tier is not None]
+    tiers = [tier for tier in (plan.min_tier, narrowing.min_tier) if tier is not None]
     strongest = max(tiers) if tiers else None
     if not analysed:
-        return Demand(request, frozenset(), 0, 0, strongest, narrowing)
+        return Demand(request, frozenset(), 0, 0, strongest, plan.min_quality, narrowing)
     needs = request.needs
     if not named and request.path in PATH_NEEDS:
         needs |= {PATH_NEEDS[request.path]}
     # Embeddings come in batches: the texts share no context window.
     tokens = 0 if request.path == EMBEDDINGS else int(request.facts.prompt_tokens * PROMPT_MARGIN)
-    return Demand(request, needs, tokens, request.max_output_tokens or 0, strongest, narrowing)
+    answer = request.max_output_tokens or 0
+    return Demand(request, needs, tokens, answer, strongest, plan.min_quality, narrowing)
 
 
 def usable_deployments(choice: Choice, demand: Demand) -> tuple[Deployment, ...] | Rejection:
@@ -107,6 +110,8 @@ def why_not(model: Model, demand: Demand) -> Rejection | None:  # noqa: PLR0911 
     """Why the model itself may not serve the request, or None when it may."""
     if demand.min_tier is not None and model.tier < demand.min_tier:
         return Rejection(Stage.TIER, f"tier {model.tier.label} is below {demand.min_tier.label}")
+    if demand.min_quality is not None and model.quality < demand.min_quality:
+        return Rejection(Stage.QUALITY, f"quality {model.quality:g} is below {demand.min_quality:g}")
     if demand.needs and model.capabilities is not None and not demand.needs <= model.capabilities:
         missing = demand.needs - model.capabilities
         return Rejection(Stage.CAPABILITY, f"lacks {', '.join(sorted(missing))}", missing)

@@ -14,7 +14,7 @@ from router_extproc.errors import (
 from router_extproc.policy.capability import Demand, Rejection, Stage
 from router_extproc.policy.narrowing import MAX_COST, MODELS, REGION
 
-MIN_TIER_UNAVAILABLE = "min_tier_unavailable"
+MIN_TIER_UNAVAILABLE, MIN_QUALITY_UNAVAILABLE = "min_tier_unavailable", "min_quality_unavailable"
 # Nothing changes by itself but health; a caller who comes back sooner finds the same.
 RETRY_AFTER_SECONDS = 5
 
@@ -28,7 +28,9 @@ def refusal(demand: Demand, fallen: Mapping[str, Rejection], route: str) -> Requ
     if stage is Stage.PATH:
         return PathNotFoundError(f"No provider of '{route}' serves {demand.request.path}.")
     if stage is Stage.TIER:
-        return tier_refusal(demand, route, RETRY_AFTER_SECONDS)
+        return _tier_refusal(demand, route, RETRY_AFTER_SECONDS)
+    if stage is Stage.QUALITY:
+        return _quality_refusal(demand, route, RETRY_AFTER_SECONDS)
     if stage is Stage.CAPABILITY:
         return _missing(furthest, route)
     if stage is Stage.CONTEXT:
@@ -46,11 +48,22 @@ def refusal(demand: Demand, fallen: Mapping[str, Rejection], route: str) -> Requ
     return BadRequestError(message, code=code, param=header)
 
 
-def tier_refusal(demand: Demand, route: str, retry_after: int) -> RequestError:
-    """No model that is strong enough can serve the request now; a weaker one will not be tried."""
+def floor_refusal(demand: Demand, route: str, retry_after: int) -> RequestError | None:
+    """No model that is strong enough can serve the request now, and a weaker one may not; None where no floor is set."""
+    if demand.min_tier is not None:
+        return _tier_refusal(demand, route, retry_after)
+    return None if demand.min_quality is None else _quality_refusal(demand, route, retry_after)
+
+
+def _tier_refusal(demand: Demand, route: str, retry_after: int) -> RequestError:
     tier = demand.min_tier.label if demand.min_tier is not None else "any"
     message = f"No model of tier {tier} or above is available for '{route}', and no weaker one may answer."
     return UnavailableError(message, code=MIN_TIER_UNAVAILABLE, retry_after=retry_after)
+
+
+def _quality_refusal(demand: Demand, route: str, retry_after: int) -> RequestError:
+    message = f"No model of quality {demand.min_quality:g} or above is available for '{route}', and no lesser one may answer."
+    return UnavailableError(message, code=MIN_QUALITY_UNAVAILABLE, retry_after=retry_after)
 
 
 def _missing(furthest: list[Rejection], route: str) -> RequestError:

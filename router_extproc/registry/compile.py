@@ -21,7 +21,7 @@ from router_extproc.registry.catalogue import Catalogue
 from router_extproc.registry.default_chain import derived_chain, explicit_chain
 from router_extproc.registry.models import compile_models
 from router_extproc.registry.plans import PlanCompiler
-from router_extproc.registry.snapshot import Condition, Model, Plan, Registry, Route, Rule, Target
+from router_extproc.registry.snapshot import Condition, Model, Plan, Registry, Route, Rule, Target, Tier
 
 # Names that every configuration serves, with the strategy that each stands for.
 DEFAULT_ROUTES = {"auto": "cheap", "fast": "fast", "cheap": "cheap", "best": "best"}
@@ -31,6 +31,7 @@ LONG_PROMPT_TOKENS = 4_000
 _REVISION_DIGITS = 16
 
 Section = TypeVar("Section", bound=schema.Section)
+_Floor = TypeVar("_Floor", Tier, float)
 
 
 def compile_registry(config: RouterConfig, catalogue: Catalogue, unreachable: Collection[str] = ()) -> Registry:
@@ -154,24 +155,29 @@ def _rule(written: schema.Rule, plans: PlanCompiler) -> Rule:
     return Rule(name=written.name, when=condition, plan=plans.plan(written.then))
 
 
-def _keeping_floors(rule: Rule, routes: dict[str, Route]) -> list[Rule]:
-    """The rule, and before it one for each route whose minimum tier its plan would otherwise undercut.
+def _higher(own: _Floor | None, promised: _Floor | None) -> _Floor | None:
+    """The higher of two floors; None is no floor."""
+    if own is None or promised is None:
+        return promised if own is None else own
+    return max(own, promised)
 
-    A rule replaces a route's plan, but ``min_tier`` of a route is a promise: the higher of the two holds.
+
+def _keeping_floors(rule: Rule, routes: dict[str, Route]) -> list[Rule]:
+    """The rule, and before it one for each route whose floor its plan would otherwise undercut.
+
+    A rule replaces a route's plan, but ``min_tier`` and ``min_quality`` of a route are promises: of each the higher holds.
     """
-    own = rule.plan.min_tier or 0
-    low = {
-        name: floor
-        for name, route in routes.items()
-        if (floor := route.plan.min_tier) is not None
-        and floor > own
-        and any(covers_text(pattern, name) for pattern in rule.when.routes)
-    }
-    raised = [
-        replace(rule, when=replace(rule.when, routes=(name,)), plan=replace(rule.plan, min_tier=floor))
-        for name, floor in low.items()
-    ]
-    others = tuple(name for name in rule.when.routes if name not in low)
+    raised = []
+    for name, route in routes.items():
+        plan = replace(
+            rule.plan,
+            min_tier=_higher(rule.plan.min_tier, route.plan.min_tier),
+            min_quality=_higher(rule.plan.min_quality, route.plan.min_quality),
+        )
+        if plan != rule.plan and any(covers_text(pattern, name) for pattern in rule.when.routes):
+            raised.append(replace(rule, when=replace(rule.when, routes=(name,)), plan=plan))
+    kept = {rule.when.routes[0] for rule in raised}
+    others = tuple(name for name in rule.when.routes if name not in kept)
     return [*raised, replace(rule, when=replace(rule.when, routes=others))] if others else raised
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 
 from router_extproc.registry.models import generates_text, is_wildcard
-from router_extproc.registry.snapshot import Deployment, Model, Plan, Target, Tier
+from router_extproc.registry.snapshot import Deployment, Model, Plan, Target
 from router_extproc.request import TOOLS, VISION
 
 # As many attempts as a route makes unless it says otherwise.
@@ -40,7 +40,7 @@ def explicit_chain(targets: tuple[Target, ...], models: dict[str, Model]) -> tup
 def derived_chain(plan: Plan, models: dict[str, Model]) -> tuple[str, ...]:
     """The first deployment of each model that the plan would try, then further keys, up to ``LENGTH`` together.
 
-    Models below the plan's ``min_tier`` never enter it: then the chain may be empty, and Envoy answers 503.
+    Models below the plan's floors never enter it: then the chain may be empty, and Envoy answers 503.
     """
     targets = plan.targets
     if any(target.weight is not None for target in targets):
@@ -53,14 +53,10 @@ def derived_chain(plan: Plan, models: dict[str, Model]) -> tuple[str, ...]:
         tiers = dict.fromkeys(models[place[0].model].tier for place in places)
         places += [place for tier in tiers for place in _places(Target(kind="tier", name=tier.label), models) if place]
     places += [place for target in plan.last_resort for place in _places(target, models) if place]
-    strong = [place for place in places if _is_strong_enough(models[place[0].model], plan.min_tier)]
+    strong = [place for place in places if plan.is_strong_enough(models[place[0].model])]
     # Nobody will have read the request: what every request can be sent to goes first.
     strong.sort(key=lambda place: not _takes_anything(models[place[0].model]))
-    return tuple(dict.fromkeys(_firsts_first(strong)))[:LENGTH] or _wildcards(models, plan.min_tier)
-
-
-def _is_strong_enough(model: Model, floor: Tier | None) -> bool:
-    return floor is None or model.tier >= floor
+    return tuple(dict.fromkeys(_firsts_first(strong)))[:LENGTH] or _wildcards(models, plan)
 
 
 def _takes_anything(model: Model) -> bool:
@@ -88,7 +84,7 @@ def _places(target: Target, models: dict[str, Model]) -> list[tuple[Deployment, 
     return [(deployment,) for model in models.values() for deployment in model.deployments if deployment.name == target.name]
 
 
-def _wildcards(models: dict[str, Model], floor: Tier | None) -> tuple[str, ...]:
+def _wildcards(models: dict[str, Model], plan: Plan) -> tuple[str, ...]:
     """Where nothing but wildcards is configured, they serve: Envoy then leaves the client's model name as it is."""
-    wild = [model for name, model in models.items() if is_wildcard(name) and _is_strong_enough(model, floor)]
+    wild = [model for name, model in models.items() if is_wildcard(name) and plan.is_strong_enough(model)]
     return tuple(deployment.name for model in wild for deployment in model.deployments)[:LENGTH]

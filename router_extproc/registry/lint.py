@@ -85,28 +85,35 @@ class _Linter:
         yield from self._tier_targets(path, plan)
         everything = [*plan.targets, *plan.last_resort]
         reachable = self._reachable(plan)
-        if plan.min_tier is not None and not any(model.tier >= plan.min_tier for model in self._candidates(plan)):
-            message = f"no model of this plan reaches the tier {plan.min_tier.label}: every request is answered 503"
-            yield self._warn(
-                (*path, "min_tier"), message, "add a stronger model, or lower it", "unreachable_min_tier", key=False
-            )
-        elif not reachable:
+        floors = list(self._unreachable_floors(path, plan))
+        yield from floors
+        if not reachable and not floors:
             message = "no model serves this"
             yield self._warn(path, message, "add a model that generates text", "no_capable_model")
-        elif len(reachable) == 1:
+        elif len(reachable) == 1 and not floors:
             only = shown(next(iter(reachable)))
             message = f"a chain of one: when `{only}` fails there is nowhere else to go"
             yield self._warn(path, message, "add a second key, deployment or model", "chain_of_one")
-        if written is not None and plan.min_tier is not None:
-            for index, target in enumerate(written.targets):
-                model = self._models.get(target.model or "")
-                if model is not None and model.tier < plan.min_tier and len(everything) > 1:
-                    message = f"never used: `{shown(model.name)}` is {model.tier.label}, below min_tier {plan.min_tier.label}"
-                    yield self._warn(
-                        (*path, "targets", index), message, "remove it, or lower min_tier", "unused_target", key=False
-                    )
+        for index, target in enumerate(() if written is None else written.targets):
+            model = self._models.get(target.model or "")
+            below = None if model is None else _below(plan, model)
+            if model is not None and below is not None and len(everything) > 1:
+                message, fix = f"never used: `{shown(model.name)}` is {below[1]}", f"remove it, or lower {below[0]}"
+                yield self._warn((*path, "targets", index), message, fix, "unused_target", key=False)
         yield from self._longer_context(path, plan)
         yield from self._regions(path, plan)
+
+    def _unreachable_floors(self, path: Path, plan: Plan) -> Iterator[Problem]:
+        """Floors that every request fails at, the tier's first: below it nobody looks at quality."""
+        strong = [model for model in self._candidates(plan) if plan.min_tier is None or model.tier >= plan.min_tier]
+        if plan.min_tier is not None and not strong:
+            message = f"no model of this plan reaches the tier {plan.min_tier.label}: every request is answered 503"
+            fix = "add a stronger model, or lower it"
+            yield self._warn((*path, "min_tier"), message, fix, "unreachable_min_tier", key=False)
+        elif plan.min_quality is not None and not any(map(plan.is_strong_enough, strong)):
+            message = f"no model of this plan reaches the quality {plan.min_quality:g}: every request is answered 503"
+            fix = "add a better model, write the `quality` of those you have, or lower it"
+            yield self._warn((*path, "min_quality"), message, fix, "unreachable_min_quality", key=False)
 
     def _tier_targets(self, path: Path, plan: Plan) -> Iterator[Problem]:
         written = {"targets": plan.targets, "last_resort": plan.last_resort}
@@ -160,15 +167,15 @@ class _Linter:
     def _default_chain(self) -> Iterator[Problem]:
         path: Path = ("default_chain",) if self._config.default_chain else ("routes", "auto")
         chain = self._registry.default_chain
-        floor = self._registry.routes["auto"].plan.min_tier
+        plan = self._registry.routes["auto"].plan
         if not chain:
             message = "Envoy has no default chain: when no worker can decide, it answers 503"
             yield self._warn(path, message, "write default_chain: [model]", "no_default_chain")
         for name in chain:
             deployment = self._by_name[name]
-            tier = self._models[deployment.model].tier
-            if floor is not None and tier < floor:
-                message = f"`{shown(name)}` is {tier.label}, below auto's min_tier {floor.label}"
+            below = _below(plan, self._models[deployment.model], "auto's ")
+            if below is not None:
+                message = f"`{shown(name)}` is {below[1]}"
                 yield self._warn(path, message, "name stronger models only", "weak_default_chain")
             if is_wildcard(deployment.provider_model) and self._config.default_chain:
                 message = f"`{shown(name)}` serves many models: without a worker nobody can say which was meant"
@@ -206,17 +213,21 @@ class _Linter:
                 found[target.name] = self._by_name[target.name]
             else:
                 found |= {each.name: each for model in self._target(target) for each in model.deployments}
-        floor = plan.min_tier
-        return {
-            name: deployment
-            for name, deployment in found.items()
-            if floor is None or self._models[deployment.model].tier >= floor
-        }
+        return {name: deployment for name, deployment in found.items() if plan.is_strong_enough(self._models[deployment.model])}
 
 
 def registry_routes(config: schema.RouterConfig) -> tuple[str, ...]:
     """The routes worth judging: ``auto``, and those that the file writes."""
     return tuple(dict.fromkeys(("auto", *config.routes)))
+
+
+def _below(plan: Plan, model: Model, whose: str = "") -> tuple[str, str] | None:
+    """The key of the plan's floor that a model is under, and that in words; None when it is under neither."""
+    if plan.min_tier is not None and model.tier < plan.min_tier:
+        return "min_tier", f"{model.tier.label}, below {whose}min_tier {plan.min_tier.label}"
+    if plan.min_quality is not None and model.quality < plan.min_quality:
+        return "min_quality", f"of quality {model.quality:g}, below {whose}min_quality {plan.min_quality:g}"
+    return None
 
 
 def _serves(deployment: Deployment, path: str) -> bool:

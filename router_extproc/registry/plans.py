@@ -41,6 +41,7 @@ class PlanCompiler:
             same_tier=same_tier,
             last_resort=self._targets(written.last_resort),
             after=after,
+            min_quality=written.min_quality,
         )
 
     def targets(self, written: Iterable[schema.Target]) -> tuple[Target, ...]:

@@ -109,7 +109,10 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """Where requests go. Without targets every model is a candidate. ``strategy``: ordered, cheap, fast or best."""
+    """Where requests go. Without targets every model is a candidate. ``strategy``: ordered, cheap, fast or best.
+
+    ``min_tier`` and ``min_quality`` (0 to 1) are floors: what is below one of them serves nothing here, not even last.
+    """
 
     strategy: str = "ordered"
     targets: tuple[Target, ...] = ()
@@ -117,6 +120,13 @@ class Plan(msgspec.Struct, frozen=True):
     same_tier: bool = True
     last_resort: tuple[Target, ...] = ()
     after: dict[str, tuple[Target, ...]] = {}
+    min_quality: float | None = None
+
+    def is_strong_enough(self, model: Model) -> bool:
+        """Whether the model keeps the plan's floors."""
+        return (self.min_tier is None or model.tier >= self.min_tier) and (
+            self.min_quality is None or model.quality >= self.min_quality
+        )
 
 
 class Route(msgspec.Struct, frozen=True):

@@ -102,7 +102,7 @@ def test_equal_files_are_equal_configurations() -> None:
 OTHER_KEYS = """
     openai base_url models credentials env file key deployments provider targets model tier deployment weight when then name
     route headers prompt_tokens at_least auto gpt-4o timeouts deadline prices input output strategy min_tier after rate_limited
-    tls certificate plain <<
+    min_quality tls certificate plain <<
 """
 KEYS = sorted({*RouterConfig.model_fields, *OTHER_KEYS.split()})
 WORDS = """

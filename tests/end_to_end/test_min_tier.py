@@ -1,4 +1,4 @@
-"""Rather no answer than a weaker one: what a route, or a client, does that asks for a tier."""
+"""Rather no answer than a weaker one: what a route, or a client, does that asks for a tier or a quality."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ providers:
 models:
   weak: {tier: economy, deployments: [{provider: weak}], prices: {input: 0.01, output: 0.01}}
   middle: {tier: standard, deployments: [{provider: weak}]}
-  down: {tier: premium, deployments: [{provider: strong}]}
+  down: {tier: premium, quality: 0.9, deployments: [{provider: strong}]}
   down-too: {tier: premium, deployments: [{provider: strong}]}
 routes:
   strong-only: {targets: [down, down-too], same_tier: false, min_tier: premium, last_resort: [weak]}
   strong-by-tier: {strategy: cheap, min_tier: premium}
+  by-quality: {targets: [down, middle], min_quality: 0.8, last_resort: [down-too]}
   any-strength: {targets: [down, weak], same_tier: false}
 """
 
@@ -100,6 +101,25 @@ def test_a_client_may_ask_for_a_tier_itself(instance: Instance, simulators: Simu
     refused = refusal(instance, "any-strength", headers={"x-router-min-tier": "premium"})
     assert refused.json()["error"]["code"] == "min_tier_unavailable"
     assert simulators.asked()["weak"] == 1
+
+
+@KINDS
+def test_a_quality_is_kept_like_a_tier(instance: Instance, simulators: Simulators, *, stream: bool) -> None:
+    """Only what is good enough is asked; when it cools down the refusal says that quality is what lacks."""
+    answer = instance.ask("by-quality", stream=stream)
+    assert (answer.status_code, answer.headers["x-router-model"]) == (200, "down")
+    simulators.faults("strong", status=500)
+    failing = instance.ask("by-quality", stream=stream)
+    assert (failing.status_code, failing.headers["x-router-attempts"]) == (500, "1")
+    cool_down(instance, "strong/down")
+    refused = refusal(instance, "by-quality", stream=stream)
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"], error["type"]) == (503, "min_quality_unavailable", "server_error")
+    assert refused.headers["x-router-reason"] == "min_quality_unavailable"
+    assert 1 <= int(refused.headers["retry-after"]) <= 120
+    assert "weak" not in simulators.asked()
+    record = instance.decision(refused.headers["x-router-decision"])
+    assert (record["status"], record["refused"], record["attempts"]) == (503, "min_quality_unavailable", [])
 
 
 def test_the_sdk_raises_with_the_reason(instance: Instance, simulators: Simulators) -> None:

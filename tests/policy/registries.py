@@ -114,6 +114,7 @@ def registries(draw: st.DrawFn) -> Registry:
         strategy=st.sampled_from(STRATEGIES),
         targets=some,
         min_tier=st.none() | st.sampled_from(Tier),
+        min_quality=st.none() | st.sampled_from([0.0, 0.5, 0.9]),
         same_tier=st.booleans(),
         last_resort=some,
         after=st.dictionaries(st.sampled_from(["rate_limited", "server_error", "context_length"]), some, max_size=2),

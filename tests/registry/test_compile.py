@@ -160,9 +160,9 @@ def test_auto_keeps_its_rules_beside_other_settings(more: str) -> None:
 
 def test_autos_own_floor_holds_in_its_default_rules() -> None:
     """A minimum tier written for auto is kept by the rules that we add."""
-    registry = compiled(PROVIDERS + "routes: {auto: {min_tier: premium}}\n")
+    registry = compiled(PROVIDERS + "routes: {auto: {min_tier: premium, min_quality: 0.3}}\n")
     assert registry.routes["auto"].plan.min_tier is Tier.PREMIUM
-    assert [rule.plan.min_tier for rule in registry.rules] == [Tier.PREMIUM, Tier.PREMIUM]
+    assert [(rule.plan.min_tier, rule.plan.min_quality) for rule in registry.rules] == [(Tier.PREMIUM, 0.3)] * 2
 
 
 def test_rules_apply_to_auto_unless_they_say_otherwise() -> None:
@@ -206,6 +206,26 @@ rules:
         ("strong", ("auto",), Tier.PREMIUM),
     ]
     assert {rule.when.code for rule in rules[:3]} == {True}
+
+
+def test_both_floors_of_a_route_hold_in_its_rules() -> None:
+    """Of the minimum tier and the minimum quality each is the higher one, a rule's own where the route has none."""
+    text = """\
+routes: {auto: {min_quality: 0.7}, team: {min_quality: 0.6, min_tier: premium, targets: [large]}, free: {targets: [small]}}
+rules:
+  - {name: one, when: {route: [auto, team, free]}, then: {targets: [large], min_tier: standard, min_quality: 0.65}}
+  - {name: two, when: {route: [auto, team, free]}, then: {targets: [large]}}
+"""
+    assert [
+        (rule.name, rule.when.routes, rule.plan.min_tier, rule.plan.min_quality) for rule in compiled(PROVIDERS + text).rules
+    ] == [
+        ("one", ("auto",), Tier.STANDARD, 0.7),
+        ("one", ("team",), Tier.PREMIUM, 0.65),
+        ("one", ("free",), Tier.STANDARD, 0.65),
+        ("two", ("auto",), None, 0.7),
+        ("two", ("team",), Tier.PREMIUM, 0.6),
+        ("two", ("free",), None, None),
+    ]
 
 
 def test_a_target_may_be_served_by_a_wildcard() -> None:

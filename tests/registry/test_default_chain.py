@@ -59,10 +59,12 @@ def test_the_derived_chain_follows_the_plan(plan: Plan, chain: list[str]) -> Non
 
 
 def test_a_floor_is_kept_even_without_a_worker() -> None:
-    """Models below the minimum tier never enter the chain: an empty one is better than a weaker answer."""
+    """Models below the minimum tier or quality never enter the chain: an empty one is better than a weaker answer."""
     plan = Plan("cheap", to("small", "large"), min_tier=Tier.PREMIUM, same_tier=False)
     assert derived_chain(plan, MODELS) == ("p/large@1", "p/large@2")
     assert derived_chain(Plan("cheap", to("small"), min_tier=Tier.PREMIUM, same_tier=False), MODELS) == ()
+    assert derived_chain(Plan("cheap", EVERYTHING, min_quality=0.7), MODELS) == ("p/large@1", "p/huge@1", "p/large@2")
+    assert derived_chain(Plan("cheap", to("small"), min_quality=0.7, same_tier=False), MODELS) == ()
 
 
 def test_wildcards_serve_where_there_is_nothing_else() -> None:

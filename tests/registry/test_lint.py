@@ -19,6 +19,7 @@ models:
   large: {tier: premium, context_window: 128000, capabilities: [vision, tools], prices: {input: 9, output: 9}}
 """
 TOO_HIGH = "no model of this plan reaches the tier standard: every request is answered 503"
+TOO_GOOD = "no model of this plan reaches the quality 0.6: every request is answered 503"
 AGAIN = "no model here has a context window above 128000 tokens: the prompt fails again"
 TOO_LONG = "the rule selects prompts above 8000 tokens, and no model it names has such a context window"
 
@@ -50,6 +51,22 @@ def test_a_complete_file_has_no_warning() -> None:
         (
             "routes: {team: {targets: [small, large], min_tier: premium}}",
             "7: routes.team.targets[0]: unused_target: never used: `small` is economy, below min_tier premium",
+        ),
+        (
+            "routes: {team: {targets: [small, large], min_quality: 0.6}}",
+            "7: routes.team.min_quality: unreachable_min_quality: " + TOO_GOOD,
+        ),
+        (
+            "routes: {team: {targets: [small, {deployment: one/large}], min_tier: premium, min_quality: 0.6}}",
+            "7: routes.team.min_quality: unreachable_min_quality: " + TOO_GOOD,
+        ),
+        (
+            "  fine: {quality: 0.7, deployments: [{provider: one}]}\nroutes: {x: {targets: [large, fine], min_quality: 0.6}}",
+            "8: routes.x.targets[0]: unused_target: never used: `large` is of quality 0.5, below min_quality 0.6",
+        ),
+        (
+            "default_chain: [small]\nroutes: {auto: {targets: [large], min_quality: 0.6}}",
+            "7: default_chain: weak_default_chain: `one/small` is of quality 0.5, below auto's min_quality 0.6",
         ),
         (
             "routes: {team: {targets: [small, {tier: standard}]}}",
@@ -93,7 +110,7 @@ def test_what_is_right_is_not_named() -> None:
             BASE
             + """\
 routes:
-  team: {targets: [small], after: {context_length: [large]}, min_tier: economy}
+  team: {targets: [small], after: {context_length: [large]}, min_tier: economy, min_quality: 0.5}
 rules:
   - {name: images, when: {images: true}, then: {targets: [large]}}
   - {name: long, when: {prompt_tokens: {at_least: 9000}}, then: {targets: [small, large]}}
