@@ -17,6 +17,7 @@ from router_extproc.observer import causes
 from router_extproc.observer.access_log import ATTEMPTS_LOG, REQUESTS_LOG, read_attempt, read_request
 from router_extproc.observer.compose import compose
 from router_extproc.observer.health import Breakers, evidence_of
+from router_extproc.observer.in_order import InOrder
 from router_extproc.observer.join import Join, Joined
 from router_extproc.observer.known_names import KnownNames
 from router_extproc.observer.records import AttemptRecord, DecisionRecord
@@ -45,6 +46,7 @@ class Intake:
         self._breakers, self._meters, self._keep = breakers, meters, keep
         self.names = KnownNames(Registry())
         self.join = Join()
+        self._in_order = InOrder(self._learn)
 
     def know(self, registry: Registry) -> None:
         """Takes another registry over; deployments that it lacks are forgotten."""
@@ -69,19 +71,23 @@ class Intake:
         """Gives out what has waited long enough."""
         for joined in self.join.due(now):
             self._conclude(joined, now)
+        self._in_order.pass_time(now)
 
     def finish(self, now: float) -> None:
         """Gives out what is there: the process ends."""
         for joined in self.join.rest():
             self._conclude(joined, now)
+        self._in_order.finish(now)
 
     def _attempt(self, entry: HTTPAccessLogEntry, now: float) -> None:
         read = read_attempt(entry, now)
         if read is None:
             return
         decision, attempt = read
-        if attempt.cause not in causes.UNSETTLED:
-            self._learn(attempt, now)
+        is_settled = attempt.cause not in causes.UNSETTLED
+        if is_settled:
+            self._meters.attempt(attempt, self.names)
+        self._in_order.arrived(decision, attempt, now, is_settled=is_settled)
         joined = self.join.attempt(decision, attempt, now)
         if joined is not None:
             self._conclude(joined, now)
@@ -96,11 +102,11 @@ class Intake:
 
     def _learn(self, attempt: AttemptRecord, now: float) -> None:
         self._breakers.record(attempt.deployment, evidence_of(attempt), now)
-        self._meters.attempt(attempt, self.names)
 
     def _conclude(self, joined: Joined, now: float) -> None:
         for attempt in joined.settled:
-            self._learn(attempt, now)
+            self._meters.attempt(attempt, self.names)
+            self._in_order.settled(joined.request.id, attempt, now)
         record = compose(joined, self.names)
         self._meters.decision(record, self.names, now)
         self._keep(record)

@@ -38,6 +38,7 @@ class Desk:
         self.intake.take("requests", entries, NOW)
 
     def states(self) -> dict[str, str]:
+        self.intake.pass_time(NOW)
         return {name: health.state for name, health in self.breakers.view(NOW).items()}
 
     def count(self, name: str, **labels: str) -> float | None:
@@ -91,6 +92,22 @@ def test_clients_that_leave_do_not_hurt_a_provider(desk: Desk) -> None:
     assert desk.breakers.view(NOW)["openai/gpt-4o"].failure_ratio == 0
 
 
+def test_failures_are_in_a_row_only_if_nothing_went_well_between_them(desk: Desk) -> None:
+    """Failures are known from their own entries, successes only from their requests': that is no reason to cool down."""
+    model = "openai/gpt-4o"
+
+    def failures(name: str, first: float) -> list[HTTPAccessLogEntry]:
+        starts = [STARTED_AT + first + number / 100 for number in range(4)]
+        return [attempt_entry(f"{name}-{at}", model, status=500, started_at=at, total_ms=1.0) for at in starts]
+
+    starts = [STARTED_AT + 0.005 + number / 100 for number in range(4)]
+    desk.attempts(*failures("f", 0), *(attempt_entry(f"s-{at}", model, started_at=at, total_ms=1.0) for at in starts))
+    desk.requests(*(request_entry(f"s-{at}") for at in starts))
+    assert desk.states() == {model: "closed"}
+    desk.attempts(*failures("g", 0.5))
+    assert desk.states() == {model: "open"}
+
+
 @pytest.mark.parametrize("status", [400, 404, 409, 413, 422])
 def test_bad_requests_do_not_hurt_a_provider(desk: Desk, status: int) -> None:
     """However many a caller sends."""
@@ -106,6 +123,7 @@ def test_a_refused_deadline_is_no_attempt_on_the_provider(desk: Desk) -> None:
     )
     desk.requests(request_entry("d", status=504, attempts=2, details="lua_response"))
     assert [attempt.cause for attempt in desk.records[0].attempts] == ["server_error", "not_sent"]
+    desk.states()
     assert desk.breakers.view(NOW)["azure/gpt-4o"].consecutive_failures == 0
     assert (
         desk.count("router_fallbacks_total", **{"from": "openai/gpt-4o", "to": "azure/gpt-4o", "cause": "server_error"}) is None

@@ -1,0 +1,91 @@
+"""Attempts in the order in which they ended, for what counts failures in a row. Pure: time comes in as an argument.
+
+Each thread of Envoy sends its entries in batches, and of a good answer only its request's entry, in another batch, tells
+that it was good. In the order of their arrival all failures of a busy moment would stand in a row.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from router_extproc.observer.records import AttemptRecord
+
+# Longer than Envoy keeps a batch (buffer_flush_interval, 0.1 s): then nothing that ended earlier is still to come.
+REORDER_SECONDS = 0.15
+# An attempt whose outcome is not known by then must not hold up the others.
+PATIENCE_SECONDS = 1.0
+
+Identity = tuple[str, int | None, float]
+
+
+@dataclass(order=True)
+class _Waiting:
+    ended_at: float
+    sequence: int
+    since: float = field(compare=False)
+    identity: Identity = field(compare=False)
+    outcome: AttemptRecord | None = field(compare=False, default=None)
+
+
+class InOrder:
+    """Gives each attempt to ``learn`` once it is settled and all that ended before it on its deployment were given."""
+
+    def __init__(self, learn: Callable[[AttemptRecord, float], None]) -> None:
+        self._learn = learn
+        self._queues: dict[str, list[_Waiting]] = {}
+        self._unsettled: dict[Identity, _Waiting] = {}
+        self._sequence = 0
+
+    def arrived(self, decision: str, attempt: AttemptRecord, now: float, *, is_settled: bool) -> None:
+        """Takes an attempt whose entry has come; ``now`` is in epoch seconds."""
+        self._sequence += 1
+        waiting = _Waiting(_ended_at(attempt), self._sequence, now, _identity(decision, attempt))
+        if is_settled:
+            waiting.outcome = attempt
+        else:
+            self._unsettled[waiting.identity] = waiting
+        heapq.heappush(self._queues.setdefault(attempt.deployment, []), waiting)
+
+    def settled(self, decision: str, attempt: AttemptRecord, now: float) -> None:
+        """Takes the outcome of an attempt that came unsettled. One that was not waited for is learned at once."""
+        waiting = self._unsettled.pop(_identity(decision, attempt), None)
+        if waiting is None:
+            self._learn(attempt, now)
+        else:
+            waiting.outcome = attempt
+
+    def pass_time(self, now: float) -> None:
+        """Gives out what is due."""
+        for deployment, queue in list(self._queues.items()):
+            while queue and self._is_due(queue[0], now):
+                self._give(heapq.heappop(queue), now)
+            if not queue:
+                del self._queues[deployment]
+
+    def finish(self, now: float) -> None:
+        """Gives out all that is settled: the process ends."""
+        for queue in self._queues.values():
+            while queue:
+                self._give(heapq.heappop(queue), now)
+        self._queues.clear()
+
+    def _is_due(self, waiting: _Waiting, now: float) -> bool:
+        if waiting.outcome is None:
+            return now - waiting.since >= PATIENCE_SECONDS
+        return now - waiting.ended_at >= REORDER_SECONDS or now - waiting.since >= REORDER_SECONDS
+
+    def _give(self, waiting: _Waiting, now: float) -> None:
+        if waiting.outcome is None:
+            self._unsettled.pop(waiting.identity, None)
+        else:
+            self._learn(waiting.outcome, now)
+
+
+def _identity(decision: str, attempt: AttemptRecord) -> Identity:
+    return decision, attempt.number, attempt.started_at.timestamp()
+
+
+def _ended_at(attempt: AttemptRecord) -> float:
+    return attempt.started_at.timestamp() + (attempt.total_ms or 0.0) / 1_000
