@@ -39,6 +39,7 @@ RESPONSE_HEADERS: tuple[tuple[str, str], ...] = (
     ("x-router-deployment", f"{_ATTEMPT}deployment)%"),
     ("x-router-tier", f"{_ATTEMPT}tier)%"),
     ("x-router-attempts", "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"),
+    ("x-router-attempts", f"{_ATTEMPT}attempts)%"),
     ("x-router-fallback-from", f"{_ATTEMPT}fallback_from)%"),
     ("x-router-fallback-cause", f"{_ATTEMPT}fallback_cause)%"),
     ("x-router-degraded", f"{_TICKET}degraded)%"),

@@ -176,7 +176,12 @@ class TestLastAnswer:
         limits = {"deadline_ms": 700, "attempt_timeout_ms": 400, "stream": True}
         answer = client.post(CHAT, json=BODY, headers=ticket("a", "b", "c", **limits))
         assert answer.status_code == 504
-        assert answer.json()["error"]["code"] == "deadline_exceeded"
+        error = answer.json()["error"]
+        assert (error["code"], error["type"], answer.headers["x-router-attempts"]) == (
+            "deadline_exceeded",
+            "timeout_error",
+            "1",
+        )
         # The second attempt could have ended at 800 ms.
         assert providers.names() == ["a"]
 
@@ -184,7 +189,7 @@ class TestLastAnswer:
         """When Envoy would repeat the last group, the attempt is refused in OpenAI's shape."""
         answer = client.post(CHAT, json=BODY, headers=ticket("refused", max_attempts=3))
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "chain_exhausted")
-        assert answer.headers["x-router-deployment"] == "refused"
+        assert (answer.headers["x-router-deployment"], answer.headers["x-router-attempts"]) == ("refused", "1")
 
 
 class TestStreams:

@@ -23,13 +23,14 @@ local REFUSED = { [401] = "unauthorized", [402] = "unauthorized", [403] = "forbi
 
 local QUOTE, BACKSLASH, OPEN_BRACE, OPEN_BRACKET = 34, 92, 123, 91
 
-local function error_body(message, code)
-  return '{"error":{"message":"' .. message .. '","type":"server_error","param":null,"code":"' .. code .. '"}}'
+local function error_body(message, kind, code)
+  return '{"error":{"message":"' .. message .. '","type":"' .. kind .. '","param":null,"code":"' .. code .. '"}}'
 end
 
-local function refuse(handle, status, message, code)
-  local headers = { [":status"] = status, ["content-type"] = "application/json" }
-  handle:respond(headers, error_body(message, code))
+-- Ends the request in place of the attempt that Envoy is about to make, and which therefore does not count.
+local function refuse(handle, metadata, attempt, status, body)
+  metadata:set(ATTEMPT, "attempts", tostring(attempt - 1))
+  handle:respond({ [":status"] = status, ["content-type"] = "application/json" }, body)
 end
 
 -- The ticket, or nil when no worker decided.
@@ -160,10 +161,12 @@ function envoy_on_request(handle)
 
   if ticket ~= nil and attempt > 1 then
     if attempt > #ticket["priority_groups"] then
-      return refuse(handle, "503", "Every deployment that may serve this request failed.", "chain_exhausted")
+      local body = error_body("Every deployment that may serve this request failed.", "server_error", "chain_exhausted")
+      return refuse(handle, metadata, attempt, "503", body)
     end
     if is_too_late(ticket, started, now) then
-      return refuse(handle, "504", "The deadline passed before a deployment answered.", "deadline_exceeded")
+      local body = error_body("The deadline passed before a deployment answered.", "timeout_error", "deadline_exceeded")
+      return refuse(handle, metadata, attempt, "504", body)
     end
   end
 
@@ -271,7 +274,8 @@ local function watch_stream(handle)
   if done or last == nil then return end
   handle:streamInfo():dynamicMetadata():set(ATTEMPT, "incomplete", true) -- for the observer: this 200 is a failure
   local separator = string.find(tail, "\n\r?\n$") ~= nil and "" or "\n\n"
-  local event = "data: " .. error_body("The provider ended the stream before it was complete.", "stream_incomplete") .. "\n\n"
+  local body = error_body("The provider ended the stream before it was complete.", "server_error", "stream_incomplete")
+  local event = "data: " .. body .. "\n\n"
   last:setBytes(last:getBytes(0, last:length()) .. separator .. event)
 end
 
