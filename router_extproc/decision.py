@@ -29,7 +29,10 @@ class Attempt(msgspec.Struct, frozen=True):
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """One deployment that was looked at. ``rejected`` is why it fell, or None when it stayed."""
+    """One deployment that was looked at. ``rejected`` is why it fell, or None when it stayed.
+
+    ``quota_resets_in_seconds`` is None unless its quota is used up: then it is tried after its model's others.
+    """
 
     deployment: str
     model: str
@@ -37,6 +40,7 @@ class Candidate(msgspec.Struct, frozen=True):
     rejected: str | None = None
     estimated_cost_usd: float | None = None
     time_to_first_byte_ms: float | None = None
+    quota_resets_in_seconds: float | None = None
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -58,6 +62,7 @@ class Decision(msgspec.Struct, frozen=True):
     deadline_ms: int = 600_000
     attempt_timeout_ms: int | None = None
     first_token_timeout_ms: int | None = None
+    stream_idle_ms: int = 300_000
     retry_within_ms: int = 60_000
     max_attempts: int = 4
     check_answer: bool = False

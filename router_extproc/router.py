@@ -268,6 +268,7 @@ def _decision(course: _Course, chain: Chain, request: Request) -> Decision:
         deadline_ms=route.deadline_ms,
         attempt_timeout_ms=attempt_timeout(route, stream=request.stream, attempts=_most_attempts(route, chain)),
         first_token_timeout_ms=route.first_token_timeout_ms if request.stream and judged else None,
+        stream_idle_ms=route.stream_idle_ms,
         retry_within_ms=route.retry_within_ms,
         max_attempts=route.max_attempts,
         check_answer=route.check_answer and judged,

@@ -70,7 +70,10 @@ def routing_headers(decision: Decision) -> dict[str, str]:
         "x-envoy-max-retries": str(min(longest, decision.max_attempts) - 1),
         "x-envoy-upstream-rq-timeout-ms": "0" if decision.stream else str(decision.deadline_ms),
     }
-    if decision.attempt_timeout_ms:
+    # An attempt that may take as long as a stream may be silent is bounded by that already, and Envoy would stop looking for
+    # silence once an attempt's own time is over.
+    is_bounded = decision.stream and decision.attempt_timeout_ms == decision.stream_idle_ms
+    if decision.attempt_timeout_ms and not is_bounded:
         headers["x-envoy-upstream-rq-per-try-timeout-ms"] = str(decision.attempt_timeout_ms)
     return headers
 
@@ -93,6 +96,7 @@ class TicketOffice:
             decision.degraded,
             decision.deadline_ms,
             decision.attempt_timeout_ms,
+            decision.stream_idle_ms,
             decision.first_token_timeout_ms,
             decision.check_answer,
             decision.max_attempts,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -121,6 +122,18 @@ def test_a_plain_call_is_not_held_to_the_first_token(instance: Instance, simulat
     simulators.faults("alpha", first_token_ms=1_000)
     answer = instance.ask("impatient")
     assert (answer.status_code, answer.headers["x-router-attempts"]) == (200, "1")
+
+
+def test_a_stall_late_in_a_stream_ends_as_soon_as_an_early_one(simulators: Simulators, client: openai.OpenAI) -> None:
+    """The idle timeout counts from the last piece, also when the stream has run for longer than an attempt may wait."""
+    simulators.faults("alpha", inter_token_ms=300, stall_after_tokens=9, tokens=20)
+    reader = Reader(client, "idle")
+    started = time.monotonic()
+    with pytest.raises(BROKEN):
+        reader.read()
+    assert len(reader.pieces) >= 9
+    # 2.7 s of tokens, 1 s of silence; the client's own backstop would come after 9 s of silence.
+    assert 3.5 < time.monotonic() - started < 9
 
 
 @pytest.mark.parametrize("after", [0, 3])

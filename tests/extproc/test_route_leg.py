@@ -41,6 +41,7 @@ REGISTRY = Registry(
     routes={
         "small": Route(name="small", named_model="small"),
         "large": Route(name="large", named_model="large", first_token_timeout_ms=700),
+        "brief": Route(name="brief", plan=Plan(targets=(Target("model", "small"),), same_tier=False), stream_idle_ms=5_000),
         "auto": Route(name="auto", plan=Plan(targets=(Target("model", "small"),), last_resort=(Target("model", "large"),))),
     },
     aliases={"nick": "small"},
@@ -103,6 +104,13 @@ def test_a_stream_has_no_overall_timeout_but_a_bounded_attempt() -> None:
     first, _ = answers(chat("small", stream=True))
     assert "x-envoy-upstream-rq-timeout-ms=0 x-envoy-upstream-rq-per-try-timeout-ms=120000" in said(first)
     assert ticket(first)["deadline_ms"] == 600_000
+
+
+def test_an_attempt_as_long_as_silence_may_be_needs_no_limit_of_its_own() -> None:
+    """Envoy's idle timeout bounds it already, and goes on to do so in a stream that lasts longer."""
+    first, *_ = answers(chat("brief", stream=True))
+    assert "x-envoy-upstream-rq-per-try-timeout-ms" not in said(first)
+    assert ticket(first)["attempt_timeout_ms"] == 5_000
 
 
 def test_only_the_model_changes_in_the_body() -> None:

@@ -36,6 +36,14 @@ def test_a_plain_call_is_bounded_by_its_deadline() -> None:
     assert attempt_timeout(Route(name="r", attempt_timeout_ms=50, deadline_ms=9), stream=False, attempts=4) == 9
 
 
+def test_no_attempt_of_a_stream_is_longer_than_its_silence_may_be() -> None:
+    """A short idle timeout is one for the time before the first byte too."""
+    assert attempt_timeout(Route(name="r", stream_idle_ms=5_000), stream=True, attempts=4) == 5_000
+    longer = Route(name="r", stream_idle_ms=5_000, attempt_timeout_ms=9_000)
+    assert attempt_timeout(longer, stream=True, attempts=1) == 5_000
+    assert attempt_timeout(longer, stream=False, attempts=1) == 9_000
+
+
 @given(st.integers(100, 10**7), st.none() | st.integers(1, 10**7), st.integers(2, 10))
 def test_a_second_attempt_of_a_stream_always_fits(deadline: int, attempt: int | None, attempts: int) -> None:
     """After a first attempt that took all its time there is time for another one before the deadline."""
