@@ -12,6 +12,9 @@ from router_extproc.envoyconf.messages import HTTP_PROTOCOL_OPTIONS, Message, du
 MESSAGE_TIMEOUT_MS = 10_000
 """How long Envoy waits for a worker's answer; its own default of 200 ms turns every busy moment into an undecided request."""
 
+MAX_MESSAGE_TIMEOUT_MS = 300_000
+"""How long a worker may ask Envoy to wait, as it does when too many large bodies are under way."""
+
 NEXT_TRY_MS = 100
 """How long a large request waits before it is shown to another worker."""
 
@@ -114,6 +117,7 @@ def _ext_proc(leg: str, mode: Message, **more: Any) -> Message:
             "retry_policy": retry,
         },
         processing_mode=mode,
+        max_message_timeout=duration(MAX_MESSAGE_TIMEOUT_MS),
         send_body_without_waiting_for_header_response=True,
         mutation_rules={"allow_all_routing": True, "allow_envoy": True},
         metadata_options={
@@ -131,7 +135,8 @@ def worker_cluster(sockets: tuple[Path, ...], buffer_bytes: int) -> Message:
     that wait for one another.
     """
     health_check = {
-        "timeout": "1s",
+        # A worker that reads a body of many MiB on a busy machine is not ill.
+        "timeout": "5s",
         "interval": "1s",
         "no_traffic_interval": "1s",
         # A local socket costs nothing to ask, and a worker that came back is needed at once.

@@ -16,11 +16,15 @@ class BodyBudget:
         self.held = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
+    def must_wait(self, size: int) -> bool:
+        """Whether ``hold`` would have to wait now."""
+        return bool(self._waiting) or self.held + min(size, self.limit) > self.limit
+
     @asynccontextmanager
     async def hold(self, size: int) -> AsyncIterator[None]:
         """Holds ``size`` bytes for the time of the block."""
         size = min(size, self.limit)
-        if self._waiting or self.held + size > self.limit:
+        if self.must_wait(size):
             place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append((size, place))
             try:

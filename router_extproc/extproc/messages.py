@@ -22,6 +22,7 @@ from envoy.service.ext_proc.v3.external_processor_pb2 import (
     ProcessingResponse,
 )
 from envoy.type.v3.http_status_pb2 import HttpStatus
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct
 
 from router_extproc.extproc.framing import BODY_IN_BODY_ANSWER, BODY_IN_HEADERS_ANSWER, frame
@@ -132,6 +133,11 @@ _CONTINUE_AND_REPLACE = bytes(
         request_headers=HeadersResponse(response=CommonResponse(status=CommonResponse.CONTINUE_AND_REPLACE))
     ).SerializeToString()
 )
+# Asks Envoy to wait this long for the answer to the message it sent last: a body may have to wait for others. In seconds;
+# no more than ``max_message_timeout`` of Envoy's filter, or it is ignored.
+MORE_TIME_SECONDS = 120
+MORE_TIME = bytes(ProcessingResponse(override_message_timeout=Duration(seconds=MORE_TIME_SECONDS)).SerializeToString())
+
 REQUEST_BODY_UNCHANGED = bytes(ProcessingResponse(request_body=BodyResponse()).SerializeToString())
 RESPONSE_HEADERS_UNCHANGED = bytes(ProcessingResponse(response_headers=HeadersResponse()).SerializeToString())
 RESPONSE_BODY_UNCHANGED = bytes(ProcessingResponse(response_body=BodyResponse()).SerializeToString())

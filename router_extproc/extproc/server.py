@@ -9,6 +9,7 @@ import logging
 import os
 import random
 import signal
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -21,6 +22,7 @@ from router_extproc.extproc.body_budget import BodyBudget
 from router_extproc.extproc.counters import Counters
 from router_extproc.extproc.judge_leg import JudgeLeg
 from router_extproc.extproc.live import POLL_SECONDS, Live, Probes
+from router_extproc.extproc.messages import MORE_TIME
 from router_extproc.extproc.rename_leg import RenameLeg
 from router_extproc.extproc.route_leg import RouteLeg
 from router_extproc.extproc.ticket import TicketOffice
@@ -136,7 +138,7 @@ class Worker:
             return
         leg = RouteLeg(self._live.view, self._office, self._probes, self._draws.getrandbits(32))
         if leg.headers(message):
-            async with self._budget.hold(leg.body_size):
+            async with self._hold(leg.body_size, context):
                 while (message := await context.read()) is not grpc.aio.EOF:
                     is_last = leg.body(message)
                     del message  # a large body is held by the leg now
@@ -145,6 +147,14 @@ class Worker:
                         break
         else:
             await self._conclude(leg, context)
+
+    @contextlib.asynccontextmanager
+    async def _hold(self, size: int, context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
+        """Room for a body before it is read; Envoy is told to be patient where there is none yet."""
+        if self._budget.must_wait(size):
+            await context.write(MORE_TIME)
+        async with self._budget.hold(size):
+            yield
 
     async def _conclude(self, leg: RouteLeg, context: grpc.aio.ServicerContext) -> None:
         answers = leg.answer()
@@ -159,7 +169,7 @@ class Worker:
         if message is grpc.aio.EOF:
             return
         await context.write(leg.headers(message))
-        async with self._budget.hold(leg.body_size):
+        async with self._hold(leg.body_size, context):
             message = await context.read()
             if message is not grpc.aio.EOF:
                 await context.write(leg.body(message))

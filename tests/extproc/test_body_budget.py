@@ -72,3 +72,15 @@ def test_the_limit_holds_and_everybody_is_served(bodies: list[tuple[int, bool]])
         assert budget.held == 0
 
     asyncio.run(run())
+
+
+async def test_who_must_wait_is_known_beforehand() -> None:
+    """Envoy is asked for patience only where there is no room, and a body above the limit needs room for itself alone."""
+    budget = BodyBudget(10)
+    assert not budget.must_wait(10)
+    assert not budget.must_wait(11)
+    async with budget.hold(4):
+        assert not budget.must_wait(6)
+        assert budget.must_wait(7)
+        assert budget.must_wait(11)
+    assert not budget.must_wait(11)
