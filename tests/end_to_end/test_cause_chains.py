@@ -53,6 +53,9 @@ CASES = {
         {"first": LIMITED, "spare": LIMITED}, ("first", "spare"), ("rate_limited", "rate_limited"), status=429
     ),
     "broken-broken": Case({"first": BROKEN, "other": BROKEN}, ("first", "other"), ("server_error", "server_error"), status=503),
+    "limited-gone": Case(
+        {"first": LIMITED, "spare": GONE}, ("first", "spare"), ("rate_limited", "connect_failure", "not_sent"), status=503
+    ),
     "too-long-too-long": Case(
         {"first": TOO_LONG, "roomy": TOO_LONG}, ("first", "roomy"), ("context_length", "client_error"), status=400
     ),
@@ -123,7 +126,8 @@ def test_each_cause_goes_its_own_way(instance: Instance, simulators: Simulators,
     assert answer.headers["x-router-fallback-from"] == f"first/first.{route}"
     record = instance.decision(answer.headers["x-router-decision"])
     attempts = record["attempts"]
-    assert [attempt["deployment"] for attempt in attempts] == [f"{asked}/{asked}.{route}" for asked in case.asked]
+    sent = [attempt["deployment"] for attempt in attempts if attempt["cause"] != "not_sent"]
+    assert sent == [f"{asked}/{asked}.{route}" for asked in case.asked]
     assert [attempt["cause"] for attempt in attempts] == [*case.causes, *(["none"] if case.status == 200 else [])]
 
 

@@ -154,9 +154,11 @@ def test_attempts_share_the_deadline(instance: Instance, simulators: Simulators,
     for name in NAMES:
         simulators.faults(name, hang="forever")
     answer, seconds = timed(instance, "shared-deadline", stream=stream)
-    assert answer.status_code == 504
-    assert answer.json()["error"]["code"] == ("deadline_exceeded" if stream else "timeout")
+    error = answer.json()["error"]
+    code = "deadline_exceeded" if stream else "timeout"
+    assert (answer.status_code, error["type"], error["code"]) == (504, "timeout_error", code)
     asked = list(simulators.asked())
+    assert answer.headers["x-router-attempts"] == str(len(asked))
     assert asked == ["alpha", "beta", "gamma"][: len(asked)]
     assert len(asked) >= 2
     assert 1.2 <= seconds < 8

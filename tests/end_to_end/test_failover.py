@@ -62,6 +62,10 @@ SHORT_CHAINS = [route for route, chain in CHAINS.items() if len(chain) == 2]
 CAUSES: dict[str, tuple[dict[str, Any], int, str]] = {
     "429": ({"status": 429, "retry_after": 1}, 429, "rate_limited"),
     "quota": ({"status": 429, "error_code": "insufficient_quota"}, 429, "rate_limited"),
+    # Our key was refused: the attempt's status is what made Envoy go on.
+    "401": ({"status": 401}, 503, "unauthorized"),
+    "402": ({"status": 402}, 503, "unauthorized"),
+    "403": ({"status": 403}, 503, "forbidden"),
     "500": ({"status": 500}, 500, "server_error"),
     "502": ({"status": 502}, 502, "server_error"),
     "503": ({"status": 503}, 503, "server_error"),

@@ -26,6 +26,7 @@ models:
   handover-plain: {deployments: [{provider: keyed}]}
   handover-stream: {deployments: [{provider: keyed}]}
   load: {deployments: [{provider: keyed}]}
+  dead: {deployments: [{provider: keyed}]}
   both: {deployments: [{provider: keyed}]}
   shared: {deployments: [{provider: keyed}]}
 """
@@ -99,6 +100,17 @@ def test_under_load_no_client_sees_the_limit_of_one_key(instance: Instance, simu
             assert len(list(pool.map(ask, range(100)))) == 100
     used = Counter(keys_used(simulators)) - before
     assert used == {(TWO, 200): 100}
+
+
+def test_a_key_that_is_refused_hands_over_and_is_left_alone(instance: Instance, simulators: Simulators) -> None:
+    """No client learns that one of our keys was revoked: the other serves, and after one refusal alone."""
+    simulators.faults("keyed", status=401, only_key=ONE)
+    until(lambda: instance.ask("dead").status_code == 200 and instance.health("keyed/dead@1") == "open")
+    until(lambda: all(instance.ask("dead").headers["x-router-attempts"] == "1" for _ in range(10)))
+    before = Counter(keys_used(simulators))
+    answers = [instance.ask("dead", stream=stream) for stream in (False, True) for _ in range(10)]
+    assert {answer.status_code for answer in answers} == {200}
+    assert Counter(keys_used(simulators)) - before == {(TWO, 200): 20}
 
 
 def test_when_both_keys_are_limited_the_client_is_told_to_wait(instance: Instance, simulators: Simulators) -> None:
