@@ -80,12 +80,15 @@ def rename_leg() -> Message:
 
 
 def judge_leg(judgement_ms: int) -> Message:
-    """The upstream filter that holds an answer for at most ``judgement_ms`` until it was judged. Its failure is a 503."""
+    """The upstream filter that holds an answer for at most ``judgement_ms`` until it was judged.
+
+    When its worker dies the answer passes as it is: not judged, but not cut either.
+    """
     return _ext_proc(
         names.JUDGE_LEG,
         _JUDGE_MODE,
         message_timeout=duration(MESSAGE_TIMEOUT_MS + judgement_ms),
-        status_on_error={"code": "ServiceUnavailable"},
+        failure_mode_allow=True,
     )
 
 

@@ -34,6 +34,7 @@ models:
       - {{provider: two, model: id-at-two}}
 routes:
   auto: {{targets: [small]}}
+  watched: {{targets: [small], timeouts: {{first_token: 20s}}, check: {{answer: true}}}}
 cooling: {{failures: 1000, failure_ratio: 1.0}}
 """
 # Ordinary ones, one above what Envoy buffers for a retry by default, one that is a stream.
@@ -78,6 +79,22 @@ def test_a_killed_worker_costs_no_request_and_no_decision(instance: Instance, si
     assert not load.not_served
     assert not load.not_decided
     assert received(simulators) == len(load.outcomes)
+
+
+def test_a_worker_killed_while_it_watches_answers_costs_none_of_them(instance: Instance, simulators: Simulators) -> None:
+    """Answers that a worker was judging, or had begun to pass on, reach the client whole though that worker is gone."""
+    for name in simulators.ports:
+        simulators.faults(name, tokens=15, first_token_ms=[0, 500], inter_token_ms=50)
+    with Load([instance.port], [chat("watched", stream=True), chat("watched")], connections=20) as load:
+        for _ in range(2):
+            load.after(20)
+            os.kill(instance.pids("worker")[0], signal.SIGKILL)
+            until(lambda: instance.serving_workers() == 2)
+    assert not load.not_served
+    assert not load.not_decided
+    streams = [outcome.body for outcome in load.outcomes if b"data: " in outcome.body]
+    assert len({body.count(b"\ndata: ") for body in streams}) == 1
+    assert instance.envoy_figures("ext_proc.failure_mode_allowed$")["cluster.one/small.ext_proc.failure_mode_allowed"] > 0
 
 
 @contextlib.contextmanager

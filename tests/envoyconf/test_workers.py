@@ -37,11 +37,16 @@ def test_route_leg_is_one_exchange() -> None:
     assert config["failure_mode_allow"]
 
 
-@pytest.mark.parametrize("leg", [rename_leg(), judge_leg(1), unpack_leg()])
-def test_attempt_legs_never_fall_open(leg: dict[str, dict[str, object]]) -> None:
-    """An attempt that should have been renamed or judged, and was not, is a failure."""
+@pytest.mark.parametrize("leg", [rename_leg(), unpack_leg()])
+def test_what_cannot_do_without_its_change_never_falls_open(leg: dict[str, dict[str, object]]) -> None:
+    """A request that should have been renamed, or an answer unpacked, and was not, is a failure."""
     assert "failure_mode_allow" not in leg["typed_config"]
     assert leg["typed_config"]["status_on_error"] == {"code": "ServiceUnavailable"}
+
+
+def test_an_answer_whose_judge_died_passes() -> None:
+    """It is most likely a good one, and a stream that has begun must not be cut."""
+    assert judge_leg(1)["typed_config"]["failure_mode_allow"]
 
 
 def test_legs_tell_themselves_apart() -> None:
