@@ -112,6 +112,21 @@ def test_whatever_is_decided_keeps_every_promise(case: tuple[Registry, Request, 
 
 @settings(max_examples=200, deadline=None)
 @given(cases())
+def test_a_quota_never_costs_more_than_an_order(case: tuple[Registry, Request, Situation]) -> None:
+    """Whatever is used up: what is answered, refused or marked, and by which model first, is as without that news."""
+    registry, request, situation = case
+    unaware = {name: msgspec.structs.replace(one, quota_until=0.0) for name, one in situation.health.items()}
+    told = outcome(Router(registry), request, situation)
+    untold = outcome(Router(registry), request, msgspec.structs.replace(situation, health=unaware))
+    if isinstance(told, RequestError) or isinstance(untold, RequestError):
+        assert str(told) == str(untold)
+        return
+    assert (told.route, told.reason, told.degraded) == (untold.route, untold.reason, untold.degraded)
+    assert told.chain[0].model == untold.chain[0].model
+
+
+@settings(max_examples=200, deadline=None)
+@given(cases())
 def test_a_probe_goes_first_and_alone(case: tuple[Registry, Request, Situation]) -> None:
     """A half-open deployment is the first attempt and booked, or the only thing left after a chain of one."""
     registry, request, situation = case
@@ -509,6 +524,10 @@ def test_explain_shows_every_candidate_and_why_it_fell() -> None:
         "p/keen@1": ("cooling down for 3.0 s more", None),
         "p/keen@2": (None, 42.0),
     }
+    assert {one.quota_resets_in_seconds for one in explanation.candidates} == {None}
+    used_up = {"p/keen@1": DeploymentHealth(quota_until=NOW + 3), "p/keen@2": DeploymentHealth(quota_until=NOW)}
+    later = router.explain(request, Situation(health=used_up, now=NOW)).candidates
+    assert [(one.rejected, one.quota_resets_in_seconds) for one in later[1:]] == [(None, 3.0), (None, None)]
     assert explanation.candidates[0].estimated_cost_usd == pytest.approx(300 / 1e6)
     assert [(price.model, price.source) for price in explanation.prices] == [("blind", "a book, 2026-01-01")]
     assert explanation.decision is not None

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from router_extproc.decision import Attempt, Decision
+from router_extproc.decision import Attempt, Candidate, Decision
 from router_extproc.policy.explanation import Explanation
 
 # Of what is not a terminal: wide enough that no reason is cut.
@@ -77,9 +77,16 @@ def _candidates(explanation: Explanation) -> Table:
             candidate.tier,
             _cost(candidate.estimated_cost_usd),
             "unknown" if candidate.time_to_first_byte_ms is None else f"{candidate.time_to_first_byte_ms:.0f}",
-            "stays" if candidate.rejected is None else Text(f"falls: {candidate.rejected}", style="yellow"),
+            _outcome_of(candidate),
         )
     return table
+
+
+def _outcome_of(candidate: Candidate) -> str | Text:
+    if candidate.rejected is not None:
+        return Text(f"falls: {candidate.rejected}", style="yellow")
+    seconds = candidate.quota_resets_in_seconds
+    return "stays" if seconds is None else f"stays, after its model's others: quota used up for {seconds:.1f} s more"
 
 
 def _chains(decision: Decision) -> Table:

@@ -8,7 +8,14 @@ from pathlib import Path
 from router_extproc.envoyconf import names
 from router_extproc.envoyconf.messages import Message, extension
 
-RESPONSE_HEADERS = ("retry-after", "x-ratelimit-remaining-requests", "x-ratelimit-remaining-tokens", "x-router-cause")
+RESPONSE_HEADERS = (
+    "retry-after",
+    "x-ratelimit-remaining-requests",
+    "x-ratelimit-remaining-tokens",
+    "x-ratelimit-reset-requests",
+    "x-ratelimit-reset-tokens",
+    "x-router-cause",
+)
 """Logged with every attempt and request: what health and cooling are judged by."""
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from envoy.data.accesslog.v3.accesslog_pb2 import AccessLogType, HTTPAccessLogEntry
 from google.protobuf.struct_pb2 import Struct
 
-from router_extproc.observer import causes
+from router_extproc.observer import causes, quota
 from router_extproc.observer.records import AttemptRecord, RequestRecord, Usage
 
 ATTEMPTS_LOG = "attempts"
@@ -61,8 +61,9 @@ def read_attempt(entry: HTTPAccessLogEntry, received_at: float) -> tuple[str, At
         time_to_first_byte_ms=_milliseconds(common, "time_to_first_upstream_rx_byte"),
         total_ms=_milliseconds(common, "duration"),
         retry_after_seconds=retry_after_of(headers.get("retry-after"), received_at),
-        remaining_requests=count_of(headers.get("x-ratelimit-remaining-requests")),
-        remaining_tokens=count_of(headers.get("x-ratelimit-remaining-tokens")),
+        remaining_requests=count_of(headers.get(quota.REMAINING_REQUESTS)),
+        remaining_tokens=count_of(headers.get(quota.REMAINING_TOKENS)),
+        quota_reset_seconds=quota.reset_of(headers),
     )
 
 

@@ -7,6 +7,8 @@ Rules of this file
 - ``open_until`` moves only forward while open: a later ``retry-after`` extends, nothing shortens.
 - One probe is free at a time. Any attempt that started in the half-open time is its result.
 - Attempts that started before the deployment opened say nothing about whether it has recovered.
+- A quota that is used up is no failure: it changes no state, and ends by itself when the provider said so, at the latest
+  after the longest cooling time.
 """
 
 from __future__ import annotations
@@ -40,12 +42,16 @@ NEUTRAL = "neutral"
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """What one attempt says about its deployment. ``started_at`` is in epoch seconds, ``retry_after`` in seconds."""
+    """What one attempt says about its deployment. ``started_at`` is in epoch seconds, ``retry_after`` in seconds.
+
+    ``quota_until`` is in epoch seconds: until then the provider's quota is used up. None when it is not, or nobody said.
+    """
 
     kind: str
     started_at: float
     retry_after: float | None = None
     time_to_first_byte_ms: float | None = None
+    quota_until: float | None = None
 
 
 def evidence_of(attempt: AttemptRecord) -> Evidence:
@@ -54,12 +60,20 @@ def evidence_of(attempt: AttemptRecord) -> Evidence:
     """
     started_at = attempt.started_at.timestamp()
     if attempt.cause == causes.NONE:
-        return Evidence(SUCCESS, started_at, time_to_first_byte_ms=attempt.time_to_first_byte_ms)
+        first_byte = attempt.time_to_first_byte_ms
+        return Evidence(SUCCESS, started_at, time_to_first_byte_ms=first_byte, quota_until=_quota_until(attempt))
     if attempt.cause == causes.RATE_LIMITED:
-        return Evidence(RATE_LIMITED, started_at, retry_after=attempt.retry_after_seconds)
+        return Evidence(RATE_LIMITED, started_at, attempt.retry_after_seconds, quota_until=_quota_until(attempt))
     if attempt.cause == causes.UNAUTHORIZED:
         return Evidence(DEAD_KEY, started_at)
     return Evidence(FAILURE if attempt.cause in causes.PROVIDER_FAULTS else NEUTRAL, started_at)
+
+
+def _quota_until(attempt: AttemptRecord) -> float | None:
+    """The header counts from when it was written: a stream's entry comes only with the end of the answer."""
+    if attempt.quota_reset_seconds is None:
+        return None
+    return attempt.started_at.timestamp() + (attempt.time_to_first_byte_ms or 0.0) / 1_000 + attempt.quota_reset_seconds
 
 
 class Breaker:
@@ -77,6 +91,7 @@ class Breaker:
         self._recovered_since = 0.0
         self._probe_since = 0.0
         self._failures_in_a_row = 0
+        self._quota_until = 0.0
         self._buckets: deque[list[int]] = deque(maxlen=_BUCKETS)
         self._latencies: deque[tuple[float, float]] = deque(maxlen=LATENCY_SAMPLES)
 
@@ -85,6 +100,7 @@ class Breaker:
         """The breaker of a process that ended, as far as its last view of ``health`` tells."""
         breaker = cls(cooling, new_probe)
         breaker._failures_in_a_row = health.consecutive_failures
+        breaker._use_up(health.quota_until, now)
         if health.time_to_first_byte_ms is not None:
             breaker._latencies.append((now, health.time_to_first_byte_ms))
         if health.state != CLOSED:
@@ -105,6 +121,8 @@ class Breaker:
         self.advance(now)
         if evidence.kind == SUCCESS and evidence.time_to_first_byte_ms is not None:
             self._latencies.append((now, evidence.time_to_first_byte_ms))
+        if evidence.quota_until is not None:
+            self._use_up(evidence.quota_until, now)
         # What began before a recovery, and ends only now, is no news.
         if evidence.kind != NEUTRAL and evidence.started_at >= self._recovered_since:
             failed = evidence.kind != SUCCESS
@@ -139,7 +157,11 @@ class Breaker:
             failure_ratio=round(failed / total, 4) if total else 0.0,
             consecutive_failures=self._failures_in_a_row,
             time_to_first_byte_ms=round(statistics.median(latencies), 1) if latencies else None,
+            quota_until=round(self._quota_until, 3) if self._quota_until > now else 0.0,
         )
+
+    def _use_up(self, until: float, now: float) -> None:
+        self._quota_until = max(self._quota_until, min(until, now + self._cooling.max_time_ms / 1_000))
 
     def _while_closed(self, evidence: Evidence, now: float) -> None:
         pause = self._pause(evidence)

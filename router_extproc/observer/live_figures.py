@@ -54,12 +54,17 @@ class LiveFigures(Collector):
         latency = GaugeMetricFamily(
             "router_deployment_time_to_first_byte_seconds", "Recent median of successful attempts.", labels=("deployment",)
         )
+        used_up = GaugeMetricFamily(
+            "router_deployment_quota_used_up", "1 while the provider says that its quota is used up.", labels=("deployment",)
+        )
         for name, health in sorted(self._live.health.items()):
+            used_up.add_metric((name,), float(health.quota_until > 0))
             state.add_metric((name,), STATES[health.state])
             if health.time_to_first_byte_ms is not None:
                 latency.add_metric((name,), health.time_to_first_byte_ms / 1_000)
         yield state
         yield latency
+        yield used_up
 
     def _reloads(self) -> Iterator[Metric]:
         report = self._live.reload

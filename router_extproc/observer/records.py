@@ -31,7 +31,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
     ``same_model``, ``target``, ``same_tier``, ``last_resort``), None when no worker decided. ``status`` is 0 when no answer
     came; an answer that was turned down has the status that made Envoy go on. ``cause`` is a word of ``observer.causes``.
     Times are milliseconds since ``started_at``. ``retry_after_seconds`` and the ``remaining`` figures are what the
-    provider's headers said.
+    provider's headers said; ``quota_reset_seconds`` is when what is used up will be there again, None when nothing is.
     """
 
     deployment: str
@@ -46,6 +46,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
     retry_after_seconds: float | None = None
     remaining_requests: int | None = None
     remaining_tokens: int | None = None
+    quota_reset_seconds: float | None = None
 
 
 class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):

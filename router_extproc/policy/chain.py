@@ -93,7 +93,8 @@ def _head(menu: Menu, pool: Pool, limit: int, idle: list[_Place]) -> list[_Place
             continue
         seen.add(place.deployment)
         if place.deployment in pool.probes and places:
-            if place.model != places[0].model or places[0].deployment in pool.probes:
+            goes_first = place.model == places[0].model and place.deployment not in pool.used_up
+            if not goes_first or places[0].deployment in pool.probes:
                 idle.append(place)
                 continue
             places.insert(0, place)

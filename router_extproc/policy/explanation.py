@@ -106,6 +106,7 @@ def explain_candidates(
                 rejected=None if fallen is None else fallen.text,
                 estimated_cost_usd=cost,
                 time_to_first_byte_ms=health.get(name, UNSEEN).time_to_first_byte_ms,
+                quota_resets_in_seconds=pool.used_up.get(name),
             )
     return tuple(found.values())
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from router_extproc.policy.capability import Demand, Rejection, Stage, usable_deployments, why_deployment_not
 from router_extproc.policy.choice import Choice, Group, Option
 from router_extproc.policy.health import UNSEEN, Standing, describe, standing
-from router_extproc.policy.strategy import rank
+from router_extproc.policy.strategy import fresh_first, rank
 from router_extproc.policy.weights import Draws
 from router_extproc.registry.health import DeploymentHealth
 from router_extproc.registry.snapshot import Deployment
@@ -17,10 +17,10 @@ class Pool:
     """The candidates of one request as they are looked at.
 
     ``fallen`` says why, by deployment; ``cooling`` holds those that only their health keeps out; ``probes`` names those
-    that may be tried by taking their probe.
+    that may be tried by taking their probe. ``used_up`` holds those whose quota is, with the seconds until it resets.
     """
 
-    __slots__ = ("_demand", "_draws", "_health", "_judged", "_now", "cooling", "fallen", "probes")
+    __slots__ = ("_demand", "_draws", "_health", "_judged", "_now", "cooling", "fallen", "probes", "used_up")
 
     def __init__(self, demand: Demand, health: Mapping[str, DeploymentHealth], draws: Draws, now: float) -> None:
         self._demand, self._health, self._draws, self._now = demand, health, draws, now
@@ -29,10 +29,12 @@ class Pool:
         self.fallen: dict[str, Rejection] = {}
         self.cooling: list[Option] = []
         self.probes: set[str] = set()
+        self.used_up = {name: one.quota_until - now for name, one in health.items() if one.quota_until > now}
 
     def options(self, groups: Sequence[Group], strategy: str) -> Iterator[Option]:
         """What may be tried, best first, half-open deployments with a free probe included."""
-        return rank(groups, strategy, self.usable, request=self._demand.request, health=self._health, draws=self._draws)
+        ranked = rank(groups, strategy, self.usable, request=self._demand.request, health=self._health, draws=self._draws)
+        return fresh_first(ranked, self.used_up) if self.used_up else ranked
 
     def usable(self, choice: Choice) -> tuple[Deployment, ...]:
         """The deployments of a choice that meet the demand and are not cooling down."""

@@ -17,7 +17,8 @@ class DeploymentHealth(msgspec.Struct, frozen=True):
 
     ``probe`` names the single probe that is free while half open: whoever claims it first may send one request.
     ``open_until`` is in seconds since the epoch. ``time_to_first_byte_ms`` is the recent median, None without traffic.
-    ``failure_ratio`` is the share of failed attempts in the rolling window.
+    ``failure_ratio`` is the share of failed attempts in the rolling window. ``quota_until``, in seconds since the epoch, is
+    when a quota that the provider calls used up is there again; 0 when none is. It says nothing about ``state``.
     """
 
     state: str = CLOSED
@@ -26,6 +27,7 @@ class DeploymentHealth(msgspec.Struct, frozen=True):
     failure_ratio: float = 0.0
     consecutive_failures: int = 0
     time_to_first_byte_ms: float | None = None
+    quota_until: float = 0.0
 
 
 class Health(msgspec.Struct, frozen=True):

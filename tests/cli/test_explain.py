@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -126,6 +127,18 @@ def test_live_health_is_taken_into_account(here: Path, capsys: pytest.CaptureFix
     _, found = explained(capsys, "-m", "hello")
     assert found["decision"]["chain"][0]["model"] == "big"
     assert next(one["rejected"] for one in found["candidates"] if one["model"] == "small").startswith("cooling down for")
+
+
+def test_a_quota_that_is_used_up_is_shown(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The table says why a deployment that stays is tried later than its model's others."""
+    state = StateDirectory.beside(here / "router.yaml")
+    state.create()
+    state.instance.write_text("{}")
+    health = Health(deployments={"first/small": DeploymentHealth(quota_until=time.time() + 100)})
+    state.health.write_bytes(encode_health(health))
+    assert main(["explain", "-m", "hello"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "stays, after its model's others: quota used up for" in shown
 
 
 def test_what_an_instance_made_of_its_file_decides(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,15 @@ from tests.envoyconf.samples import Folders, configuration
 
 
 @pytest.mark.parametrize(
-    "header", ["retry-after", "x-ratelimit-remaining-requests", "x-ratelimit-remaining-tokens", "x-router-cause"]
+    "header",
+    [
+        "retry-after",
+        "x-ratelimit-remaining-requests",
+        "x-ratelimit-remaining-tokens",
+        "x-ratelimit-reset-requests",
+        "x-ratelimit-reset-tokens",
+        "x-router-cause",
+    ],
 )
 def test_observer_sees_what_health_is_judged_by(header: str) -> None:
     """The headers that cooling down depends on are in every entry."""

@@ -24,7 +24,13 @@ def test_an_attempt_is_read() -> None:
         "openai/gpt-4o",
         status=429,
         number=2,
-        headers={"retry-after": "2.5", "x-ratelimit-remaining-requests": "0", "x-ratelimit-remaining-tokens": "149984"},
+        headers={
+            "retry-after": "2.5",
+            "x-ratelimit-remaining-requests": "0",
+            "x-ratelimit-remaining-tokens": "149984",
+            "x-ratelimit-reset-requests": "6m0s",
+            "x-ratelimit-reset-tokens": "8h",
+        },
     )
     read = read_attempt(entry, NOW)
     assert read is not None
@@ -34,6 +40,7 @@ def test_an_attempt_is_read() -> None:
     assert attempt.started_at == datetime.fromtimestamp(STARTED_AT, UTC)
     assert (attempt.time_to_first_byte_ms, attempt.total_ms) == (120.0, 800.0)
     assert (attempt.retry_after_seconds, attempt.remaining_requests, attempt.remaining_tokens) == (2.5, 0, 149_984)
+    assert attempt.quota_reset_seconds == 360.0
 
 
 @pytest.mark.parametrize("status", [0, 200])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -204,6 +205,53 @@ def test_what_a_status_says(status: int, kind: str) -> None:
     cause = causes.cause_of(status, frozenset())
     assert evidence_of(attempt(1, status=status, cause=cause)) == Evidence(kind, attempt(1).started_at.timestamp())
     assert attempt(1).started_at > START
+
+
+def test_a_quota_ends_by_itself_and_changes_no_state() -> None:
+    """Used up until then: healthy all the while, no probe afterwards, and of several times the latest holds."""
+    deployment = Deployment()
+    for until, expected in ((20, 20), (10, 20), (30, 30), (-5, 30)):
+        deployment.breaker.record(Evidence(SUCCESS, NOW, quota_until=NOW + until), NOW)
+        assert deployment.breaker.view(NOW) == DeploymentHealth(quota_until=NOW + expected)
+    deployment.end(SUCCESS)
+    assert deployment.wait(29.9) == "closed"
+    assert deployment.breaker.view(deployment.now).quota_until == NOW + 30
+    assert deployment.wait(0.2) == "closed"
+    assert deployment.breaker.view(deployment.now) == DeploymentHealth()
+
+
+def test_a_quota_is_believed_for_the_longest_cooling_time() -> None:
+    """A provider that talks of a day is asked again after max_time; so it is after a restart with another max_time."""
+    deployment = Deployment()
+    deployment.breaker.record(Evidence(SUCCESS, NOW, quota_until=NOW + 86_400), NOW)
+    view = deployment.breaker.view(NOW)
+    assert view.quota_until == NOW + 60
+    brief = Cooling(max_time_ms=10_000)
+    assert Breaker.restored(COOLING, lambda: "new", view, NOW + 1).view(NOW + 1).quota_until == NOW + 60
+    assert Breaker.restored(brief, lambda: "new", view, NOW + 1).view(NOW + 1).quota_until == NOW + 11
+
+
+def test_a_rate_limit_cools_and_uses_up() -> None:
+    """Its retry-after says when to try again, the quota's reset says until when another key is the better one."""
+    deployment = Deployment()
+    deployment.breaker.record(Evidence(RATE_LIMITED, NOW, 2.0, quota_until=NOW + 40), NOW)
+    assert deployment.show() == "open 2"
+    assert deployment.wait(2) == "half_open probe-1"
+    assert deployment.end(SUCCESS) == "closed"
+    assert deployment.breaker.view(deployment.now) == DeploymentHealth(quota_until=NOW + 40)
+
+
+@pytest.mark.parametrize(
+    ("status", "cause", "until"),
+    [(200, "none", 30.25), (429, "rate_limited", 30.25), (400, "client_error", None), (500, "server_error", None)],
+)
+def test_the_time_to_a_reset_counts_from_the_answers_headers(status: int, cause: str, until: float | None) -> None:
+    """A stream that ran for longer than the quota was used up has no news; errors of other kinds say nothing of quotas."""
+    ended = msgspec.structs.replace(
+        attempt(1, status=status, cause=cause), quota_reset_seconds=30.0, time_to_first_byte_ms=250.0, total_ms=90_000.0
+    )
+    found = evidence_of(ended).quota_until
+    assert found == (None if until is None else pytest.approx(ended.started_at.timestamp() + until))
 
 
 def test_a_restored_breaker_goes_on() -> None:

@@ -105,11 +105,16 @@ def test_live_figures_are_those_of_now(metrics: Metrics) -> None:
     live = Live(WorkerCounters(Path("unused")), observer_totals=lambda: {"record_dropped": 3})
     metrics.registry.register(LiveFigures(live))
     assert figure(metrics, "router_config_last_reload_success") == 1
-    live.health = {"a": DeploymentHealth(state="open"), "b": DeploymentHealth(time_to_first_byte_ms=250.0)}
+    live.health = {
+        "a": DeploymentHealth(state="open"),
+        "b": DeploymentHealth(time_to_first_byte_ms=250.0, quota_until=1.0),
+    }
     live.reload = ReloadReport(ok=False, accepted=4, refused=2)
     live.workers.take(1, WorkerFigures(pid=1, decided=9, refused={"model_not_found": 2}, decision_seconds_sum=0.5), 0.0)
     assert figure(metrics, "router_deployment_state", deployment="a") == 2
     assert figure(metrics, "router_deployment_state", deployment="b") == 0
+    assert figure(metrics, "router_deployment_quota_used_up", deployment="a") == 0
+    assert figure(metrics, "router_deployment_quota_used_up", deployment="b") == 1
     assert figure(metrics, "router_deployment_time_to_first_byte_seconds", deployment="b") == 0.25
     assert figure(metrics, "router_config_reloads_total", result="accepted") == 4
     assert figure(metrics, "router_config_reloads_total", result="refused") == 2

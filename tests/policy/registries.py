@@ -192,5 +192,6 @@ def healths(found: Registry) -> st.SearchStrategy[dict[str, DeploymentHealth]]:
         open_until=st.floats(0, 2_000),
         failure_ratio=st.floats(0, 1),
         time_to_first_byte_ms=st.none() | st.floats(1, 5_000),
+        quota_until=st.just(0.0) | st.floats(0, 2_000),
     )
     return st.just({}) | st.dictionaries(st.sampled_from(names), one)

@@ -161,3 +161,43 @@ def test_a_cause_does_not_lead_to_what_is_down() -> None:
     models = (build.model("a"), build.model("b"), build.model("c"), build.model("d"))
     decision = decide(plan, *models, health={"p/b@1": DOWN, "p/c@1": FREE})
     assert [attempt.model for attempt in decision.cause_chains["rate_limited"]] == ["d"]
+
+
+USED_UP = DeploymentHealth(quota_until=9e9)
+
+
+def test_a_key_that_is_used_up_comes_after_its_models_others() -> None:
+    """It is tried last of its model's keys, before other models, and nothing about the decision is degraded."""
+    plan = Plan(targets=build.targets("a", "b"), same_tier=False)
+    decision = decide(plan, build.model("a", keys=2), build.model("b"), health={"p/a@1": USED_UP})
+    assert [attempt.deployment for attempt in decision.chain] == ["p/a@2", "p/a@1", "p/b@1"]
+    assert shown(decision) == ["a primary", "a same_model", "b target"]
+    assert decision.degraded is None
+
+
+def test_many_keys_that_are_used_up_leave_no_fresh_one_out() -> None:
+    """The places of a chain go to the keys that have something left."""
+    health = {f"p/a@{key}": USED_UP for key in (1, 2, 3)}
+    decision = decide(Plan(targets=build.targets("a"), same_tier=False), build.model("a", keys=6), attempts=3, health=health)
+    assert {attempt.deployment for attempt in decision.chain} == {"p/a@4", "p/a@5", "p/a@6"}
+
+
+@pytest.mark.parametrize("strategy", ["ordered", "cheap", "fast", "best"])
+def test_where_every_key_is_used_up_nothing_changes(strategy: str) -> None:
+    """The same chain as without the news: no refusal by a floor, no other model, no mark."""
+    plan = Plan(strategy, build.targets("a", "b"), min_tier=Tier.STANDARD, last_resort=build.targets("c"), same_tier=False)
+    models = build.model("a", keys=2), build.model("b"), build.model("c")
+    health = {"p/a@1": USED_UP, "p/a@2": USED_UP}
+    assert decide(plan, *models, health=health) == decide(plan, *models)
+    assert decide(plan, *models, health=health | {"p/b@1": USED_UP, "p/c@1": USED_UP}) == decide(plan, *models)
+
+
+def test_a_probe_waits_until_its_quota_is_there_again() -> None:
+    """A half-open key that is used up is not put first while another of its model serves; alone it is."""
+    half_open = DeploymentHealth(HALF_OPEN, probe="1", quota_until=9e9)
+    plan = Plan(targets=build.targets("a"), same_tier=False)
+    waiting = decide(plan, build.model("a", keys=3), health={"p/a@1": half_open})
+    assert {attempt.deployment for attempt in waiting.chain} == {"p/a@2", "p/a@3"}
+    assert waiting.half_open is None
+    alone = decide(plan, build.model("a"), health={"p/a@1": half_open})
+    assert alone.half_open == "p/a@1"

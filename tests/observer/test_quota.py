@@ -1,0 +1,96 @@
+"""A quota that is used up is understood from the headers as providers write them, and nothing else is taken for one."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router_extproc.observer import quota
+from router_extproc.observer.quota import LONGEST_SECONDS, duration_of, reset_of
+from router_extproc.simulator.rate_limits import format_duration
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("6ms", 0.006),
+        ("1s", 1.0),
+        ("1.5s", 1.5),
+        ("6m0s", 360.0),
+        ("2m59.56s", 179.56),
+        ("1h2m3s", 3723.0),
+        ("1h", 3600.0),
+        ("0s", 0.0),
+        ("1d", 86_400.0),
+        ("999999h", LONGEST_SECONDS),
+    ],
+)
+def test_durations_of_every_kind(value: str, seconds: float) -> None:
+    """Days, hours, minutes, seconds and milliseconds, largest first, as the providers write them."""
+    assert duration_of(value) == seconds
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None, "", "soon", "1", "-1s", "+1s", "1S", "1s ", "1 s", "s", "1s1h", "1s1s", "1e3s", "nans", "infs", ".5s", "1.s",
+        "1.5m", "٣s", "1_0s", "0x1s", "2026-11-21T10:00:00Z", "1s\n", "1" * 30 + "s", "1s" * 1_000_000,
+    ],
+    ids=lambda value: repr(value)[:20],
+)  # fmt: skip
+def test_what_is_no_duration_is_none(value: str | None) -> None:
+    """Bare numbers (seconds? milliseconds? a date?), signs, other scripts' digits and nonsense say nothing."""
+    assert duration_of(value) is None
+
+
+@given(st.text() | st.from_regex(r"([0-9]{1,12}(\.[0-9]*)?(d|h|m|s|ms)){1,5}", fullmatch=True))
+def test_a_duration_of_anything_is_bounded(value: str) -> None:
+    """Whatever a provider writes, it is a number of seconds within a day, or nothing."""
+    seconds = duration_of(value)
+    assert seconds is None or 0 <= seconds <= LONGEST_SECONDS
+
+
+@given(st.integers(0, 3_600_000))
+def test_a_duration_is_read_as_it_was_written(milliseconds: int) -> None:
+    """What the simulator writes for any time up to an hour is read as that time, to the six digits that it writes."""
+    assert duration_of(format_duration(milliseconds / 1_000)) == pytest.approx(milliseconds / 1_000, abs=0.001)
+
+
+NAMES = (quota.REMAINING_REQUESTS, quota.REMAINING_TOKENS, quota.RESET_REQUESTS, quota.RESET_TOKENS)
+
+
+def headers(**values: str) -> dict[str, str]:
+    return {f"x-ratelimit-{name.replace('_', '-')}": value for name, value in values.items()}
+
+
+@pytest.mark.parametrize(
+    ("found", "seconds"),
+    [
+        ({}, None),
+        (headers(remaining_requests="0", reset_requests="6m0s"), 360.0),
+        (headers(remaining_tokens="0", reset_tokens="6ms"), 0.006),
+        (headers(remaining_requests="0", remaining_tokens="0", reset_requests="1s", reset_tokens="3s"), 3.0),
+        (headers(remaining_requests="0", remaining_tokens="7", reset_requests="1s", reset_tokens="3s"), 1.0),
+        (headers(remaining_requests="1", remaining_tokens="7", reset_requests="1s", reset_tokens="3s"), None),
+        (headers(remaining_requests="0", remaining_tokens="0", reset_requests="soon", reset_tokens="3s"), 3.0),
+        (headers(remaining_requests="0", reset_requests="soon"), None),
+        (headers(remaining_requests="0", reset_tokens="3s"), None),
+        (headers(remaining_requests="0"), None),
+        (headers(remaining_requests="0.5", reset_requests="1s"), None),
+        (headers(remaining_requests="-1", reset_requests="1s"), None),
+        (headers(remaining_requests="", reset_requests="1s"), None),
+        (headers(remaining_requests="none", reset_requests="1s"), None),
+        (headers(reset_requests="1s", reset_tokens="1s"), None),
+    ],
+)
+def test_only_what_is_used_up_counts(found: dict[str, str], seconds: float | None) -> None:
+    """Nothing left of one quota, and its own reset time; of two the longer."""
+    assert reset_of(found) == seconds
+
+
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys(NAMES, st.text() | st.sampled_from(["0", "1", "6m0s", "6ms"]))))
+def test_no_header_breaks_the_reading(found: dict[str, str]) -> None:
+    """Any text under these names gives a bounded time or none."""
+    seconds = reset_of(found)
+    assert seconds is None or 0 <= seconds <= LONGEST_SECONDS
