@@ -81,7 +81,8 @@ class Worker:
             await server.stop(self._drain_seconds)
             for timer in timers:
                 timer.cancel()
-        self._counters.write(self._counters_path)
+        with contextlib.suppress(OSError):  # a full disk, as the log says
+            self._counters.write(self._counters_path)
         self._socket.unlink(missing_ok=True)
 
     async def _until_replaced(self) -> None:
