@@ -1,85 +1,90 @@
-"""Runs inside a network namespace of its own, where loopback is all there is: a whole instance, asked a few things.
-
-Prints as JSON what came back, and how often anything in this namespace tried to reach an address outside: the kernel
-counts every connect and every datagram that finds no route.
-"""
+"""A network of its own for what uses the default ports or must not reach the outside: nothing is there but loopback."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import json
-import socket
-import struct
+import os
+import select
+import signal
+import subprocess
 import sys
-import time
 from pathlib import Path
+from typing import Self
 
-from tests.end_to_end.running import CHAT, HELLO, Instance, Simulators, running
+from tests.end_to_end.running import until
 
-_SIOCSIFFLAGS, _IFF_UP = 0x8914, 1  # netdevice(7)
-
-CONFIGURATION = """
-providers:
-  one: {{base_url: "{one}/v1"}}
-  two: {{base_url: "{two}/v1"}}
-models:
-  gpt-4o: {{deployments: [{{provider: one}}, {{provider: two}}]}}
-routes:
-  auto: {{targets: [gpt-4o]}}
-  watched: {{targets: [gpt-4o], timeouts: {{first_token: 5s}}, check: {{answer: true}}}}
+# Brings loopback up, says so, and stays for as long as its standard input is open.
+_HOLD = """
+import fcntl, socket, struct, sys
+IFF_UP, SIOCSIFFLAGS = 1, 0x8914
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+    fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
+print("ready", flush=True)
+sys.stdin.read()
 """
 
 
-def raise_loopback() -> None:
-    with socket.socket() as any_socket:
-        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh", b"lo", _IFF_UP))
+class NotPermittedError(Exception):
+    """This machine does not let us make a network namespace."""
 
 
-def attempts_to_leave() -> int:
-    """Connects and datagrams, IPv4 and IPv6, that found no route since this namespace was made."""
-    names, values = [line.split() for line in Path("/proc/net/snmp").read_text().splitlines() if line.startswith("Ip:")]
-    version_6 = dict(line.split() for line in Path("/proc/net/snmp6").read_text().splitlines())
-    return int(values[names.index("OutNoRoutes")]) + int(version_6["Ip6OutNoRoutes"])
+class Loopback:
+    """A network namespace. Commands that run in it see the default ports free, and no way out.
+
+    Raises:
+        NotPermittedError: there can be none.
+    """
+
+    def __init__(self) -> None:
+        command = ["unshare", "--user", "--map-root-user", "--net", sys.executable, "-c", _HOLD]
+        self._holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        assert self._holder.stdout is not None
+        select.select([self._holder.stdout], [], [], 20)
+        if self._holder.stdout.readline() != b"ready\n":
+            self.close()
+            raise NotPermittedError
+
+    def within(self, *command: str) -> list[str]:
+        """The command line that runs ``command`` in here."""
+        target = str(self._holder.pid)
+        return ["nsenter", "--target", target, "--user", "--net", "--preserve-credentials", *command]
+
+    def run(self, *command: str, folder: Path | None = None, seconds: float = 60) -> subprocess.CompletedProcess[str]:
+        """Runs one command to its end."""
+        environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
+        line = self.within(*command)
+        return subprocess.run(line, cwd=folder, env=environment, text=True, capture_output=True, check=False, timeout=seconds)
+
+    def close(self) -> None:
+        for stream in (self._holder.stdin, self._holder.stdout):
+            if stream is not None:
+                stream.close()
+        self._holder.wait(10)
 
 
-def try_to_leave() -> None:
-    """What the counter must notice: a connection and a datagram."""
-    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-        with socket.socket(socket.AF_INET, kind) as attempt, contextlib.suppress(OSError):
-            attempt.connect(("192.0.2.1", 443))
+class Command:
+    """`router-extproc WORDS` in a folder of its own, in such a network, with only these variables in its environment."""
 
+    def __init__(self, network: Loopback, folder: Path, *words: str, **environment: str) -> None:
+        self.folder, self.output = folder, folder / "output.log"
+        variables = {"PATH": os.environ["PATH"], "HOME": str(folder), **environment}
+        line = network.within(sys.executable, "-m", "router_extproc", *words)
+        with self.output.open("wb") as log:
+            self.process = subprocess.Popen(line, cwd=folder, env=variables, stdout=log, stderr=log)
 
-def main() -> None:
-    folder = Path(sys.argv[1])
-    raise_loopback()
-    before = attempts_to_leave()
-    try_to_leave()
-    noticed = attempts_to_leave() - before
-    answers = []
-    with contextlib.closing(Simulators(folder, {"one": {}, "two": {}})) as simulators:
-        text = CONFIGURATION.format(one=simulators.url("one"), two=simulators.url("two"))
-        with running(Instance(folder / "instance", text)) as instance, instance.http() as http:
-            for model, stream in (("auto", False), ("watched", True), ("gpt-4o", False)):
-                answers.append(http.post(CHAT, json={"model": model, "messages": HELLO, "stream": stream}))
-            answers.append(http.get("/v1/models"))
-            # The observer's timers, Envoy's health checks and a reload have their turn too.
-            instance.write(text + "aliases: {other: gpt-4o}\n")
-            time.sleep(3)
-            answers.append(http.post(CHAT, json={"model": "other", "messages": HELLO}))
-    print(  # noqa: T201 - this is a program
-        json.dumps(
-            {
-                "statuses": [answer.status_code for answer in answers],
-                "degraded": [
-                    answer.headers["x-router-degraded"] for answer in answers if "x-router-degraded" in answer.headers
-                ],
-                "noticed": noticed,
-                "attempts": attempts_to_leave() - before - noticed,
-            }
-        )
-    )
+    def __enter__(self) -> Self:
+        until(lambda: self.process.poll() is not None or "Try:" in self.printed, 40)
+        assert self.process.poll() is None, self.printed
+        until(lambda: self.printed.endswith("\n"))
+        return self
 
+    def __exit__(self, *_: object) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            assert self.process.wait(30) == 0, self.printed
+        finally:
+            self.process.kill()
+            self.process.wait()
 
-if __name__ == "__main__":
-    main()
+    @property
+    def printed(self) -> str:
+        return self.output.read_text(encoding="utf-8")

@@ -22,7 +22,6 @@ import httpx
 import openai
 
 from router_extproc.config.state import StateDirectory
-
 from tests.tied import tied
 
 CHAT = "/v1/chat/completions"

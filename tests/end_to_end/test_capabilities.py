@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.end_to_end.running import Instance, Simulators, running
+from tests.end_to_end.running import Instance, Simulators
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("healed")]
 
 NAMES = ("plain", "sighted", "skilled", "strict", "roomy", "able")
 
@@ -77,6 +76,8 @@ PICTURE = "data:image/png;base64," + base64.b64encode(bytes(6_000)).decode()
 TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {}}}}
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object", "properties": {}}}}
 
+SIMULATED = {name: {} for name in NAMES}
+
 
 def said(*content: Any) -> list[dict[str, Any]]:
     return [{"role": "user", "content": list(content) if len(content) > 1 else content[0]}]
@@ -100,24 +101,6 @@ NEEDS: dict[str, tuple[dict[str, Any], set[str]]] = {
     "a long context and a schema": ({"messages": said("word " * 4_000), "response_format": SCHEMA}, {"able"}),
 }
 """What a request asks for, and who can do it."""
-
-
-@pytest.fixture(scope="module")
-def simulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulators]:
-    started = Simulators(tmp_path_factory.mktemp("simulators"), {name: {} for name in NAMES})
-    yield started
-    started.stop()
-
-
-@pytest.fixture(scope="module")
-def instance(simulators: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    with running(Instance(tmp_path_factory.mktemp("instance"), simulators.fill(CONFIGURATION))) as started:
-        yield started
-
-
-@pytest.fixture(autouse=True)
-def _healthy(simulators: Simulators) -> None:
-    simulators.heal()
 
 
 @pytest.mark.parametrize("route", ROUTES)

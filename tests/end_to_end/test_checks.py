@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import openai
 import pytest
 
-from tests.end_to_end.running import HELLO, Instance, Simulators, running
+from tests.end_to_end.running import HELLO, Instance, Simulators
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("healed")]
 
 CONFIGURATION = """
 cooling: {failures: 1000000, window: 1ms}
@@ -40,23 +39,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 KINDS = pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 ENCODINGS = pytest.mark.parametrize("gzip", ["never", "always"])
 
-
-@pytest.fixture(scope="module")
-def simulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulators]:
-    started = Simulators(tmp_path_factory.mktemp("simulators"), {"alpha": {}, "beta": {}, "gamma": {}})
-    yield started
-    started.stop()
-
-
-@pytest.fixture(scope="module")
-def instance(simulators: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    with running(Instance(tmp_path_factory.mktemp("instance"), simulators.fill(CONFIGURATION))) as started:
-        yield started
-
-
-@pytest.fixture(autouse=True)
-def _healthy(simulators: Simulators) -> None:
-    simulators.heal()
+SIMULATED = {"alpha": {}, "beta": {}, "gamma": {}}
 
 
 @KINDS

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import statistics
 import time
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -16,9 +15,9 @@ import httpx
 import openai
 import pytest
 
-from tests.end_to_end.running import HELLO, Instance, Simulators, running
+from tests.end_to_end.running import HELLO, Instance, Simulators
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("healed")]
 
 NAMES = ("alpha", "beta", "gamma", "delta", "epsilon")
 
@@ -53,23 +52,7 @@ routes:
 
 KINDS = pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 
-
-@pytest.fixture(scope="module")
-def simulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulators]:
-    started = Simulators(tmp_path_factory.mktemp("simulators"), {name: {} for name in NAMES})
-    yield started
-    started.stop()
-
-
-@pytest.fixture(scope="module")
-def instance(simulators: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    with running(Instance(tmp_path_factory.mktemp("instance"), simulators.fill(CONFIGURATION))) as started:
-        yield started
-
-
-@pytest.fixture(autouse=True)
-def _healthy(simulators: Simulators) -> None:
-    simulators.heal()
+SIMULATED = {name: {} for name in NAMES}
 
 
 def timed(instance: Instance, route: str, **body: Any) -> tuple[httpx.Response, float]:

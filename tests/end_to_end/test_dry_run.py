@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.end_to_end.running import CHAT, HELLO, Instance, Simulators, running, until
+from tests.end_to_end.running import CHAT, HELLO, Instance, Simulators, until
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("healed")]
 
 CONFIGURATION = """
 cooling: {failures: 3, failure_ratio: 1.0, window: 1ms, time: 60s}
@@ -72,23 +71,7 @@ CASES: dict[str, Case] = {
     "a header nobody can read": ("auto", {}, {"x-router-min-tier": "cheapest"}),
 }
 
-
-@pytest.fixture(scope="module")
-def simulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulators]:
-    simulated = Simulators(tmp_path_factory.mktemp("providers"), {"alpha": {}, "beta": {}, "gamma": {}})
-    yield simulated
-    simulated.stop()
-
-
-@pytest.fixture(scope="module")
-def instance(simulators: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    with running(Instance(tmp_path_factory.mktemp("instance"), simulators.fill(CONFIGURATION))) as instance:
-        yield instance
-
-
-@pytest.fixture(autouse=True)
-def healed(simulators: Simulators) -> None:
-    simulators.heal()
+SIMULATED = {"alpha": {}, "beta": {}, "gamma": {}}
 
 
 def ask_all(instance: Instance, case: Case) -> dict[str, Any]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import openai
 import pytest
 
-from tests.end_to_end.running import HELLO, Instance, Simulators, running
+from tests.end_to_end.running import HELLO, Instance, Simulators
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("healed")]
 
 LIMIT = 64 << 10
 CONFIGURATION = f"""
@@ -34,6 +33,8 @@ routes:
 """
 
 CHAT = "/chat/completions"
+
+SIMULATED = {"healthy": {}, "faulty": {}, "spare": {}}
 
 
 @dataclass(frozen=True)
@@ -86,30 +87,6 @@ ENVOYS_ANSWER = {
     "the root": Case(b"{}", MISSING, 404, "path_not_found", "POST /", "/"),
     "another version": Case(chat("gpt-4o"), MISSING, 404, "path_not_found", "/v2/chat", "/v2/chat/completions"),
 }
-
-
-@pytest.fixture(scope="module")
-def simulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulators]:
-    simulated = Simulators(tmp_path_factory.mktemp("providers"), {"healthy": {}, "faulty": {}, "spare": {}})
-    yield simulated
-    simulated.stop()
-
-
-@pytest.fixture(scope="module")
-def instance(simulators: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    with running(Instance(tmp_path_factory.mktemp("instance"), simulators.fill(CONFIGURATION))) as instance:
-        yield instance
-
-
-@pytest.fixture
-def client(instance: Instance) -> Iterator[openai.OpenAI]:
-    with instance.client() as client:
-        yield client
-
-
-@pytest.fixture(autouse=True)
-def healed(simulators: Simulators) -> None:
-    simulators.heal()
 
 
 def refusal(client: openai.OpenAI, path: str, body: bytes) -> openai.APIStatusError:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.end_to_end.running import CHAT, HELLO, Instance, Simulators, running, until
+from tests.end_to_end.running import CHAT, HELLO, Instance, Simulators, until
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("healed")]
 
 # Prompts cost nothing and answers are limited to 100 tokens, so that estimates are round figures. A 429 makes a deployment
 # rest, so each test that needs one has a model of its own.
@@ -46,23 +45,7 @@ rules:
 DECISION = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
 
-
-@pytest.fixture(scope="module")
-def simulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulators]:
-    simulated = Simulators(tmp_path_factory.mktemp("providers"), {"one": {}, "two": {}, "three": {}})
-    yield simulated
-    simulated.stop()
-
-
-@pytest.fixture(scope="module")
-def instance(simulators: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    with running(Instance(tmp_path_factory.mktemp("instance"), simulators.fill(CONFIGURATION))) as instance:
-        yield instance
-
-
-@pytest.fixture(autouse=True)
-def healed(simulators: Simulators) -> None:
-    simulators.heal()
+SIMULATED = {"one": {}, "two": {}, "three": {}}
 
 
 def ask(instance: Instance, model: str = "auto", **more: Any) -> httpx.Response:

@@ -31,7 +31,7 @@ def test_an_instance_never_tries_to_leave_the_machine(tmp_path: Path) -> None:
     if reason := why_not_isolated():
         pytest.skip(f"NOT TESTED that nothing leaves the machine: no network namespace to be had here ({reason})")
     run = subprocess.run(
-        tied([*NAMESPACE, sys.executable, "-m", "tests.end_to_end.isolated", str(tmp_path)]),
+        tied([*NAMESPACE, sys.executable, "-m", "tests.end_to_end.without_network", str(tmp_path)]),
         cwd=REPOSITORY,
         capture_output=True,
         text=True,

@@ -6,14 +6,13 @@ import base64
 import io
 import os
 import wave
-from collections.abc import Iterator
 
 import openai
 import pytest
 
-from tests.end_to_end.running import HELLO, Instance, Simulators, running
+from tests.end_to_end.running import HELLO, Instance, Simulators
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("healed")]
 
 # `chat` comes first and serves chats alone: nothing else may be sent there.
 CONFIGURATION = """
@@ -29,29 +28,7 @@ routes:
 cooling: {failures: 1000, failure_ratio: 1.0}
 """
 
-
-@pytest.fixture(scope="module")
-def simulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulators]:
-    simulated = Simulators(tmp_path_factory.mktemp("providers"), {"chat": {}, "all": {}, "second": {}})
-    yield simulated
-    simulated.stop()
-
-
-@pytest.fixture(scope="module")
-def instance(simulators: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    with running(Instance(tmp_path_factory.mktemp("instance"), simulators.fill(CONFIGURATION))) as instance:
-        yield instance
-
-
-@pytest.fixture
-def client(instance: Instance) -> Iterator[openai.OpenAI]:
-    with instance.client() as client:
-        yield client
-
-
-@pytest.fixture(autouse=True)
-def healed(simulators: Simulators) -> None:
-    simulators.heal()
+SIMULATED = {"chat": {}, "all": {}, "second": {}}
 
 
 def test_embeddings(client: openai.OpenAI, simulators: Simulators) -> None:

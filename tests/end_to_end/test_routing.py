@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.end_to_end.running import HELLO, Instance, Simulators, running
+from tests.end_to_end.running import HELLO, Instance, Simulators
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("healed")]
 
 CONFIGURATION = """
 cooling: {failures: 1000000, failure_ratio: 1.0, window: 1ms}
@@ -51,6 +50,8 @@ SOUND = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}
 FILE = {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AAAA"}}
 FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 
+SIMULATED = {"alpha": {}, "beta": {}, "gamma": {}}
+
 
 def asking(part: dict[str, Any]) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, part]}]}
@@ -68,24 +69,6 @@ NEEDS: dict[str, dict[str, Any]] = {
     "a long context": {"messages": [{"role": "user", "content": "many words " * 5_000}]},
     "a long answer": {"max_completion_tokens": 5_000},
 }
-
-
-@pytest.fixture(scope="module")
-def simulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulators]:
-    simulated = Simulators(tmp_path_factory.mktemp("providers"), {"alpha": {}, "beta": {}, "gamma": {}})
-    yield simulated
-    simulated.stop()
-
-
-@pytest.fixture(scope="module")
-def instance(simulators: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    with running(Instance(tmp_path_factory.mktemp("instance"), simulators.fill(CONFIGURATION))) as instance:
-        yield instance
-
-
-@pytest.fixture(autouse=True)
-def healed(simulators: Simulators) -> None:
-    simulators.heal()
 
 
 def answered(simulators: Simulators, answer: httpx.Response) -> str:

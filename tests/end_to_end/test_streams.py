@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import openai
 import pytest
 
-from tests.end_to_end.running import CHAT, HELLO, Instance, Simulators, running, until
+from tests.end_to_end.running import CHAT, HELLO, Instance, Simulators, until
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("healed")]
 
 CONFIGURATION = """
 cooling: {failures: 1000000, window: 1ms}
@@ -36,29 +35,7 @@ ROUTES = ["ordinary", "impatient", "checked"]
 BROKEN = (openai.APIError, httpx.TransportError)
 """What the SDK raises amid a stream: its own exceptions for events, those of its transport for a broken connection."""
 
-
-@pytest.fixture(scope="module")
-def simulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulators]:
-    started = Simulators(tmp_path_factory.mktemp("simulators"), {"alpha": {}, "beta": {}})
-    yield started
-    started.stop()
-
-
-@pytest.fixture(scope="module")
-def instance(simulators: Simulators, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    with running(Instance(tmp_path_factory.mktemp("instance"), simulators.fill(CONFIGURATION))) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def client(instance: Instance) -> Iterator[openai.OpenAI]:
-    with instance.client() as client:
-        yield client
-
-
-@pytest.fixture(autouse=True)
-def _healthy(simulators: Simulators) -> None:
-    simulators.heal()
+SIMULATED = {"alpha": {}, "beta": {}}
 
 
 class Reader:

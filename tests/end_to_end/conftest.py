@@ -1,0 +1,44 @@
+"""What most modules here share: their simulated providers and one running instance, both for the whole module.
+
+A module says which providers it wants in ``SIMULATED`` (name → settings) and what the instance is told in
+``CONFIGURATION``, where ``$NAME`` stands for a provider's address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import openai
+import pytest
+
+from tests.end_to_end.running import Instance, Simulators, running
+
+
+@pytest.fixture(scope="module")
+def simulators(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulators]:
+    """The module's simulated providers."""
+    started = Simulators(tmp_path_factory.mktemp("simulators"), request.module.SIMULATED)
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="module")
+def instance(
+    request: pytest.FixtureRequest, simulators: Simulators, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Instance]:
+    """One instance with the module's configuration."""
+    with running(Instance(tmp_path_factory.mktemp("instance"), simulators.fill(request.module.CONFIGURATION))) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def client(instance: Instance) -> Iterator[openai.OpenAI]:
+    """The official SDK, talking to the instance."""
+    with instance.client() as client:
+        yield client
+
+
+@pytest.fixture
+def healed(simulators: Simulators) -> None:
+    """Every test begins with healthy providers that remember nothing."""
+    simulators.heal()
