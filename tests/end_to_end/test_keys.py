@@ -11,7 +11,7 @@ import pytest
 
 from tests.end_to_end.running import HELLO, Instance, Simulators, running, until
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("healed")]
 
 KEYS = {"KEY_ONE": "sk-first-of-two", "KEY_TWO": "sk-second-of-two"}
 ONE, TWO = KEYS.values()
@@ -31,12 +31,7 @@ models:
   shared: {deployments: [{provider: keyed}]}
 """
 
-
-@pytest.fixture(scope="module")
-def simulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulators]:
-    started = Simulators(tmp_path_factory.mktemp("simulators"), {"keyed": {"api_keys": list(KEYS.values())}})
-    yield started
-    started.stop()
+SIMULATED = {"keyed": {"api_keys": list(KEYS.values())}}
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +39,6 @@ def instance(simulators: Simulators, tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("instance")
     with running(Instance(folder, simulators.fill(CONFIGURATION), environment=KEYS)) as started:
         yield started
-
-
-@pytest.fixture(autouse=True)
-def _healthy(simulators: Simulators) -> None:
-    simulators.heal()
 
 
 def keys_used(simulators: Simulators) -> list[tuple[str, int]]:

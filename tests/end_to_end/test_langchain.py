@@ -43,6 +43,8 @@ TALKED, SEEN = SENTENCE.format("talker (talker-7b)"), SENTENCE.format("vision (g
 
 Chat = Callable[..., ChatOpenAI]
 
+SIMULATED = PLAYED
+
 
 @tool
 def get_weather(city: str, unit: Literal["celsius", "fahrenheit"]) -> str:
@@ -66,13 +68,6 @@ def _untraced() -> Iterator[None]:
         for name in ("LANGSMITH_TRACING", "LANGSMITH_TRACING_V2", "LANGCHAIN_TRACING", "LANGCHAIN_TRACING_V2"):
             patch.setenv(name, "false")
         yield
-
-
-@pytest.fixture(scope="module")
-def simulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulators]:
-    simulated = Simulators(tmp_path_factory.mktemp("providers"), PLAYED)
-    yield simulated
-    simulated.stop()
 
 
 @pytest.fixture(scope="module")

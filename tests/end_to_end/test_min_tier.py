@@ -33,12 +33,7 @@ routes:
 
 KINDS = pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 
-
-@pytest.fixture(scope="module")
-def simulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulators]:
-    started = Simulators(tmp_path_factory.mktemp("simulators"), {"strong": {}, "weak": {}})
-    yield started
-    started.stop()
+SIMULATED = {"strong": {}, "weak": {}}
 
 
 @pytest.fixture

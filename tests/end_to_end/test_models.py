@@ -9,7 +9,7 @@ import pytest
 
 from tests.end_to_end.running import HELLO, Instance, Simulators, running
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("healed")]
 
 CONFIGURATION = """
 providers:
@@ -29,12 +29,7 @@ routes:
   team: {targets: [gpt-4o-mini, own/model-7b]}
 """
 
-
-@pytest.fixture(scope="module")
-def simulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulators]:
-    simulated = Simulators(tmp_path_factory.mktemp("providers"), {"one": {}})
-    yield simulated
-    simulated.stop()
+SIMULATED = {"one": {}}
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +37,6 @@ def client(simulators: Simulators, tmp_path_factory: pytest.TempPathFactory) -> 
     configuration = simulators.fill(CONFIGURATION)
     with running(Instance(tmp_path_factory.mktemp("instance"), configuration)) as instance, instance.client() as client:
         yield client
-
-
-@pytest.fixture(autouse=True)
-def forgotten(simulators: Simulators) -> None:
-    simulators.heal()
 
 
 def test_every_name_is_listed(client: openai.OpenAI, simulators: Simulators) -> None:

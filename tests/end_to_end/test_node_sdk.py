@@ -12,7 +12,6 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +60,8 @@ PLAYED: dict[str, dict[str, Any]] = {
 SENTENCE = "{} simulated this answer: no provider was called and nothing was billed."
 TALKED, SEEN = SENTENCE.format("talker (talker-7b)"), SENTENCE.format("vision (gpt-4o)")
 
+SIMULATED = PLAYED
+
 
 def command(name: str) -> str:
     """Where a command of Node.js is; without it the module is skipped."""
@@ -107,13 +108,6 @@ def node() -> str:
     if int(version.removeprefix("v").split(".")[0]) < OLDEST_NODE:
         pytest.skip(f"THE NODE SDK IS NOT TESTED: Node.js here is {version}, the SDK needs {OLDEST_NODE} or newer")
     return found
-
-
-@pytest.fixture(scope="module")
-def simulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulators]:
-    simulated = Simulators(tmp_path_factory.mktemp("providers"), PLAYED)
-    yield simulated
-    simulated.stop()
 
 
 @pytest.fixture(scope="module")
