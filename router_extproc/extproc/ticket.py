@@ -40,6 +40,7 @@ def ticket_of(decision: Decision) -> dict[str, object]:
         "reason": decision.reason,
         "requested": decision.requested,
         "first": decision.chain[0].model,
+        "sent_model": decision.chain[0].provider_model,
         "priority_groups": groups(decision.chain),
         "levels": levels(decision),
         "deadline_ms": decision.deadline_ms,

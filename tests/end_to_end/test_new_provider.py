@@ -29,6 +29,7 @@ FOUR_LINES = """
 def simulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulators]:
     played = {"old": {"models": ["old-model"]}, "newcomer": {"models": ["new-model"], "api_keys": ["sk-newcomer"]}}
     played["old_elsewhere"] = {"models": ["old-model"]}
+    played["renaming"] = {"models": ["its-own-name"]}
     simulated = Simulators(tmp_path_factory.mktemp("providers"), played)
     yield simulated
     simulated.stop()
@@ -98,6 +99,19 @@ def test_a_provider_moves_under_load(instance: Instance, simulators: Simulators)
         load.after(20)
         instance.write(simulators.fill(CONFIGURATION.replace("$old/v1", "$old_elsewhere/v1")))
         until(lambda: simulators.asked().get("old_elsewhere", 0) > 20)
+        load.after(20)
+    assert load.not_served == []
+    assert load.not_decided == []
+
+
+def test_a_provider_moves_to_where_the_model_has_another_name(instance: Instance, simulators: Simulators) -> None:
+    """Address and model id of one deployment change together: no request reaches the new place with the old name."""
+    moved = simulators.fill(CONFIGURATION.replace("$old/v1", "$renaming/v1").replace("    models: [old-model]\n", ""))
+    moved += "models:\n  old-model: {deployments: [{provider: old, model: its-own-name}]}\n"
+    with Load([instance.port], [chat("old-model"), chat("old-model", stream=True)], connections=4) as load:
+        load.after(20)
+        instance.write(moved)
+        until(lambda: simulators.asked().get("renaming", 0) > 20)
         load.after(20)
     assert load.not_served == []
     assert load.not_decided == []

@@ -109,6 +109,12 @@ local function replace_model(handle, provider_model)
   if headers:get("content-length") ~= nil then headers:replace("content-length", tostring(length)) end
 end
 
+-- Whether a reload gave this deployment another model id after the request was decided: the cluster knows better.
+local function is_overtaken(ticket, attempt, provider_model)
+  local sent = ticket["sent_model"]
+  return attempt == 1 and sent ~= nil and sent ~= "" and sent ~= provider_model
+end
+
 -- The model's own name. A wildcard's cluster is called after the pattern; the ticket knows what was asked for.
 local function model_name(ticket, pattern)
   if ticket == nil or pattern == nil or string.sub(pattern, -1) ~= "*" then return pattern end
@@ -177,12 +183,9 @@ function envoy_on_request(handle)
   if base == "/" then base = "" end
   headers:replace(":path", base .. string.sub(path, 4) .. query)
   headers:replace(":authority", headers:get("x-router-host"))
-  if ticket == nil then
-    local provider_model = headers:get("x-router-provider-model")
-    if provider_model ~= nil and string.find(provider_model, "*", 1, true) == nil then
-      replace_model(handle, provider_model)
-    end
-  end
+  local provider_model = headers:get("x-router-provider-model")
+  if provider_model == nil or string.find(provider_model, "*", 1, true) ~= nil then return end
+  if ticket == nil or is_overtaken(ticket, attempt, provider_model) then replace_model(handle, provider_model) end
 end
 
 -- The first `count` groups as they were, then those of `more` that are not among them.
