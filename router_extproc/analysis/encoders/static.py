@@ -1,0 +1,57 @@
+"""The static encoder: one learned vector for each word piece, added up.
+
+The table was distilled from all-MiniLM-L6-v2 (`router_extproc.training.distil`): a row's direction is what the piece
+means, its length how much it matters, so adding rows is a weighted mean and no other weights are needed. Rows are int8
+with one float32 scale each; the file is memory-mapped, so that all workers of a machine share one copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from router_extproc.analysis.window import head_and_tail
+from router_extproc.analysis.wordpiece import Vocabulary
+
+VOCABULARY_FILE, TABLE_FILE, SCALE_FILE = "vocabulary.txt", "static_table.npy", "static_scale.npy"
+
+
+class StaticEncoder:
+    """The shipped encoder; see the head of this file."""
+
+    name = "static"
+
+    def __init__(self, vocabulary: Vocabulary, table: NDArray[np.int8], scale: NDArray[np.float32]) -> None:
+        if table.shape[0] != vocabulary.size or scale.shape != (vocabulary.size,):
+            raise ValueError(f"{vocabulary.size} word pieces need as many rows, found {table.shape} and {scale.shape}")
+        self.vocabulary = vocabulary
+        self.dimensions = int(table.shape[1])
+        self._table = table
+        self._scale = scale
+
+    @classmethod
+    def load(cls, folder: Path) -> StaticEncoder:
+        """The encoder whose files lie in a folder.
+
+        Raises:
+            OSError: a file cannot be read.
+            ValueError: the files do not belong together.
+        """
+        table = np.load(folder / TABLE_FILE, mmap_mode="r")
+        return cls(Vocabulary.load(folder / VOCABULARY_FILE), table, np.load(folder / SCALE_FILE))
+
+    def vector(self, ids: NDArray[np.int32]) -> NDArray[np.float32]:
+        """The L2-normalised sum of the rows of `ids`, float32 [dimensions]; zeros where there are no ids."""
+        total: NDArray[np.float32] = self._scale[ids] @ self._table[ids].astype(np.float32)
+        length = float(np.sqrt(total @ total))
+        return total / np.float32(length) if length > 0 else total
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """One L2-normalised row for each text, of the head and tail that `window` leaves."""
+        rows = np.zeros((len(texts), self.dimensions), np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            row[:] = self.vector(np.array(self.vocabulary.ids(head_and_tail(text).text), np.int32))
+        return rows

@@ -1,0 +1,59 @@
+"""One text as the heads of the classifier see it, each part computed once and only when asked for."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from router_extproc.analysis.encoders.static import StaticEncoder
+from router_extproc.analysis.window import head_and_tail
+from router_extproc.analysis.wordpiece import Words
+
+
+class TextEncoding:
+    """A text, its words, word pieces and vector.
+
+    Attributes:
+        text: what is looked at, in its own case: head and tail of a long text.
+        truncated: whether the middle of a long text was left out.
+    """
+
+    def __init__(self, text: str, encoder: StaticEncoder) -> None:
+        self.text, self.truncated = head_and_tail(text)
+        self._encoder = encoder
+
+    @cached_property
+    def lower(self) -> str:
+        """The text in lower case."""
+        return self.text.lower()
+
+    @cached_property
+    def _read(self) -> Words:
+        return self._encoder.vocabulary.read(self.text)
+
+    @property
+    def words(self) -> list[str]:
+        """Words and punctuation marks, lower case and without accents, in order."""
+        return self._read.words
+
+    @cached_property
+    def ids(self) -> NDArray[np.int32]:
+        """The ids of the word pieces, in order, without [CLS] and [SEP]."""
+        return np.array(self._read.ids, np.int32)
+
+    @cached_property
+    def unknown_share(self) -> float:
+        """The share, 0 to 1, of the alphabetic words that the vocabulary does not hold whole; 0 where there are none.
+
+        English prose has 0.0 to 0.15; misspelt, foreign (of alphabets) and random text more. Chinese and Japanese have
+        little: there each character counts as a word.
+        """
+        alphabetic = sum(map(str.isalpha, self.words))
+        return sum(map(str.isalpha, self._read.pieced)) / alphabetic if alphabetic else 0.0
+
+    @cached_property
+    def vector(self) -> NDArray[np.float32]:
+        """What the text means: float32 [384] of the static encoder, L2-normalised, zeros where there are no words."""
+        return self._encoder.vector(self.ids)
