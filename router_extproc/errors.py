@@ -3,6 +3,7 @@
     RouterError
     ├── ConfigurationError        router.yaml is wrong; carries every problem found
     ├── StartError                a process or port cannot be had; the message names the key to change
+    ├── TrainingError             data is missing or unfit, or what was trained must not be shipped
     └── RequestError              what a client is told, in its own API's shape
         ├── BadRequestError           400  malformed JSON, no model
         ├── MissingCapabilityError    400  no model of the route can do what the request needs
@@ -59,6 +60,10 @@ class ConfigurationError(RouterError):
 
 class StartError(RouterError):
     """A process, a binary or a port that the service needs cannot be had."""
+
+
+class TrainingError(RouterError):
+    """Training or evaluation cannot go on, or its result must not be shipped; the message says what to do."""
 
 
 class RequestError(RouterError):

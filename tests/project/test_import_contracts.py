@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-FRONT_AND_EDGES = ["cli", "supervisor", "console", "kubernetes", "simulator", "extproc", "observer", "envoyconf"]
+FRONT_AND_EDGES = ["cli", "supervisor", "console", "kubernetes", "simulator", "extproc", "observer", "envoyconf", "training"]
 ROOMS = ["guard", "cache", "limits", "policy", "quality"]
 GROUND = ["analysis", "config", "dialects", "registry", "store", "telemetry"]
 PACKAGES = [*FRONT_AND_EDGES, *ROOMS, *GROUND]
@@ -22,6 +22,7 @@ FLOORS = "Floors"
 PURITY = "Purity"
 EDGES = "Edges"
 LEAN_WORKERS = "Lean workers"
+WORKSHOP = "Workshop"
 
 BREACHES = {
     "a room imports a floor above": (FLOORS, {"policy/chain.py": "import router_extproc.router"}),
@@ -51,6 +52,12 @@ BREACHES = {
     "the schema behind a friend": (
         LEAN_WORKERS,
         {"extproc/server.py": "import router_extproc.registry", "registry/__init__.py": "import yaml"},
+    ),
+    "a deciding room imports the workshop": (FLOORS, {"analysis/facts.py": "import router_extproc.training"}),
+    "a training library in a head": (WORKSHOP, {"analysis/facts.py": "import sklearn"}),
+    "a training library behind a friend": (
+        WORKSHOP,
+        {"extproc/server.py": "import router_extproc.analysis", "analysis/__init__.py": "import tokenizers"},
     ),
 }
 
@@ -83,7 +90,7 @@ def broken_contracts(output: str) -> set[str]:
 
 
 def test_an_empty_house_keeps_every_contract(tmp_path: Path) -> None:
-    """With every room present and empty, all four contracts are kept."""
+    """With every room present and empty, all five contracts are kept."""
     build_house(tmp_path, {})
     result = check(tmp_path)
     assert result.returncode == 0, result.stdout
