@@ -84,8 +84,8 @@ def find_by_meaning(texts: Sequence[str], prompts: Sequence[str], vectors: Vecto
     for start in range(0, len(texts), _BLOCK):
         cosine = made[start : start + _BLOCK] @ goals
         nearest = cosine.argmax(axis=1)
-        for row in np.flatnonzero(cosine.max(axis=1) > COSINE):
-            found.append(Finding(texts[start + int(row)], prompts[int(nearest[row])], "meaning"))
+        near = np.flatnonzero(cosine.max(axis=1) > COSINE).tolist()
+        found += [Finding(texts[start + row], prompts[int(nearest[row])], "meaning") for row in near]
     return found
 
 
