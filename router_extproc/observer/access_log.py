@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from envoy.data.accesslog.v3.accesslog_pb2 import AccessLogType, HTTPAccessLogEntry
 from google.protobuf.struct_pb2 import Struct
 
 from router_extproc.observer import causes, quota
-from router_extproc.observer.records import AttemptRecord, RequestRecord, Usage
+from router_extproc.observer.records import AttemptRecord, RequestRecord, SignalRecord, Usage
 
 ATTEMPTS_LOG = "attempts"
 REQUESTS_LOG = "requests"
@@ -108,6 +109,7 @@ def read_request(entry: HTTPAccessLogEntry, received_at: float) -> RequestRecord
         time_to_first_token_ms=_milliseconds(common, "time_to_first_downstream_tx_byte"),
         total_ms=_milliseconds(common, "duration"),
         levels=_levels(ticket),
+        signals=_signals(_fields(metadata, "router.request")),
     )
 
 
@@ -186,6 +188,17 @@ def _string(fields: Mapping[str, Any], key: str) -> str | None:
 def _levels(ticket: Mapping[str, Any]) -> dict[str, str]:
     levels = ticket["levels"].struct_value.fields if "levels" in ticket else {}
     return {deployment: level.string_value for deployment, level in levels.items()}
+
+
+def _signals(fields: Mapping[str, Any]) -> dict[str, SignalRecord]:
+    """What the worker wrote by ``extproc.ticket``: one JSON document, because a worker has no time for more."""
+    if "signals" not in fields:
+        return {}
+    try:
+        found = msgspec.json.decode(fields["signals"].string_value, type=dict[str, tuple[Any, float]])
+    except (msgspec.DecodeError, RecursionError):
+        return {}
+    return {name: SignalRecord(value, ms) for name, (value, ms) in found.items()}
 
 
 def _flag(fields: Mapping[str, Any], key: str) -> bool:

@@ -40,6 +40,7 @@ def compose(joined: Joined, names: KnownNames) -> DecisionRecord:
         fallback_from=request.fallback_from or (others[0] if others and request.deployment else None),
         attempt_count=request.attempt_count,
         attempts=attempts,
+        signals=request.signals,
         usage=request.usage,
         estimated_cost_usd=request.estimated_cost_usd,
         final_cost_usd=cost_of(request.usage, served.prices if served is not None else None),

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from router_extproc.observer.reload_report import ReloadReport
-from router_extproc.observer.worker_counters import WorkerCounters
+from router_extproc.observer.worker_counters import WorkerCounters, WorkerTotals
 from router_extproc.registry.health import CLOSED, HALF_OPEN, OPEN, DeploymentHealth
 
 # The value of router_deployment_state.
@@ -37,7 +37,9 @@ class LiveFigures(Collector):
         """All families, in a fixed order."""
         yield from self._deployments()
         yield from self._reloads()
-        yield from self._workers()
+        totals = self._live.workers.totals(time.time())
+        yield from self._workers(totals)
+        yield from self._analysis(totals)
         events = CounterMetricFamily(
             "router_observer_events_total",
             "What the observer dropped: records for want of room, attempts without their request, attempts that came late.",
@@ -76,7 +78,7 @@ class LiveFigures(Collector):
             "router_config_last_reload_success", "1 when the newest router.yaml is in force.", value=float(report.ok)
         )
 
-    def _workers(self) -> Iterator[Metric]:
+    def _workers(self, totals: Mapping[int, WorkerTotals]) -> Iterator[Metric]:
         labels = ("worker",)
         decided = CounterMetricFamily("router_worker_decisions_total", "Requests that a worker decided.", labels=labels)
         refused = CounterMetricFamily(
@@ -90,7 +92,7 @@ class LiveFigures(Collector):
         streams = GaugeMetricFamily("router_worker_streams", "Conversations open now.", labels=labels)
         in_flight = GaugeMetricFamily("router_worker_in_flight_bytes", "Request bodies held now.", labels=labels)
         resident = GaugeMetricFamily("router_worker_resident_bytes", "Memory of the worker.", labels=labels)
-        for index, total in self._live.workers.totals(time.time()).items():
+        for index, total in totals.items():
             label = (str(index),)
             decided.add_metric(label, total.decided)
             failed.add_metric(label, total.failed)
@@ -102,3 +104,16 @@ class LiveFigures(Collector):
             for code, count in sorted(total.refused.items()):
                 refused.add_metric((str(index), code), count)
         yield from (decided, refused, failed, attempts, seconds, streams, in_flight, resident)
+
+    def _analysis(self, totals: Mapping[int, WorkerTotals]) -> Iterator[Metric]:
+        times = HistogramMetricFamily("router_analysis_seconds", "Time spent on what a request is.", labels=("worker",))
+        failures = CounterMetricFamily(
+            "router_analysis_failures_total",
+            "Requests that went to a strong model because analysis gave no answer.",
+            labels=("worker", "reason"),
+        )
+        for index, total in totals.items():
+            times.add_metric((str(index),), buckets=total.analysis.cumulative(), sum_value=total.analysis.sum)
+            for reason, count in sorted(total.analysis_failures.items()):
+                failures.add_metric((str(index), reason), count)
+        yield from (times, failures)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector
 
 from router_extproc.observer import causes
+from router_extproc.observer.analysis_labels import abstentions, read_choice
 from router_extproc.observer.compose import ROUTER_UNAVAILABLE
 from router_extproc.observer.known_names import OTHER, KnownNames
 from router_extproc.observer.records import AttemptRecord, DecisionRecord
@@ -67,6 +68,18 @@ class Metrics:
         )
         self._cost = Counter("router_cost_usd_total", "Usage at the models' prices.", ("model",), registry=registry)
         self._degraded = Counter("router_degraded_total", "Answers that were less than what was promised.", registry=registry)
+        self._choices = Counter(
+            "router_analysis_choices_total",
+            "Requests to `auto` by the tier that was chosen for them and what decided it.",
+            ("tier", "because"),
+            registry=registry,
+        )
+        self._abstentions = Counter(
+            "router_analysis_abstentions_total",
+            "Requests for which a stronger model was asked because their text is unlike what the classifier knows.",
+            ("why",),
+            registry=registry,
+        )
         self._unreadable = Counter(
             "router_observer_unreadable_entries_total", "Access log entries that could not be read.", registry=registry
         )
@@ -90,6 +103,7 @@ class Metrics:
         self._requests.labels(route, model, tier, _status_label(record.status), degraded).inc()
         if degraded:
             self._degraded.inc()
+        self._count_analysis(record)
         if record.total_ms is not None:
             self._lag.observe(max(0.0, received_at - record.started_at.timestamp() - record.total_ms / 1_000))
         if record.deployment is None:
@@ -100,6 +114,13 @@ class Metrics:
             self._first_tokens.labels(model).observe(record.time_to_first_token_ms / 1_000)
         self._count_usage(record, model)
         self._count_fallbacks(record, names)
+
+    def _count_analysis(self, record: DecisionRecord) -> None:
+        choice = read_choice(record.reason or "")
+        if choice is not None:
+            self._choices.labels(*choice).inc()
+        for why in abstentions(record.signals):
+            self._abstentions.labels(why).inc()
 
     def unreadable(self, count: int) -> None:
         """Counts entries that could not be read."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -22,6 +23,13 @@ class Usage(msgspec.Struct, frozen=True):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+
+
+class SignalRecord(msgspec.Struct, frozen=True):
+    """One thing that was found out about the request: its ``value``, a word, number, list or map, and the time it took."""
+
+    value: Any
+    ms: float
 
 
 class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +88,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     time_to_first_token_ms: float | None = None
     total_ms: float | None = None
     levels: Mapping[str, str] = {}
+    signals: Mapping[str, SignalRecord] = {}
 
 
 class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,9 +98,10 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True):
     client wrote in ``model``, ``route`` what that stands for, ``reason`` why the request went where it did. ``model``,
     ``tier`` and ``deployment`` name who was called last, None when nobody was. ``cause`` is why the request failed, ``none``
     when it did not. ``degraded`` says in what the answer is less than what was promised, ``refused`` is the code of an error
-    that the router itself answered with, ``details`` are Envoy's words. ``time_to_first_token_ms`` runs to the first byte of
-    the answer. ``final_cost_usd`` is the usage at the model's prices, None when either is unknown. ``attempt_count`` may
-    be above the length of ``attempts`` when an attempt's log entry was lost.
+    that the router itself answered with, ``details`` are Envoy's words. ``signals`` are what analysis was asked, with what it
+    found. ``time_to_first_token_ms`` runs to the first byte of the answer. ``final_cost_usd`` is the usage at the model's
+    prices, None when either is unknown. ``attempt_count`` may be above the length of ``attempts`` when an attempt's log
+    entry was lost.
     """
 
     version: int = SCHEMA_VERSION
@@ -115,6 +125,7 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True):
     fallback_from: str | None = None
     attempt_count: int = 0
     attempts: tuple[AttemptRecord, ...] = ()
+    signals: Mapping[str, SignalRecord] = {}
     usage: Usage | None = None
     estimated_cost_usd: float | None = None
     final_cost_usd: float | None = None

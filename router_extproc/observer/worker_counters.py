@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -18,7 +19,7 @@ from router_extproc.telemetry.worker_figures import WorkerFigures
 _FRESH_SECONDS = 5.0
 # More processes than ever write one file at once; older ones have ended, and their totals stand.
 _MOST_PROCESSES = 8
-_MOST_CODES = 64
+_MOST_NAMES = 64
 _NAME = re.compile(r"worker-(\d{1,3})\.json")
 
 
@@ -31,16 +32,21 @@ class WorkerTotals(WorkerFigures):
         self.failed += figures.failed
         self.attempt_leg += figures.attempt_leg
         self.decision_seconds_sum += figures.decision_seconds_sum
-        for code, count in figures.refused.items():
-            known = code in self.refused or len(self.refused) < _MOST_CODES
-            name = code if known else "other"
-            self.refused[name] = self.refused.get(name, 0) + count
+        self.analysis.add_all(figures.analysis)
+        _add_by_name(self.refused, figures.refused)
+        _add_by_name(self.analysis_failures, figures.analysis_failures)
 
     def add_figures_of_now(self, figures: WorkerFigures) -> None:
         """Adds what goes up and down."""
         self.streams += figures.streams
         self.in_flight_bytes += figures.in_flight_bytes
         self.rss_bytes += figures.rss_bytes
+
+
+def _add_by_name(totals: dict[str, int], more: Mapping[str, int]) -> None:
+    for name, count in more.items():
+        known = name if name in totals or len(totals) < _MOST_NAMES else "other"
+        totals[known] = totals.get(known, 0) + count
 
 
 class WorkerCounters:

@@ -2,7 +2,36 @@
 
 from __future__ import annotations
 
+import bisect
+from collections.abc import Iterable
+
 import msgspec
+
+ANALYSIS_SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+"""Upper bounds of the buckets in which the times of analyses are counted; one more bucket takes what is above."""
+
+
+class Times(msgspec.Struct):
+    """A histogram: in ``counts`` how many times fell into each bucket, and their sum in seconds."""
+
+    counts: list[int] = msgspec.field(default_factory=lambda: [0] * (len(ANALYSIS_SECONDS) + 1))
+    sum: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Counts one."""
+        self.counts[bisect.bisect_left(ANALYSIS_SECONDS, seconds)] += 1
+        self.sum += seconds
+
+    def add_all(self, others: Times) -> None:
+        """Adds what another histogram holds, as far as it has the same buckets."""
+        if len(others.counts) == len(self.counts):
+            self.counts = [mine + theirs for mine, theirs in zip(self.counts, others.counts, strict=True)]
+            self.sum += others.sum
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """The buckets as Prometheus wants them: upper bound, and how many are not above it."""
+        bounds: Iterable[str] = (*map(str, ANALYSIS_SECONDS), "+Inf")
+        return [(bound, sum(self.counts[: place + 1])) for place, bound in enumerate(bounds)]
 
 
 class WorkerFigures(msgspec.Struct):
@@ -10,7 +39,7 @@ class WorkerFigures(msgspec.Struct):
 
     ``decision_seconds_sum`` is time spent reading, analysing and deciding. ``refused`` counts by an error's code,
     ``failed`` conversations that broke off, ``attempt_leg`` attempts that the worker took part in, ``streams`` open
-    conversations.
+    conversations. ``analysis`` has the times of analysing, and ``analysis_failures`` counts by why one gave no answer.
     """
 
     pid: int = 0
@@ -19,6 +48,8 @@ class WorkerFigures(msgspec.Struct):
     failed: int = 0
     attempt_leg: int = 0
     decision_seconds_sum: float = 0.0
+    analysis: Times = msgspec.field(default_factory=Times)
+    analysis_failures: dict[str, int] = {}
     streams: int = 0
     in_flight_bytes: int = 0
     rss_bytes: int = 0

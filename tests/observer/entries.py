@@ -106,7 +106,7 @@ def request_entry(
 TICKET: dict[str, dict[str, Any]] = {
     "router": {"route": "auto", "reason": "rule:code", "stream": True, "max_attempts": 4},
     "router.state": {"path": "/v1/chat/completions"},
-    "router.request": {"cost": "0.00250000"},
+    "router.request": {"cost": "0.00250000", "signals": '{"risk":["none",0.21],"adequacy":[[0.2,0.6,0.9],0.34]}'},
     "router.usage": {"prompt_tokens": 1000, "completion_tokens": 200, "cached_tokens": 400},
 }
 

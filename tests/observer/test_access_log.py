@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_extproc.observer.access_log import LONGEST_RETRY_AFTER_SECONDS, count_of, read_attempt, read_request, retry_after_of
-from router_extproc.observer.records import Usage
+from router_extproc.observer.records import SignalRecord, Usage
 from tests.observer.entries import STARTED_AT, attempt_entry, request_entry
 
 NOW = STARTED_AT + 1
@@ -74,7 +74,16 @@ def test_a_request_is_read() -> None:
     assert (request.deployment, request.model, request.tier) == ("openai/gpt-4o", "gpt-4o", "premium")
     assert request.usage == Usage(prompt_tokens=1000, completion_tokens=200, cached_tokens=400)
     assert request.estimated_cost_usd == 0.0025
+    assert request.signals == {"risk": SignalRecord("none", 0.21), "adequacy": SignalRecord([0.2, 0.6, 0.9], 0.34)}
     assert (request.time_to_first_token_ms, request.total_ms, request.cause) == (130.0, 810.0, "none")
+
+
+@pytest.mark.parametrize("signals", ["", "{", "[]", '{"risk": 3}', '{"risk": ["none"]}', '{"risk": ' + "[" * 5_000, 3.5, None])
+def test_signals_that_cannot_be_read_are_none(signals: str | float | None) -> None:
+    """Whatever stands in their place, the rest of the request is read."""
+    request = read_request(request_entry("d-1", metadata={"router.request": {"cost": "0.5", "signals": signals}}), NOW)
+    assert request is not None
+    assert (request.signals, request.estimated_cost_usd) == ({}, 0.5)
 
 
 def test_a_query_string_never_reaches_the_log() -> None:

@@ -14,7 +14,7 @@ from router_extproc.observer.access_log import read_attempt, read_request
 from router_extproc.observer.compose import compose
 from router_extproc.observer.join import Join
 from router_extproc.observer.known_names import KnownNames
-from router_extproc.observer.records import DecisionRecord
+from router_extproc.observer.records import DecisionRecord, SignalRecord
 from router_extproc.observer.schema import SCHEMA_PATH, encode_schema
 from router_extproc.registry.snapshot import Registry
 from tests.observer.entries import REGISTRY, STARTED_AT, TICKET, attempt_entry, request_entry
@@ -71,6 +71,7 @@ def test_a_fallback_is_told() -> None:
     )
     assert record.final_cost_usd == pytest.approx(0.004)
     assert record.estimated_cost_usd == 0.0025
+    assert record.signals["risk"] == SignalRecord("none", 0.21)
     assert record.degraded is None
 
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from router_extproc.observer.known_names import KnownNames
 from router_extproc.observer.live_figures import Live, LiveFigures
 from router_extproc.observer.metrics import Metrics
-from router_extproc.observer.records import AttemptRecord, DecisionRecord
+from router_extproc.observer.records import AttemptRecord, DecisionRecord, SignalRecord
 from router_extproc.observer.reload_report import ReloadReport
 from router_extproc.observer.worker_counters import WorkerCounters
 from router_extproc.registry.health import DeploymentHealth
@@ -76,6 +77,32 @@ def test_requests_without_an_answer_are_counted_too(metrics: Metrics) -> None:
     assert figure(metrics, "router_degraded_total") == 1
 
 
+def test_what_auto_chose_is_counted_with_what_decided_it(metrics: Metrics) -> None:
+    """Tier and first cause of a choice, and why the classifier was not sure; words of a configuration do not become labels."""
+    unsure = {"routing": SignalRecord({"needs_strong": 0.9, "unsure": ["foreign", "not-a-word-of-ours"]}, 0.4)}
+    reasons = [
+        "auto:economy",
+        "auto:premium:risk=medical:task=qa",
+        "auto:premium:of-my-own=1",
+        "auto:premium:analysis-deadline",
+    ]
+    for reason in [*reasons, "named", "auto:no-tier", "rule:auto:economy"]:
+        take(metrics, replace(fallback(), reason=reason, signals=unsure if reason == "auto:economy" else {}))
+    counted = {
+        (dict(labels)["tier"], dict(labels)["because"]): value
+        for (name, labels), value in figures(metrics).items()
+        if name == "router_analysis_choices_total"
+    }
+    assert counted == {
+        ("economy", "adequacy"): 1,
+        ("premium", "risk"): 1,
+        ("premium", "other"): 1,
+        ("premium", "analysis-deadline"): 1,
+    }
+    assert figure(metrics, "router_analysis_abstentions_total", why="foreign") == 1
+    assert figure(metrics, "router_analysis_abstentions_total", why="other") == 1
+
+
 def test_labels_do_not_explode(metrics: Metrics) -> None:
     """Ten thousand names that the registry does not have make one label each."""
     record = fallback()
@@ -110,7 +137,10 @@ def test_live_figures_are_those_of_now(metrics: Metrics) -> None:
         "b": DeploymentHealth(time_to_first_byte_ms=250.0, quota_until=1.0),
     }
     live.reload = ReloadReport(ok=False, accepted=4, refused=2)
-    live.workers.take(1, WorkerFigures(pid=1, decided=9, refused={"model_not_found": 2}, decision_seconds_sum=0.5), 0.0)
+    worker = WorkerFigures(pid=1, decided=9, refused={"model_not_found": 2}, analysis_failures={"deadline": 3})
+    for seconds in (0.0001, 0.003, 7.0):
+        worker.analysis.add(seconds)
+    live.workers.take(1, worker, 0.0)
     assert figure(metrics, "router_deployment_state", deployment="a") == 2
     assert figure(metrics, "router_deployment_state", deployment="b") == 0
     assert figure(metrics, "router_deployment_quota_used_up", deployment="a") == 0
@@ -121,5 +151,11 @@ def test_live_figures_are_those_of_now(metrics: Metrics) -> None:
     assert figure(metrics, "router_config_last_reload_success") == 0
     assert figure(metrics, "router_worker_decisions_total", worker="1") == 9
     assert figure(metrics, "router_worker_refusals_total", worker="1", code="model_not_found") == 2
+    assert figure(metrics, "router_analysis_failures_total", worker="1", reason="deadline") == 3
+    below = [
+        figure(metrics, "router_analysis_seconds_bucket", worker="1", le=le) for le in ("0.0002", "0.002", "0.005", "+Inf")
+    ]
+    assert below == [1, 1, 2, 3]
+    assert figure(metrics, "router_analysis_seconds_sum", worker="1") == pytest.approx(7.0031)
     assert figure(metrics, "router_observer_events_total", event="record_dropped") == 3
     assert figure(metrics, "process_resident_memory_bytes") > 0

@@ -1,0 +1,43 @@
+"""Times as a histogram: what a worker counts, what the observer adds up, what Prometheus reads."""
+
+from __future__ import annotations
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router_extproc.telemetry.worker_figures import ANALYSIS_SECONDS, Times, WorkerFigures
+
+SECONDS = st.lists(st.floats(0, 10), max_size=40)
+
+
+@given(SECONDS)
+def test_each_bucket_holds_what_is_not_above_its_bound(seconds: list[float]) -> None:
+    """A time on a bound belongs to it, and the last bucket has all."""
+    times = Times()
+    for one in seconds:
+        times.add(one)
+    expected = [(str(bound), sum(one <= bound for one in seconds)) for bound in ANALYSIS_SECONDS]
+    assert times.cumulative() == [*expected, ("+Inf", len(seconds))]
+    assert times.sum == sum(seconds)
+
+
+@given(SECONDS, SECONDS)
+def test_two_processes_add_up(first: list[float], second: list[float]) -> None:
+    """The sum of two histograms is that of their times, through the file that a worker writes."""
+    both, one, other = Times(), WorkerFigures(), WorkerFigures()
+    for times, seconds in ((one.analysis, first), (other.analysis, second), (both, first), (both, second)):
+        for value in seconds:
+            times.add(value)
+    total = msgspec.json.decode(msgspec.json.encode(one), type=WorkerFigures).analysis
+    total.add_all(other.analysis)
+    assert total.counts == both.counts
+    assert abs(total.sum - both.sum) < 1e-9
+
+
+def test_buckets_of_another_version_are_left_out() -> None:
+    """While a new version takes over, a file with other buckets is not mixed in."""
+    times = Times()
+    times.add(0.1)
+    times.add_all(Times(counts=[5, 5], sum=3.0))
+    assert (sum(times.counts), times.sum) == (1, 0.1)
