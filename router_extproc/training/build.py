@@ -61,7 +61,7 @@ def decontaminate(context: Context) -> Mapping[str, frozenset[str]]:
     for name, findings in found.items():
         if findings:
             context.progress.note(f"{name}: {len(findings)} of {len(texts[name])} rows repeat an evaluation prompt: left out")
-    for path in sorted(OWN_DATA.glob("*.jsonl")):
+    for path in sorted(OWN_DATA.rglob("*.jsonl")):
         check_texts(path.name, _own_texts(path), evaluation)
     return {name: frozenset(finding.text for finding in findings) for name, findings in found.items()}
 

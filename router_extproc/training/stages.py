@@ -23,4 +23,5 @@ REPORTS = {
     "tasks": f"{_HERE}.task_report",
     "injection": f"{_HERE}.injection_report",
     "encoder": f"{_HERE}.encoder_report",
+    "latency": f"{_HERE}.latency_report",
 }

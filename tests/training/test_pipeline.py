@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import sys
-import textwrap
 from pathlib import Path
 
 import pytest
 
 from router_extproc.errors import TrainingError
 from router_extproc.training import data_cards
-from router_extproc.training.data_cards import DATA_VARIABLE, MissingDataError, card_of, data_folder, load_cards, read_rows
+from router_extproc.training.data_cards import DATA_VARIABLE, MissingDataError, data_folder, load_cards, read_rows
 from router_extproc.training.pipeline import Context, Stage, StageRecord, run_stages
-
-HEAD = "example_head_of_the_tests"
-
-
-def write_rows(folder: Path, name: str, rows: list[dict[str, str]]) -> None:
-    """One data file as its card wants it; columns left out are empty."""
-    card = card_of(name)
-    path = folder / card.path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with gzip.open(path, "wt", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, card.columns, restval="")
-        writer.writeheader()
-        writer.writerows(rows)
+from tests.training.workshop import HEAD, write_data, write_rows, write_stage
 
 
 @pytest.fixture
@@ -34,26 +18,14 @@ def context(tmp_path: Path) -> Context:
     """Two sentences of data and empty folders."""
     for folder in ("data", "work", "out"):
         (tmp_path / folder).mkdir()
-    write_rows(tmp_path / "data", "sentences", [{"text": "one"}, {"text": "two"}])
-    write_rows(tmp_path / "data", "eval_mmlu", [{"prompt": "why?", "strong": "1", "weak": "0", "group": "law"}])
+    write_data(tmp_path / "data")
     return Context(data=tmp_path / "data", work=tmp_path / "work", out=tmp_path / "out")
 
 
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     """A stage that counts the sentences."""
-    (tmp_path / "code").mkdir()
-    (tmp_path / "code" / f"{HEAD}.py").write_text(
-        textwrap.dedent("""
-            def train(context):
-                count = len(context.texts("sentences"))
-                (context.out / "count.txt").write_text(str(count))
-                return {"count": count}
-        """)
-    )
-    monkeypatch.syspath_prepend(tmp_path / "code")
-    sys.modules.pop(HEAD, None)
-    return Stage("counting", HEAD)
+    return write_stage(tmp_path / "code", monkeypatch)
 
 
 def run(stages: tuple[Stage, ...], context: Context) -> list[tuple[str, bool]]:
@@ -101,9 +73,9 @@ def test_a_stage_that_comes_before_what_it_needs_is_refused(context: Context) ->
 
 def test_training_never_sees_the_labels_of_an_evaluation_file(context: Context) -> None:
     """What the models got right is withheld from every stage, and given to every report."""
-    assert context.rows("eval_mmlu") == [{"prompt": "why?", "group": "law"}]
+    assert context.rows("eval_mmlu") == [{"prompt": "why is it?", "group": "law"}]
     report = Context(data=context.data, work=context.work, out=context.out, purpose="evaluation")
-    assert report.rows("eval_mmlu") == [{"prompt": "why?", "strong": "1", "weak": "0", "group": "law"}]
+    assert report.rows("eval_mmlu") == [{"prompt": "why is it?", "strong": "1", "weak": "0", "group": "law"}]
 
 
 def test_training_never_sees_an_excluded_row(context: Context) -> None:
@@ -122,6 +94,7 @@ def test_random_numbers_depend_on_seed_and_purpose_alone(context: Context) -> No
 
 def test_a_missing_file_is_named_with_the_way_out(context: Context) -> None:
     """Whoever lacks data reads which file, where it was looked for, and how to point to it."""
+    (context.data / "injection/injection_dev.csv.gz").unlink()
     with pytest.raises(MissingDataError) as missing:
         context.rows("injection")
     assert str(context.data / "injection/injection_dev.csv.gz") in str(missing.value)

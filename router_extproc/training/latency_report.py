@@ -1,0 +1,139 @@
+"""How long the analysis takes by the prompt's length, and what a process that analyses weighs."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from router_extproc.analysis.analyser import Analyser
+from router_extproc.analysis.analysis import RequestAnalysis
+from router_extproc.analysis.classifier import Classifier
+from router_extproc.training.pipeline import Context
+from router_extproc.training.report import LinePlot, Section, Series, Table
+
+LENGTHS = (30, 64, 300, 1_000, 2_300, 8_000)
+# Different prompts of each length; repeating one would measure a warm cache.
+PROMPTS = 200
+_WARM_UP = 20
+_MILLISECONDS = 1_000.0
+# English prose has about so many characters a token of o200k_base; the analysis's own count is what the table shows.
+_CHARACTERS_A_TOKEN = 4.6
+
+# Prints what a fresh process weighs before and after it has analysed one prompt, in megabytes.
+_WEIGH = """
+import pathlib, sys
+from router_extproc.analysis.analyser import Analyser
+from router_extproc.analysis.classifier import Classifier
+
+def weight(field):
+    lines = dict(line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines())
+    return float(lines[field].split()[0]) / 1024
+
+before = weight("VmRSS")
+analysis = Analyser(Classifier.load(pathlib.Path(sys.argv[1]))).analyse(
+    b'{"model":"auto","messages":[{"role":"user","content":"Prove that there are infinitely many primes."}]}'
+)
+analysis.needs_strong, analysis.risk, analysis.tasks, analysis.injection, analysis.language
+print(before, weight("VmRSS"), weight("RssAnon"))
+"""
+
+
+def report(context: Context, artefact: Path) -> Section:
+    """Times fresh prompts of each length on one thread, and weighs a process of its own."""
+    analyser = Analyser(Classifier.load(artefact))
+    sentences = context.texts("sentences")
+    rows: list[tuple[object, ...]] = []
+    figures: dict[str, float] = {}
+    for length in LENGTHS:
+        prompts = _prompts(sentences, length, context.random(f"latency {length}"))
+        auto, everything = _times(prompts, analyser, _ask_as_auto), _times(prompts, analyser, _ask_everything)
+        tokens = int(np.median([analyser.analyse(prompt).prompt_tokens for prompt in prompts]))
+        p50, p99 = np.percentile(auto, [50, 99])
+        p50_all, p99_all = np.percentile(everything, [50, 99])
+        rows.append((length, tokens, float(p50), float(p99), float(p50_all), float(p99_all)))
+        figures |= {f"latency.{length}.p50": float(p50), f"latency.{length}.p99": float(p99)}
+    before, after, private = _weigh(artefact)
+    figures["memory.process"] = after
+    return Section(
+        "Latency and memory",
+        f"One thread, {PROMPTS} different prompts a length, made of sentences from the training data; milliseconds from the "
+        "request's bytes to the facts. `auto` asks for the strength needed, the risk, the kind of work and the tokens.",
+        tables=(
+            Table(
+                "Milliseconds by length",
+                ("made for tokens", "counted tokens", "auto p50", "auto p99", "all facts p50", "all facts p99"),
+                rows,
+            ),
+            Table(
+                "Megabytes of one process",
+                ("before loading", "after one analysis", "of which its own"),
+                [(round(before, 1), round(after, 1), round(private, 1))],
+                note="The rest is shared with every other process that has the same files open.",
+            ),
+        ),
+        plots=(
+            LinePlot(
+                "latency",
+                "Analysis on one core",
+                "tokens",
+                "milliseconds",
+                [
+                    Series(label, [float(str(row[1])) for row in rows], [float(str(row[place])) for row in rows], style)
+                    for label, place, style in (
+                        ("auto, p50", 2, "line"),
+                        ("auto, p99", 3, "dashed"),
+                        ("all facts, p50", 4, "line"),
+                    )
+                ],
+                logarithmic=True,
+            ),
+        ),
+        figures=figures,
+    )
+
+
+def _prompts(sentences: list[str], tokens: int, random: np.random.Generator) -> list[bytes]:
+    """Request bodies of about this many tokens, no two alike."""
+    wanted = int(tokens * _CHARACTERS_A_TOKEN)
+    bodies: list[bytes] = []
+    for _ in range(PROMPTS):
+        text = ""
+        while len(text) < wanted:
+            text += sentences[int(random.integers(len(sentences)))] + " "
+        message = {"role": "user", "content": text[:wanted]}
+        bodies.append(msgspec.json.encode({"model": "auto", "messages": [message]}))
+    return bodies
+
+
+def _times(bodies: list[bytes], analyser: Analyser, ask: Callable[[RequestAnalysis], object]) -> list[float]:
+    for body in bodies[:_WARM_UP]:
+        ask(analyser.analyse(body))
+    gc.collect()
+    times: list[float] = []
+    for body in bodies:
+        started = time.perf_counter()
+        ask(analyser.analyse(body))
+        times.append((time.perf_counter() - started) * _MILLISECONDS)
+    return times
+
+
+def _ask_as_auto(analysis: RequestAnalysis) -> object:
+    return analysis.adequacy, analysis.risk, analysis.tasks, analysis.prompt_tokens
+
+
+def _ask_everything(analysis: RequestAnalysis) -> object:
+    return _ask_as_auto(analysis), analysis.injection, analysis.language, analysis.has_code, analysis.verifiable
+
+
+def _weigh(artefact: Path) -> tuple[float, float, float]:
+    command = [sys.executable, "-c", _WEIGH, str(artefact)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603 - our own program
+    before, after, private = map(float, printed.split())
+    return before, after, private
