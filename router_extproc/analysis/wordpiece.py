@@ -92,6 +92,10 @@ class Vocabulary:
         """
         return cls(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"))
 
+    def whole_words(self) -> list[str]:
+        """The words of two or more plain letters that are one piece each, in the order of their ids."""
+        return [piece for piece in self._whole if len(piece) > 1 and piece.isascii() and piece.isalpha()]
+
     def ids(self, text: str) -> list[int]:
         """The ids of a text's pieces, without [CLS] and [SEP]."""
         return self.read(text).ids
