@@ -24,6 +24,9 @@ COMMANDS = {
     "render": "write Envoy's configuration for router.yaml",
     "schema": "print the JSON Schema of router.yaml or of the decision log",
     "simulate": "run simulated providers with scripted faults",
+    "classify": "say what the classifier reads from prompts, one JSON line each",
+    "train": "make the classifier from data, or refit it on your own outcomes",
+    "evaluate": "measure the classifier: tables, plots, targets",
 }
 
 FINE, FOUND_SOMETHING, WRONG_USE = 0, 1, 2

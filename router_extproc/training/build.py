@@ -14,10 +14,9 @@ from router_extproc.training.data_cards import load_cards, read_rows
 from router_extproc.training.decontamination import EvaluationPrompts, check_texts, excluded_rows
 from router_extproc.training.model_card import model_card
 from router_extproc.training.pipeline import OWN_DATA, Context, Stage, StageRecord, run_stages
-from router_extproc.training.stages import STAGES
 
 
-def build_artefact(context: Context, out: Path, *, resume: bool, stages: tuple[Stage, ...] = STAGES) -> Manifest:
+def build_artefact(context: Context, out: Path, *, resume: bool, stages: tuple[Stage, ...]) -> Manifest:
     """Runs what has to be run and publishes the result into ``out``.
 
     Args:

@@ -1,0 +1,192 @@
+"""``router-extproc classify``: what the classifier reads from prompts, one JSON line each; nobody is called."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from router_extproc.analysis.analyser import Analyser
+from router_extproc.analysis.analysis import RequestAnalysis
+from router_extproc.analysis.classifier import Classifier
+from router_extproc.analysis.location import artefact_folder
+from router_extproc.errors import RequestError, StartError
+
+FINE, FOUND_SOMETHING, WRONG_USE = 0, 1, 2
+_STDIN = "-"
+_MILLISECONDS = 1_000.0
+_DIGITS = 4
+_SHOWN_CHARACTERS = 60
+
+
+class ErrorLine(msgspec.Struct, frozen=True):
+    """What stands in place of the facts of a line that could not be read; ``line`` counts from 1."""
+
+    line: int
+    error: dict[str, str]
+
+
+class FactsLine(msgspec.Struct, frozen=True):
+    """The facts of one line. Probabilities are 0 to 1; null means not known.
+
+    ``needs_strong``, ``complexity``, ``task``, ``risk``, ``injection``, ``language``, ``verifiable``, ``unsure`` and
+    ``truncated`` as in ``router_extproc.facts.Facts``; ``tasks`` and ``risks`` are all probabilities by name; ``tokens``
+    counts the prompt; ``timings`` are milliseconds for each fact and in ``total``.
+    """
+
+    needs_strong: float | None
+    complexity: int | None
+    adequacy: tuple[float, ...] | None
+    task: str | None
+    tasks: dict[str, float]
+    risk: str | None
+    risks: dict[str, float]
+    injection: float | None
+    language: str | None
+    tokens: int
+    verifiable: float | None
+    unsure: tuple[str, ...]
+    truncated: bool | None
+    failed: dict[str, str]
+    timings: dict[str, float]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument(
+        "file", metavar="FILE", help='JSON lines: {"prompt": "..."} or the body of an OpenAI request; - reads standard input'
+    )
+    parser.add_argument("--artefact", type=Path, metavar="DIR", help="default: $ROUTER_EXTPROC_ARTEFACT, else the shipped one")
+    parser.add_argument("--pretty", action="store_true", help="one line of words for each prompt instead of JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Writes one line for each line read, in order; 1 when some could not be read, 2 for wrong use."""
+    with contextlib.ExitStack() as stack:
+        try:
+            lines = sys.stdin.buffer if arguments.file == _STDIN else stack.enter_context(Path(arguments.file).open("rb"))
+        except OSError as error:
+            print(f"router-extproc classify: {error}", file=sys.stderr)
+            return WRONG_USE
+        return _classify(lines, _analyser(arguments.artefact), is_pretty=arguments.pretty)
+
+
+def _analyser(folder: Path | None) -> Analyser:
+    """The classifier of the artefact, timed by the process's own clock.
+
+    Raises:
+        StartError: the artefact is missing or cannot be read.
+    """
+    folder = folder or artefact_folder(os.environ)
+    try:
+        classifier = Classifier.load(folder)
+    except (OSError, ValueError) as error:
+        raise StartError(f"the classifier cannot be loaded from {folder}: {error}") from error
+    if classifier.routing is None:
+        raise StartError(f"{folder} holds no classifier: name one with --artefact DIR")
+    return Analyser(classifier, clock=time.perf_counter)
+
+
+def _classify(lines: BinaryIO, analyser: Analyser, *, is_pretty: bool) -> int:
+    encode, code = msgspec.json.Encoder().encode, FINE
+    for number, line in _numbered(lines):
+        answer = _answer(number, line, analyser)
+        if isinstance(answer, ErrorLine):
+            code = FOUND_SOMETHING
+        text = _words(answer, line) if is_pretty else encode(answer).decode()
+        # Whoever feeds us line by line waits for each answer.
+        print(text, flush=True)
+    return code
+
+
+def _numbered(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield number, line
+
+
+def _answer(number: int, line: bytes, analyser: Analyser) -> FactsLine | ErrorLine:
+    try:
+        return read_facts(analyser.analyse(_body(line)))
+    except msgspec.DecodeError as error:
+        return ErrorLine(number, {"type": "invalid_json", "message": str(error)})
+    except RequestError as error:
+        return ErrorLine(number, {"type": error.reason, "message": error.message})
+
+
+def _body(line: bytes) -> bytes:
+    """The line as a request body: a prompt becomes a chat of one message, a body without a model asks for ``auto``."""
+    row = msgspec.json.decode(line, type=dict[str, Any])
+    prompt = row.get("prompt")
+    if isinstance(prompt, str):
+        return msgspec.json.encode({"model": "auto", "messages": [{"role": "user", "content": prompt}]})
+    if not any(member in row for member in ("prompt", "messages", "input")):
+        raise msgspec.DecodeError("neither prompt nor messages nor input is there")
+    return line if "model" in row else msgspec.json.encode({"model": "auto", **row})
+
+
+def read_facts(analysis: RequestAnalysis) -> FactsLine:
+    """All facts of one request, each worked out and timed."""
+    started = time.perf_counter()
+    routing, danger = analysis.routing, analysis.danger
+    facts = FactsLine(
+        needs_strong=_rounded(routing.needs_strong) if routing else None,
+        complexity=analysis.complexity,
+        adequacy=tuple(round(share, _DIGITS) for share in routing.adequacy) if routing else None,
+        task=analysis.task,
+        tasks=_shares(analysis.tasks),
+        risk=analysis.risk,
+        risks=_shares(danger.scores if danger else {}),
+        injection=_rounded(analysis.injection),
+        language=analysis.language,
+        tokens=analysis.prompt_tokens,
+        verifiable=_rounded(analysis.verifiable),
+        unsure=analysis.unsure,
+        truncated=analysis.truncated,
+        failed={},
+        timings={},
+    )
+    total = (time.perf_counter() - started) * _MILLISECONDS
+    for signal in analysis.signals():
+        facts.timings[signal.name] = signal.milliseconds
+        if isinstance(signal.value, str) and signal.value.startswith("failed: "):
+            facts.failed[signal.name] = signal.value.removeprefix("failed: ")
+    facts.timings["total"] = round(total, _DIGITS)
+    return facts
+
+
+def _rounded(share: float | None) -> float | None:
+    return None if share is None else round(share, _DIGITS)
+
+
+def _shares(scores: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(float(score), _DIGITS) for name, score in scores.items()}
+
+
+def _words(answer: FactsLine | ErrorLine, line: bytes) -> str:
+    """One line for people: the facts in columns, then the beginning of what was read."""
+    if isinstance(answer, ErrorLine):
+        return f"line {answer.line}: {answer.error['message']}"
+    start = " ".join(line.decode(errors="replace").split())[:_SHOWN_CHARACTERS]
+    unsure = f"  unsure: {', '.join(answer.unsure)}" if answer.unsure else ""
+    columns = (
+        f"complexity {_column(answer.complexity, 2)}",
+        f"needs_strong {_column(answer.needs_strong, 6)}",
+        f"task {_column(answer.task, 21)}",
+        f"risk {_column(answer.risk, 12)}",
+        f"injection {_column(answer.injection, 6)}",
+        f"language {_column(answer.language, 3)}",
+        f"tokens {_column(answer.tokens, 6)}",
+    )
+    return "  ".join(columns) + f"  {start}{unsure}"
+
+
+def _column(value: object, width: int) -> str:
+    return f"{'-' if value is None else value!s:<{width}}"

@@ -1,0 +1,76 @@
+"""``router-extproc train``: makes the classifier's artefact from data, or refits its routing score on one's own outcomes."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+from pathlib import Path
+
+from router_extproc.errors import StartError
+
+FINE = 0
+DEFAULT_OUT, DEFAULT_WORK = Path("build/artefact"), Path("build/training")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument("--data", type=Path, metavar="DIR", help="the training data; default: $ROUTER_EXTPROC_DATA")
+    parser.add_argument("--out", type=Path, metavar="DIR", default=DEFAULT_OUT, help="the artefact; default: %(default)s")
+    parser.add_argument(
+        "--from",
+        dest="log",
+        type=Path,
+        metavar="LOG",
+        help='refit the routing score alone on JSON lines {"prompt": ..., "cheap_was_good_enough": 0 or 1}; needs no data',
+    )
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s; equal seeds make equal artefacts")
+    parser.add_argument(
+        "--resume", action="store_true", help="keep the stages of an earlier run whose code and data are unchanged"
+    )
+    parser.add_argument(
+        "--work", type=Path, metavar="DIR", default=DEFAULT_WORK, help="cache and records; default: %(default)s"
+    )
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="default: one a core")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Trains; prints where the artefact is and what to do with it."""
+    limit_threads(arguments.threads)
+    require_training_libraries()
+    from router_extproc.training.build import build_artefact  # noqa: PLC0415 - needs the extra, and slow to import
+    from router_extproc.training.data_cards import data_folder  # noqa: PLC0415 - as above
+    from router_extproc.training.pipeline import Context  # noqa: PLC0415 - as above
+    from router_extproc.training.progress import BarProgress  # noqa: PLC0415 - as above
+    from router_extproc.training.stages import STAGES  # noqa: PLC0415 - as above
+
+    context = Context(
+        data=data_folder(arguments.data),
+        work=arguments.work,
+        out=arguments.work / "artefact",
+        seed=arguments.seed,
+        threads=arguments.threads,
+        progress=BarProgress(),
+    )
+    manifest = build_artefact(context, arguments.out, resume=arguments.resume, stages=STAGES)
+    size = sum((arguments.out / name).stat().st_size for name in manifest.files) / 1e6
+    print(f"{arguments.out}: {len(manifest.files)} files, {size:.1f} MB, in {manifest.seconds / 60:.1f} minutes")
+    print(f"try it: ROUTER_EXTPROC_ARTEFACT={arguments.out} router-extproc classify prompts.jsonl")
+    return FINE
+
+
+def limit_threads(threads: int) -> None:
+    """Tells the numeric libraries how many cores they may use; they read it once, when they are loaded."""
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(variable, str(threads))
+
+
+def require_training_libraries() -> None:
+    """Makes sure that the extra is installed.
+
+    Raises:
+        StartError: it is not; the message says how to install it.
+    """
+    missing = [name for name in ("matplotlib", "onnx", "scipy", "sklearn") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise StartError(f"training needs {', '.join(missing)}: pip install 'router-extproc[train]'")

@@ -1,0 +1,160 @@
+"""`router-extproc classify`: what is read, what is written, and what happens to lines that cannot be read."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from router_extproc.analysis.classifier import Classifier
+from router_extproc.cli import main
+
+
+class Head:
+    """Answers every question about a text with the same values."""
+
+    def __init__(self, **values: object) -> None:
+        self.answer = types.SimpleNamespace(**values)
+
+    def score(self, *_: object) -> Any:
+        return self.answer
+
+
+def a_text(envelope: Any) -> Any:
+    """The conversation of a body: its one text."""
+    text = envelope.messages[0].content
+    return types.SimpleNamespace(task=text, last=text, turn=1, step="first", continues=False, pieces=(), has_context=False)
+
+
+@pytest.fixture(autouse=True)
+def classifier(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A classifier that finds every prompt hard, legal and Finnish."""
+    heads = Classifier(
+        encode=lambda text: types.SimpleNamespace(text=text, truncated=False, vector=None),
+        read_conversation=a_text,
+        read_surface=lambda _text: None,
+        read_language=lambda _text: types.SimpleNamespace(code="fi"),
+        routing=Head(needs_strong=0.91234, complexity=9, adequacy=(0.08766, 0.5, 0.9), verifiable=0.4, unsure=("foreign",)),
+        tasks=Head(name="qa", scores={"qa": 0.8, "code": 0.1}, unsure=False),
+        risk=Head(name="legal", scores={"legal": 0.7, "none": 0.3}),
+        injection=Head(probability=0.01, source="user", rule=None, span=None),
+    )
+    monkeypatch.setattr(Classifier, "load", lambda *_: heads)
+
+
+def classify(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, list[Any]]:
+    """The exit code and the lines written, read as JSON."""
+    code = main(["classify", *words])
+    return code, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_prompt_becomes_one_line_of_facts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every fact under its name, probabilities by name, and how long each took."""
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "Mit\\u00e4 laki sanoo?"}\n')
+    code, (facts,) = classify([str(tmp_path / "prompts.jsonl")], capsys)
+    assert code == 0
+    timings = facts.pop("timings")
+    tokens = facts.pop("tokens")
+    assert facts == {
+        "needs_strong": 0.9123,
+        "complexity": 9,
+        "adequacy": [0.0877, 0.5, 0.9],
+        "task": "qa",
+        "tasks": {"qa": 0.8, "code": 0.1},
+        "risk": "legal",
+        "risks": {"legal": 0.7, "none": 0.3},
+        "injection": 0.01,
+        "language": "fi",
+        "verifiable": 0.4,
+        "unsure": ["foreign"],
+        "truncated": False,
+        "failed": {},
+    }
+    assert tokens > 0
+    assert timings["total"] >= timings["routing"] >= 0
+
+
+def test_request_bodies_and_prompts_may_be_mixed_and_keep_their_order(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A body needs no model here; blank lines are nothing; a line that cannot be read is answered in its place."""
+    lines = [
+        '{"messages": [{"role": "user", "content": "a"}]}',
+        "",
+        "not JSON",
+        "[1]",
+        '{"question": "what?"}',
+        '{"model": 7, "messages": []}',
+        '{"prompt": "b"}',
+    ]
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO("\n".join(lines).encode())))
+    code, answers = classify(["-"], capsys)
+    assert code == 1
+    assert [answer.get("line") for answer in answers] == [None, 3, 4, 5, 6, None]
+    types_of_error = [answer["error"]["type"] for answer in answers if "error" in answer]
+    assert types_of_error[:3] == ["invalid_json"] * 3
+    assert all(answer["error"]["message"] for answer in answers if "error" in answer)
+
+
+def test_a_fact_that_fails_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A defect of one head costs that fact alone, and shows."""
+
+    def stumble(*_: object) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Head, "score", stumble)
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "a"}')
+    code, (facts,) = classify([str(tmp_path / "prompts.jsonl")], capsys)
+    assert code == 0
+    assert facts["needs_strong"] is None
+    assert facts["failed"]["routing"] == "ZeroDivisionError"
+
+
+def test_pretty_is_a_line_of_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """For people: the same facts side by side, errors in words."""
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "a"}\nnot JSON\n')
+    assert main(["classify", "--pretty", str(tmp_path / "prompts.jsonl")]) == 1
+    facts, error = capsys.readouterr().out.splitlines()
+    for word in ("complexity 9", "needs_strong 0.9123", "risk legal", "unsure: foreign"):
+        assert word in facts
+    assert error.startswith("line 2: ")
+
+
+def test_a_file_that_is_not_there_is_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The complaint names the file, on standard error."""
+    assert main(["classify", str(tmp_path / "nothing.jsonl")]) == 2
+    assert "nothing.jsonl" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("problem", [FileNotFoundError("no table"), ValueError("of another shape")])
+def test_an_artefact_that_cannot_be_loaded_is_named(
+    problem: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which folder, and what is wrong with it; no traceback."""
+
+    def load(*_: object) -> Classifier:
+        raise problem
+
+    monkeypatch.setattr(Classifier, "load", load)
+    (tmp_path / "prompts.jsonl").write_text("")
+    assert main(["classify", str(tmp_path / "prompts.jsonl"), "--artefact", str(tmp_path)]) == 1
+    complaint = capsys.readouterr().err
+    assert str(tmp_path) in complaint
+    assert str(problem) in complaint
+
+
+def test_an_empty_artefact_is_no_classifier(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lines full of nothing would look like an answer."""
+    monkeypatch.setattr(Classifier, "load", lambda *_: Classifier())
+    (tmp_path / "prompts.jsonl").write_text("")
+    assert main(["classify", str(tmp_path / "prompts.jsonl"), "--artefact", str(tmp_path)]) == 1
+    assert "holds no classifier" in capsys.readouterr().err

@@ -1,0 +1,63 @@
+"""`router-extproc train` and `evaluate`: what they ask for, where they write, and how they say what is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from router_extproc.cli import main
+from router_extproc.training import stages
+from router_extproc.training.data_cards import DATA_VARIABLE
+from tests.training.workshop import write_data, write_stage
+
+
+@pytest.fixture(autouse=True)
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One stage that counts, in a directory of its own; the threads of the test process stay as they are."""
+    stage = write_stage(tmp_path / "code", monkeypatch)
+    monkeypatch.setattr(stages, "STAGES", (stage,))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    monkeypatch.delenv(DATA_VARIABLE, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_training_publishes_an_artefact_and_says_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The folder holds files, manifest and card; standard output says how to try it."""
+    write_data(tmp_path / "data")
+    assert main(["train", "--data", "data", "--out", "made"]) == 0
+    assert {path.name for path in Path("made").iterdir()} == {"count.txt", "artefact.json", "MODEL_CARD.md"}
+    printed = capsys.readouterr().out
+    assert "made: 1 files" in printed
+    assert "ROUTER_EXTPROC_ARTEFACT=made" in printed
+
+
+def test_without_data_nothing_is_trained(capsys: pytest.CaptureFixture[str]) -> None:
+    """The complaint says how to point to the data."""
+    for command in ("train", "evaluate"):
+        assert main([command]) == 1
+        assert "--data DIR or in ROUTER_EXTPROC_DATA" in capsys.readouterr().err
+
+
+def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever installed the service alone reads what to install."""
+    found = importlib.util.find_spec
+
+    def find(name: str, *rest: Any) -> Any:
+        return None if name == "sklearn" else found(name, *rest)
+
+    monkeypatch.setattr(importlib.util, "find_spec", find)
+    assert main(["train", "--data", "data"]) == 1
+    assert "training needs sklearn: pip install 'router-extproc[train]'" in capsys.readouterr().err
+
+
+def test_an_evaluation_without_an_artefact_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An empty folder is no artefact, and nothing is written about it."""
+    write_data(tmp_path / "data")
+    (tmp_path / "empty").mkdir()
+    assert main(["evaluate", "--data", "data", "--artefact", "empty", "--out", "tables"]) == 1
+    assert "empty holds no artefact" in capsys.readouterr().err
+    assert not Path("tables").exists()
