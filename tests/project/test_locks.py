@@ -16,9 +16,11 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 RUNTIME = PROJECT["project"]["dependencies"]
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 BUILD = PROJECT["dependency-groups"]["build"]
+WEIGHTS = PROJECT["dependency-groups"]["weights"]
 
 LOCKS = {
     "build": BUILD,
+    "weights": WEIGHTS,
     "runtime": RUNTIME,
     "envoy": RUNTIME + EXTRAS["envoy"],
     "dev": RUNTIME + BUILD + [requirement for extra in EXTRAS.values() for requirement in extra],
@@ -87,6 +89,12 @@ def test_what_ships_is_what_was_tested(name: str) -> None:
     tested = {pin.name: pin.version for pin in read_lock("dev").values()}
     shipped = {pin.name: pin.version for pin in read_lock(name).values()}
     assert shipped.items() <= tested.items()
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_torch_is_in_no_lock(name: str) -> None:
+    """Nothing of this project needs torch, which is larger than all the rest; the weights are installed without it."""
+    assert {"torch", "sentence-transformers", "transformers", "triton"} & set(read_lock(name)) == set()
 
 
 def test_the_node_lock_does_the_same() -> None:
