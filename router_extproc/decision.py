@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
+from router_extproc.facts import Signal
+
 # Causes of a failed attempt that have an answer, and may therefore have a chain of their own.
 RATE_LIMITED = "rate_limited"
 SERVER_ERROR = "server_error"
@@ -50,7 +52,8 @@ class Decision(msgspec.Struct, frozen=True):
     ``chain`` is tried in order; ``cause_chains`` are tried instead once an attempt failed for that cause.
     ``reason`` is one machine-readable word or ``rule:NAME``. Times are in milliseconds, costs in USD.
     ``half_open`` names the cooling deployment that this request probes, if any. ``degraded`` marks an answer that is
-    less than what was promised (``all-cooling-down``).
+    less than what was promised (``all-cooling-down``). ``signals`` are the facts of the content that were worked out, in the
+    order they were finished.
     """
 
     route: str
@@ -71,6 +74,7 @@ class Decision(msgspec.Struct, frozen=True):
     half_open: str | None = None
     degraded: str | None = None
     candidates: tuple[Candidate, ...] = ()
+    signals: tuple[Signal, ...] = ()
 
     @property
     def must_judge(self) -> bool:

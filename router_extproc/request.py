@@ -1,10 +1,12 @@
-"""The canonical request and its facts: frozen values that every room reads and none changes."""
+"""The canonical request: a frozen value that every room reads and none changes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import msgspec
+
+from router_extproc.facts import Analysis, Facts
 
 # What a request may need and a model may offer. The spelling in YAML, JSON and logs.
 VISION = "vision"
@@ -18,33 +20,19 @@ LOGPROBS = "logprobs"
 CHAT_COMPLETIONS = "/v1/chat/completions"
 EMBEDDINGS = "/v1/embeddings"
 
-
-class Facts(msgspec.Struct, frozen=True):
-    """What one pass over the body says about a request.
-
-    ``prompt_tokens`` is an estimate in tokens: text, tools and images counted, data URLs never as text.
-    """
-
-    prompt_tokens: int = 0
-    characters: int = 0
-    images: int = 0
-    has_code: bool = False
-    has_tools: bool = False
+NOTHING_KNOWN = Facts()
 
 
 class Request(msgspec.Struct, frozen=True):
     """One client request in canonical form.
 
-    ``model`` is what the client wrote. ``needs`` are the capabilities without which an answer is impossible.
-    ``max_output_tokens`` is the caller's own limit in tokens, or None. ``headers`` holds lower-case names.
+    ``model`` is what the client wrote. ``headers`` holds lower-case names. ``analysis`` answers everything about the
+    content; it finds out what it is asked for and nothing else, so a request that is passed through costs no reading.
     """
 
     path: str
     model: str
     method: str = "POST"
     stream: bool = False
-    max_output_tokens: int | None = None
-    choices: int = 1
-    needs: frozenset[str] = frozenset()
-    facts: Facts = Facts()
+    analysis: Analysis = NOTHING_KNOWN
     headers: Mapping[str, str] = {}

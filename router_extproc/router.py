@@ -6,17 +6,19 @@ The ext_proc service, ``explain`` and programs that import the library call exac
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
-from router_extproc.analysis.reading import Interest
+from router_extproc.analysis.analyser import Analyser, no_clock
+from router_extproc.analysis.classifier import NOTHING_LEARNED, Classifier
 from router_extproc.analysis.reading import read_request as _read_request
 from router_extproc.decision import Attempt, Decision
 from router_extproc.errors import ModelNotFoundError, PathNotFoundError, RequestError
+from router_extproc.policy.auto import QUALITY, Wish, read_wish
 from router_extproc.policy.capability import Demand, demand_of, serves
 from router_extproc.policy.chain import Chain, build_chain, least_bad_chain
 from router_extproc.policy.choice import Menu, make_menu
@@ -35,11 +37,12 @@ from router_extproc.policy.narrowing import read_narrowing
 from router_extproc.policy.pool import Pool
 from router_extproc.policy.refusal import floor_refusal, refusal
 from router_extproc.policy.rules import applies_to, first_matching
+from router_extproc.policy.strategy import AUTO
 from router_extproc.policy.timing import attempt_timeout
 from router_extproc.policy.weights import Draws
 from router_extproc.registry.health import UNKNOWN_HEALTH, DeploymentHealth
 from router_extproc.registry.snapshot import Registry, Route, Rule
-from router_extproc.request import CHAT_COMPLETIONS, Facts, Request
+from router_extproc.request import CHAT_COMPLETIONS, NOTHING_KNOWN, Request
 
 # Names that only wildcards match come from clients without end: beyond this many the caches start again.
 _CACHED = 4_096
@@ -69,11 +72,10 @@ _UNKNOWN = Situation()
 
 
 class _Name(NamedTuple):
-    """What a name in ``model`` leads to: the route, its rules, and what these ask about a request."""
+    """What a name in ``model`` leads to: the route and its rules."""
 
     resolved: Resolved
     rules: tuple[Rule, ...]
-    interest: Interest
 
 
 class _Course(NamedTuple):
@@ -83,20 +85,27 @@ class _Course(NamedTuple):
     rule: Rule | None
     menu: Menu
     demand: Demand
-    reason: str
+    wish: Wish | None
+    reason: str | None
 
 
 class Router:
     """Decides for one registry. Decisions depend on the request and the situation alone; the caches only save time."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(
+        self, registry: Registry, classifier: Classifier = NOTHING_LEARNED, clock: Callable[[], float] | None = None
+    ) -> None:
+        """``classifier`` reads what texts are; without it ``auto`` takes the strongest models. ``clock`` counts the seconds
+        that the signals of a decision tell, such as ``time.perf_counter``; without it they tell none.
+        """
         self.registry = registry
+        self.analyser = _analyser(registry, classifier, clock)
         self._names: dict[str, _Name] = {}
         self._menus: dict[tuple[str, str | None, str | None], Menu] = {}
 
     @classmethod
-    def from_file(cls, path: str | Path) -> Router:
-        """Reads ``router.yaml``.
+    def from_file(cls, path: str | Path, classifier: Classifier | None = None) -> Router:
+        """Reads ``router.yaml``; without a ``classifier`` the shipped one is loaded.
 
         Raises:
             ConfigurationError: the file cannot be used; all its problems are listed.
@@ -105,18 +114,24 @@ class Router:
         load_config = importlib.import_module("router_extproc.config.load").load_config
         load_catalogue = importlib.import_module("router_extproc.registry.catalogue").load_catalogue
         compile_registry = importlib.import_module("router_extproc.registry.compile").compile_registry
-        return cls(compile_registry(load_config(path), load_catalogue()))
+        return cls(
+            compile_registry(load_config(path), load_catalogue()), Classifier.load() if classifier is None else classifier
+        )
 
     def read(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Request:
-        """Reads a request as far as this router's rules ask.
+        """Reads what names the route; the rest is read when a decision asks for it, and only that.
 
         Raises:
             RequestError: it cannot be routed; the error says what the client is told.
         """
-        return _read_request(method, path, headers, body, self._interest)
+        return _read_request(method, path, headers, body, self.analyser)
 
     def decide(self, request: Request, situation: Situation = _UNKNOWN) -> Decision:
         """Where the request goes: the chain of attempts, in order, with their limits.
+
+        Whoever lacks the time interrupts this (no ``except Exception`` here may keep it), calls
+        ``request.analysis.cut_short()`` and decides again: that asks nothing of the text any more, and ``auto`` then takes
+        the strongest models, with the reason ``analysis-deadline``.
 
         Raises:
             RequestError: nothing may serve it; the error says what the client is told.
@@ -128,7 +143,14 @@ class Router:
 
     def explain(self, request: Request, situation: Situation = _UNKNOWN) -> Explanation:
         """The decision, or the refusal, with everything it was made from. Raises nothing that ``decide`` would."""
-        explanation = replace(explain_request(request), revision=self.registry.revision, catalogue=self.registry.catalogue)
+        try:
+            explanation = explain_request(request)
+        except RequestError as error:
+            unread = replace(request, analysis=NOTHING_KNOWN)
+            explanation = replace(explain_request(unread), refusal=explain_error(error))
+        explanation = replace(explanation, revision=self.registry.revision, catalogue=self.registry.catalogue)
+        if explanation.refusal is not None:
+            return explanation
         try:
             if not request.model:
                 return replace(explanation, decision=self._decide_by_path(request))
@@ -160,19 +182,23 @@ class Router:
             return None
 
     def _plot(self, request: Request) -> _Course:
-        resolved, rules, interest = self._name(request.model)
+        resolved, rules = self._name(request.model)
         route = resolved.route
-        if not interest.facts:
-            request = replace(request, facts=Facts(), needs=frozenset())
+        if route.passthrough:
+            request = replace(request, analysis=NOTHING_KNOWN)
         narrowing = read_narrowing(request.headers, self.registry)
         rule = first_matching(rules, request) if rules else None
         menu = self._menu(resolved, rule)
-        named = route.named_model is not None
-        demand = demand_of(request, narrowing, menu.plan, named=named, analysed=interest.facts)
-        return _Course(route, rule, menu, demand, _reason(resolved, rule, menu))
+        demand = demand_of(request, narrowing, menu.plan, named=route.named_model is not None, analysed=not route.passthrough)
+        wish = None
+        if menu.plan.strategy == AUTO and (route.named_model is None or route.allow_cross_model):
+            quality = route.plan.quality if menu.plan.quality is None else menu.plan.quality
+            floors = self.registry.analysis.risk_floor
+            wish = read_wish(request.analysis, QUALITY if quality is None else quality, floors)
+        return _Course(route, rule, menu, demand, wish, _reason(resolved, rule, menu))
 
     def _pool(self, course: _Course, situation: Situation) -> Pool:
-        return Pool(course.demand, situation.health, Draws(situation.draw), situation.now)
+        return Pool(course.demand, situation.health, Draws(situation.draw), situation.now, course.wish)
 
     def _decide(self, course: _Course, pool: Pool, request: Request, situation: Situation) -> Decision:
         route, demand = course.route, course.demand
@@ -196,12 +222,6 @@ class Router:
                     return Decision(_BY_PATH, _BY_PATH, (attempt,), deadline_ms=deadline, max_attempts=1)
         raise PathNotFoundError(f"No provider serves {request.path[:200]}.")
 
-    def _interest(self, name: str) -> Interest:
-        try:
-            return self._name(name).interest
-        except ModelNotFoundError:
-            return Interest()  # told when it is decided, so that an explanation has the facts
-
     def _name(self, name: str) -> _Name:
         found = self._names.get(name)
         if found is None:
@@ -209,8 +229,7 @@ class Router:
             names = (resolved.route.name, resolved.name)
             looked_at = () if resolved.route.passthrough else self.registry.rules
             rules = tuple(rule for rule in looked_at if any(applies_to(rule.when, one) for one in names))
-            interest = Interest(not resolved.route.passthrough, any(rule.when.code is not None for rule in rules))
-            found = _Name(resolved, rules, interest)
+            found = _Name(resolved, rules)
             _keep(self._names, name, found)
         return found
 
@@ -225,12 +244,17 @@ class Router:
 
 
 def read_request(method: str, path: str, headers: Mapping[str, str], body: bytes, router: Router | None = None) -> Request:
-    """Reads a request, with a router only as far as its rules ask.
+    """Reads a request; what a text is can only be asked of one that was read with a router.
 
     Raises:
         RequestError: it cannot be routed; the error says what the client is told.
     """
-    return _read_request(method, path, headers, body) if router is None else router.read(method, path, headers, body)
+    analyser = Analyser() if router is None else router.analyser
+    return _read_request(method, path, headers, body, analyser)
+
+
+def _analyser(registry: Registry, classifier: Classifier, clock: Callable[[], float] | None) -> Analyser:
+    return Analyser(classifier, clock or no_clock)
 
 
 def _keep(cache: dict[_Key, _Value], key: _Key, value: _Value) -> None:
@@ -239,9 +263,12 @@ def _keep(cache: dict[_Key, _Value], key: _Key, value: _Value) -> None:
     cache[key] = value
 
 
-def _reason(resolved: Resolved, rule: Rule | None, menu: Menu) -> str:
+def _reason(resolved: Resolved, rule: Rule | None, menu: Menu) -> str | None:
+    """Why, as far as it is known before a model is chosen; None for what ``auto`` wished."""
     if rule is not None:
         return f"rule:{rule.name}"
+    if menu.plan.strategy == AUTO and not resolved.route.passthrough:
+        return None
     if resolved.route.passthrough:
         return "passthrough"
     if resolved.by_alias:
@@ -258,9 +285,10 @@ def _most_attempts(route: Route, chain: Chain) -> int:
 def _decision(course: _Course, chain: Chain, request: Request) -> Decision:
     route = course.route
     judged = request.path in _JUDGED_PATHS
+    chosen = chain.first.choice.model
     return Decision(
         route=route.name,
-        reason=course.reason,
+        reason=course.reason or (course.wish.reason(chosen) if course.wish is not None else AUTO),
         chain=chain.attempts,
         requested=request.model,
         cause_chains=chain.after,
@@ -273,7 +301,8 @@ def _decision(course: _Course, chain: Chain, request: Request) -> Decision:
         max_attempts=route.max_attempts,
         check_answer=route.check_answer and judged,
         stream=request.stream,
-        estimated_cost_usd=None if route.passthrough else estimate_cost(chain.first.choice.model, request),
+        estimated_cost_usd=None if route.passthrough else estimate_cost(chosen, request),
         half_open=chain.half_open,
         degraded=chain.degraded,
+        signals=request.analysis.signals(),
     )

@@ -25,12 +25,23 @@ from router_extproc.errors import (
     RequestError,
     UnavailableError,
 )
+from router_extproc.facts import Facts
 from router_extproc.policy.cost import estimate_cost
 from router_extproc.policy.narrowing import read_narrowing
 from router_extproc.registry.health import CLOSED, HALF_OPEN, OPEN, DeploymentHealth
-from router_extproc.registry.snapshot import Condition, Model, Plan, Prices, Registry, Route, Rule, Tier, encode_registry
-from router_extproc.request import CHAT_COMPLETIONS, EMBEDDINGS, Facts, Request
-from router_extproc.router import read_request
+from router_extproc.registry.snapshot import (
+    Bounds,
+    Condition,
+    Model,
+    Plan,
+    Prices,
+    Registry,
+    Route,
+    Rule,
+    Tier,
+    encode_registry,
+)
+from router_extproc.request import CHAT_COMPLETIONS, EMBEDDINGS, Request
 from tests.policy import registries as build
 
 NOW = 1_000.0
@@ -99,11 +110,11 @@ def test_whatever_is_decided_keeps_every_promise(case: tuple[Registry, Request, 
         if route.named_model is not None and not route.allow_cross_model:
             assert model.name == route.named_model
         if not route.passthrough:
-            assert model.capabilities is None or request.needs <= model.capabilities
-            prompt = 0 if request.path == EMBEDDINGS else int(request.facts.prompt_tokens * 1.1)
-            needed = prompt + (request.max_output_tokens or 0)
+            assert model.capabilities is None or request.analysis.needs <= model.capabilities
+            prompt = 0 if request.path == EMBEDDINGS else int(request.analysis.prompt_tokens * 1.1)
+            needed = prompt + (request.analysis.max_output_tokens or 0)
             assert model.context_window is None or needed <= model.context_window
-            assert model.output_limit is None or (request.max_output_tokens or 0) <= model.output_limit
+            assert model.output_limit is None or (request.analysis.max_output_tokens or 0) <= model.output_limit
         standing = situation.health.get(attempt.deployment)
         if decision.degraded is None and standing is not None:
             assert standing.state != OPEN
@@ -240,7 +251,7 @@ def test_a_missing_capability_is_named() -> None:
     blind = build.model("blind", capabilities=frozenset({"tools"}))
     router = Router(build.registry(blind, routes=(Route("auto"),)))
     with pytest.raises(MissingCapabilityError, match="'auto' can do vision"):
-        router.decide(build.chat("auto", needs=frozenset({"vision", "tools"})))
+        router.decide(build.chat("auto", analysis=Facts(needs=frozenset({"vision", "tools"}))))
 
 
 def test_a_missing_combination_is_named_whole() -> None:
@@ -253,16 +264,16 @@ def test_a_missing_combination_is_named_whole() -> None:
         )
     )
     with pytest.raises(MissingCapabilityError, match="all of tools, vision"):
-        router.decide(build.chat("auto", needs=frozenset({"vision", "tools"})))
+        router.decide(build.chat("auto", analysis=Facts(needs=frozenset({"vision", "tools"}))))
 
 
 def test_too_long_a_prompt_is_told_as_openai_tells_it() -> None:
     """When no context window is wide enough the code is the one that SDK users know."""
     router = Router(build.registry(build.model("small", context_window=1_000)))
     with pytest.raises(MissingCapabilityError) as raised:
-        router.decide(build.chat("small", facts=Facts(prompt_tokens=950)))
+        router.decide(build.chat("small", analysis=Facts(prompt_tokens=950)))
     assert (raised.value.status, raised.value.code) == (400, "context_length_exceeded")
-    assert router.decide(build.chat("small", facts=Facts(prompt_tokens=900))).chain
+    assert router.decide(build.chat("small", analysis=Facts(prompt_tokens=900))).chain
 
 
 def test_min_tier_is_a_promise() -> None:
@@ -434,14 +445,14 @@ def test_a_header_that_leaves_nothing_is_told(headers: dict[str, str], code: str
 def test_the_first_rule_that_holds_replaces_the_plan() -> None:
     """Rules are tried in file order, the reason names the one that applied."""
     rules = (
-        Rule("long", Condition(prompt_tokens_at_least=500), Plan(targets=build.targets("big"))),
+        Rule("long", Condition(prompt_tokens=Bounds(500)), Plan(targets=build.targets("big"))),
         Rule("code", Condition(code=True), Plan(targets=build.targets("coder"))),
     )
     route = Route("auto", Plan(targets=build.targets("small")))
     router = Router(build.registry(*(build.model(name) for name in ("small", "big", "coder")), routes=(route,), rules=rules))
 
     def first(**facts: object) -> tuple[str, str]:
-        decision = router.decide(build.chat("auto", facts=Facts(**facts)))  # type: ignore[arg-type]
+        decision = router.decide(build.chat("auto", analysis=Facts(**facts)))  # type: ignore[arg-type]
         return decision.chain[0].model, decision.reason
 
     assert first(prompt_tokens=10) == ("small", "ordered")
@@ -456,11 +467,9 @@ def test_a_passthrough_route_looks_at_nothing_but_the_model() -> None:
     router = Router(build.registry(small, routes=(through, Route("auto"))))
     body = {"model": "through", "messages": [{"role": "user", "content": "word " * 100}], "tools": [{"type": "function"}]}
     request = router.read("POST", CHAT_COMPLETIONS, {}, json.dumps(body).encode())
-    assert (request.facts, request.needs) == (Facts(), frozenset())
     decision = router.decide(request)
     assert (decision.reason, decision.estimated_cost_usd) == ("passthrough", None)
-    analysed = read_request("POST", CHAT_COMPLETIONS, {}, json.dumps(body).encode())
-    assert router.decide(analysed).chain == decision.chain
+    assert "envelope" not in vars(request.analysis)
     with pytest.raises(MissingCapabilityError):
         router.decide(router.read("POST", CHAT_COMPLETIONS, {}, json.dumps(body | {"model": "auto"}).encode()))
 
@@ -516,7 +525,7 @@ def test_explain_shows_every_candidate_and_why_it_fell() -> None:
     keen = build.model("keen", keys=2)
     router = Router(build.registry(blind, keen, routes=(Route("auto"),)))
     health = {"p/keen@1": DeploymentHealth(OPEN, open_until=NOW + 3), "p/keen@2": DeploymentHealth(time_to_first_byte_ms=42.0)}
-    request = build.chat("auto", needs=frozenset({"vision"}), facts=Facts(prompt_tokens=100), max_output_tokens=100)
+    request = build.chat("auto", analysis=Facts(prompt_tokens=100, needs=frozenset({"vision"}), max_output_tokens=100))
     explanation = router.explain(request, Situation(health=health, now=NOW))
     found = {one.deployment: (one.rejected, one.time_to_first_byte_ms) for one in explanation.candidates}
     assert found == {

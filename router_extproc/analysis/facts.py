@@ -1,14 +1,13 @@
-"""Facts about a request: how long its prompt is, and what is in it. One pass over the messages, no copies."""
+"""What counting says about a request: how long its prompt is, and what is in it. One pass over the messages, no copies."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from router_extproc.analysis.code import has_code
 from router_extproc.analysis.tokens import (
     ANSWER_PRIMING_TOKENS,
     FILE_TOKENS,
@@ -20,7 +19,6 @@ from router_extproc.analysis.tokens import (
     text_tokens,
 )
 from router_extproc.dialects.openai import Envelope, Message, Part
-from router_extproc.request import Facts
 
 _T = TypeVar("_T")
 
@@ -35,8 +33,17 @@ _EMPTY = (b"null", b"[]", b"{}")
 _DATA_URL = re.compile(rb'"data:[^"]{64,}"')
 
 
-def read_facts(envelope: Envelope, *, code: bool = True) -> Facts:
-    """Reads the facts. ``code`` says whether anybody asks for ``has_code``, the only fact that costs more than counting."""
+class Counts(NamedTuple):
+    """``texts`` are those in which code would count, oldest first: not system prompts, whose examples ask for no work."""
+
+    tokens: int
+    characters: int
+    images: int
+    texts: tuple[str, ...]
+
+
+def read_counts(envelope: Envelope) -> Counts:
+    """Counts the prompt, tool definitions included."""
     tally = _Tally()
     tally.add_prompt(envelope)
     if envelope.opaque is not msgspec.UNSET:
@@ -45,15 +52,18 @@ def read_facts(envelope: Envelope, *, code: bool = True) -> Facts:
             if mentions(raw, IMAGE_PARTS):
                 tally.images += 1
                 tally.tokens += IMAGE_TOKENS_AUTO
-    tools = [raw for raw in (envelope.tools, envelope.functions) if has_items(raw)]
-    tally.tokens += sum(json_tokens(definitions) for definitions in tools)
-    return Facts(
-        prompt_tokens=round(tally.tokens) + ANSWER_PRIMING_TOKENS,
-        characters=tally.characters,
-        images=tally.images,
-        has_code=code and has_code(tally.texts),
-        has_tools=bool(tools),
-    )
+    tally.tokens += sum(json_tokens(raw) for raw in (envelope.tools, envelope.functions) if has_items(raw))
+    return Counts(round(tally.tokens) + ANSWER_PRIMING_TOKENS, tally.characters, tally.images, tuple(tally.texts))
+
+
+def rough_tokens(body: bytes) -> int:
+    """An estimate in no time, for when there is none: a token for every four bytes, data URLs included."""
+    return len(body) // 4
+
+
+def offers_tools(envelope: Envelope) -> bool:
+    """Whether the model may call tools."""
+    return has_items(envelope.tools) or has_items(envelope.functions)
 
 
 def has_items(raw: msgspec.Raw | msgspec.UnsetType) -> bool:

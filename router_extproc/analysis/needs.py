@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from router_extproc.analysis.facts import AUDIO_PARTS, FILE_PARTS, IMAGE_PARTS, has_items, mentions
+from router_extproc.analysis.facts import AUDIO_PARTS, FILE_PARTS, IMAGE_PARTS, has_items, mentions, offers_tools
 from router_extproc.dialects.openai import Envelope, Message, Part
 from router_extproc.request import AUDIO, FILES, JSON_MODE, JSON_SCHEMA, LOGPROBS, TOOLS, VISION
 
@@ -32,7 +32,7 @@ def read_needs(envelope: Envelope) -> frozenset[str]:
 
 
 def _add_options(envelope: Envelope, needs: set[str]) -> None:
-    if has_items(envelope.tools) or has_items(envelope.functions):
+    if offers_tools(envelope):
         needs.add(TOOLS)
     answer_format = envelope.response_format or (envelope.text and envelope.text.format)
     if answer_format and answer_format.type in _FORMATS:

@@ -1,15 +1,13 @@
-"""From an HTTP request to the canonical request: the path and body are read once, and no further than anybody asks."""
+"""From an HTTP request to the canonical request: what names its route is read here, the rest when somebody asks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Mapping
 
-from router_extproc.analysis.facts import read_facts
-from router_extproc.analysis.needs import read_needs
-from router_extproc.dialects.openai import is_multipart, read_envelope, read_head, read_multipart_model
+from router_extproc.analysis.analyser import Analyser
+from router_extproc.dialects.openai import is_multipart, read_head, read_multipart_model
 from router_extproc.errors import BadRequestError, PathNotFoundError
-from router_extproc.request import CHAT_COMPLETIONS, EMBEDDINGS, Request
+from router_extproc.request import CHAT_COMPLETIONS, EMBEDDINGS, NOTHING_KNOWN, Request
 
 PREFIX = "/v1/"
 # Without a model these cannot be routed; elsewhere it is for the provider to miss it.
@@ -31,23 +29,14 @@ _SHOWN = 200
 _ENOUGH_TO_SEE = 64
 
 
-class Interest(NamedTuple):
-    """What is asked about requests for one model name: anything at all, and the costlier fact of code."""
-
-    facts: bool = True
-    code: bool = True
-
-
 def read_request(
     method: str,
     path: str,
     headers: Mapping[str, str],
     body: bytes,
-    interest: Callable[[str], Interest] | None = None,
+    analyser: Analyser,
 ) -> Request:
-    """Reads one request; ``headers`` has lower-case names, ``path`` may carry a query.
-
-    ``interest`` tells by model name what will be asked; without it everything is read.
+    """Reads one request; ``headers`` has lower-case names, ``path`` may carry a query. Bodies of prompts get an analysis.
 
     Raises:
         PathNotFoundError: the path is not below ``/v1/``.
@@ -63,7 +52,7 @@ def read_request(
     elif method == "POST" and path in _JSON_ONLY and headers.get("content-encoding", "identity") != "identity":
         raise BadRequestError("Compressed request bodies cannot be read: send them as they are.", code="compressed_body")
     elif method == "POST" and (path in _JSON_ONLY or body[:_ENOUGH_TO_SEE].lstrip().startswith(b"{")):
-        request = _read_json(path, headers, body, interest)
+        request = _read_json(path, headers, body, analyser)
     else:
         request = Request(path, "", method, headers=headers)
     if not request.model and method == "POST" and path in _NAMES_A_MODEL:
@@ -71,25 +60,7 @@ def read_request(
     return request
 
 
-def _read_json(path: str, headers: Mapping[str, str], body: bytes, interest: Callable[[str], Interest] | None) -> Request:
-    if not path.startswith(_PROMPTS):
-        head = read_head(body)
-        return Request(path, head.model, stream=bool(head.stream), headers=headers)
-    if interest is not None:
-        head = read_head(body)
-        asked = interest(head.model) if head.model else Interest()
-        if not asked.facts:
-            return Request(path, head.model, stream=bool(head.stream), headers=headers)
-    else:
-        asked = Interest()
-    envelope = read_envelope(body)
-    return Request(
-        path,
-        envelope.model,
-        stream=bool(envelope.stream),
-        max_output_tokens=envelope.answer_limit,
-        choices=max(1, envelope.n or 1),
-        needs=read_needs(envelope),
-        facts=read_facts(envelope, code=asked.code),
-        headers=headers,
-    )
+def _read_json(path: str, headers: Mapping[str, str], body: bytes, analyser: Analyser) -> Request:
+    head = read_head(body)
+    analysis = analyser.analyse(body) if path.startswith(_PROMPTS) else NOTHING_KNOWN
+    return Request(path, head.model, stream=bool(head.stream), analysis=analysis, headers=headers)

@@ -16,7 +16,7 @@ from router_extproc.policy.explanation import Explanation, explain_error, explai
 from router_extproc.registry.health import Health, read_health
 from router_extproc.registry.snapshot import Registry, read_registry
 from router_extproc.request import CHAT_COMPLETIONS, Request
-from router_extproc.router import Router, Situation, read_request
+from router_extproc.router import Router, Situation
 
 NAME = "explain"
 HELP = "show how one request would be routed, and why"
@@ -68,8 +68,7 @@ def _explain(
     try:
         if arguments.model is not None:
             body = splice_model(body, arguments.model)
-        # All facts, not only those that some rule asks for: they are here to be seen.
-        request = read_request("POST", arguments.path, headers, body)
+        request = router.read("POST", arguments.path, headers, body)
     except RequestError as error:
         unread = explain_request(Request(arguments.path, arguments.model or "", headers=headers))
         return msgspec.structs.replace(unread, refusal=explain_error(error))

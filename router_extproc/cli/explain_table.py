@@ -53,7 +53,7 @@ def _request(explanation: Explanation) -> Table:
         ("prompt tokens", f"about {facts.prompt_tokens}"),
         ("answer limit", "none" if limit is None else f"{limit} tokens"),
         ("needs", ", ".join(explanation.needs) or "nothing special"),
-        ("code", _word(yes=facts.has_code)),
+        ("code", _word(yes=bool(facts.has_code))),
         ("tools", _word(yes=facts.has_tools)),
         ("images", str(facts.images)),
     ):

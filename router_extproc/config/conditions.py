@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
-from router_extproc.config.schema import Range, When
+from router_extproc.config.schema import Keywords, Probability, Range, When
 
 DEFAULT_ROUTES = ("auto",)
 _FLAGS = ("code", "tools", "images", "stream")
+_RANGES = ("prompt_tokens", "turn", "complexity", "needs_strong", "injection")
+_CHOICES = ("language", "semantic_route", "task", "risk")
 
 
 def is_unconditional(when: When) -> bool:
@@ -24,7 +26,9 @@ def covers(wide: When, narrow: When) -> bool:
         )
         and all(name in narrow.headers and covers_text(pattern, narrow.headers[name]) for name, pattern in wide.headers.items())
         and (wide.path is None or (narrow.path is not None and covers_text(wide.path, narrow.path)))
-        and _covers_range(wide.prompt_tokens, narrow.prompt_tokens)
+        and all(_covers_range(getattr(wide, name), getattr(narrow, name)) for name in _RANGES)
+        and all(_covers_choice(getattr(wide, name), getattr(narrow, name)) for name in _CHOICES)
+        and _covers_keywords(wide.keywords, narrow.keywords)
         and all(getattr(wide, flag) in (None, getattr(narrow, flag)) for flag in _FLAGS)
     )
 
@@ -36,13 +40,24 @@ def covers_text(pattern: str, other: str) -> bool:
     return pattern == other
 
 
-def _covers_range(wide: Range | None, narrow: Range | None) -> bool:
+def _covers_range(wide: Range | Probability | None, narrow: Range | Probability | None) -> bool:
+    """A range that is written asks for more than its bounds: what is not known is in no range."""
+    if wide is None or narrow is None:
+        return wide is None
     low, high = _bounds(wide)
     narrow_low, narrow_high = _bounds(narrow)
     return low <= narrow_low and narrow_high <= high
 
 
-def _bounds(bounds: Range | None) -> tuple[float, float]:
-    if bounds is None:
-        return 0, math.inf
+def _bounds(bounds: Range | Probability) -> tuple[float, float]:
     return bounds.at_least or 0, math.inf if bounds.at_most is None else bounds.at_most
+
+
+def _covers_choice(wide: tuple[str, ...], narrow: tuple[str, ...]) -> bool:
+    return not wide or (bool(narrow) and set(narrow) <= set(wide))
+
+
+def _covers_keywords(wide: Keywords | None, narrow: Keywords | None) -> bool:
+    if wide is None or narrow is None:
+        return wide is None
+    return _covers_choice(wide.any, narrow.any) and set(wide.all) <= set(narrow.all) and set(wide.none) <= set(narrow.none)

@@ -14,6 +14,7 @@ from router_extproc.config.messages import meant
 from router_extproc.config.redaction import shown
 from router_extproc.config.schema import RouterConfig
 from router_extproc.config.source import Path, Source
+from router_extproc.config.values import TASKS
 from router_extproc.errors import Problem
 
 # Names that every configuration serves, whether the file has them or not.
@@ -30,6 +31,7 @@ def check_references(config: RouterConfig, source: Source) -> list[Problem]:
         *checker.aliases(),
         *checker.plans(),
         *checker.rules(),
+        *checker.kinds(),
     ]
 
 
@@ -183,6 +185,29 @@ class _Checker:
             seen.add(rule.name)
             for place, route in enumerate(rule.when.route):
                 yield from self._rule_route(index, place, route)
+
+    def kinds(self) -> Iterator[Problem]:
+        """Kinds of work and semantic routes that exist; none of the file's own hides one of ours."""
+        analysis = self._config.analysis
+        tasks = (*TASKS, *analysis.tasks)
+        for name in analysis.tasks:
+            if name in TASKS:
+                message = f"`{name}` is a task that every configuration has"
+                yield self._source.problem(
+                    ("analysis", "tasks", name), message, fix="choose another name", code="name_taken", key=True
+                )
+        for model, settings in self._config.models.items():
+            for place, name in enumerate(settings.strengths or ()):
+                if name not in tasks:
+                    yield self._unknown(("models", model, "strengths", place), "task", name, tasks)
+        for index, rule in enumerate(self._config.rules):
+            for key, what, names, known in (
+                ("task", "task", rule.when.task, tasks),
+                ("semantic_route", "semantic route", rule.when.semantic_route, tuple(analysis.semantic_routes)),
+            ):
+                for place, name in enumerate(names):
+                    if name not in known:
+                        yield self._unknown(("rules", index, "when", key, place), what, name, known)
 
     def _rule_route(self, index: int, place: int, route: str) -> Iterator[Problem]:
         path = ("rules", index, "when", "route", place)

@@ -22,16 +22,22 @@ from router_extproc.config.values import (
     Bytes,
     CapabilityName,
     Count,
+    Example,
     FilePath,
     HeaderName,
     HttpVersion,
+    LanguageCode,
     Milliseconds,
     ModelId,
     Name,
     NamePattern,
+    OwnName,
+    Phrase,
     Port,
     Price,
     Quality,
+    RiskName,
+    Share,
     StrategyName,
     TaskName,
     TierName,
@@ -227,7 +233,10 @@ class CauseChains(Section):
 class Plan(Section):
     """Where requests go: shared by routes and rules."""
 
-    strategy: StrategyName | None = Field(None, description="Default: ordered with targets, cheap without.")
+    strategy: StrategyName | None = Field(None, description="Default: ordered with targets, auto without.")
+    quality: Share | None = Field(
+        None, description="For auto: the least probability of a good enough answer. Default: 0.7; in a rule the route's."
+    )
     targets: tuple[Target, ...] = Field((), description="What is tried. Default: every model that generates text.")
     min_tier: TierName | None = Field(None, description="Never a weaker model: 503 instead.")
     min_quality: Quality | None = Field(None, description="Never a model of lower quality: 503 instead.")
@@ -283,12 +292,57 @@ class Range(Section):
 
     @model_validator(mode="after")
     def _not_empty(self) -> Range:
-        if self.at_least is None and self.at_most is None:
-            raise PydanticCustomError("empty_range", "no bound is written", {"fix": "write `at_least`, `at_most` or both"})
-        if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
-            message = "at_least {at_least} is above at_most {at_most}: nothing can match"
-            context = {"at_least": self.at_least, "at_most": self.at_most, "fix": "exchange them"}
-            raise PydanticCustomError("empty_range", message, context)
+        _check_bounds(self.at_least, self.at_most)
+        return self
+
+
+class Probability(Section):
+    """Inclusive bounds between 0 and 1."""
+
+    at_least: Share | None = Field(None, description="Lower bound.")
+    at_most: Share | None = Field(None, description="Upper bound.")
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Probability:
+        _check_bounds(self.at_least, self.at_most)
+        return self
+
+
+def _check_bounds(at_least: float | None, at_most: float | None) -> None:
+    if at_least is None and at_most is None:
+        raise PydanticCustomError("empty_range", "no bound is written", {"fix": "write `at_least`, `at_most` or both"})
+    if at_least is not None and at_most is not None and at_least > at_most:
+        message = "at_least {at_least} is above at_most {at_most}: nothing can match"
+        context = {"at_least": at_least, "at_most": at_most, "fix": "exchange them"}
+        raise PydanticCustomError("empty_range", message, context)
+
+
+def _list_of_phrases_too(schema: JsonDict) -> None:
+    """Says in the JSON Schema that a list is enough."""
+    mapping = dict(schema)
+    schema.clear()
+    phrases: JsonDict = {"type": "array", "items": {"type": "string"}, "description": "The same as `any`."}
+    schema |= {"anyOf": [phrases, mapping]}
+
+
+class Keywords(Section):
+    """Words and phrases in the text, by whole words, upper and lower case alike. A list is short for ``any``."""
+
+    model_config = ConfigDict(json_schema_extra=_list_of_phrases_too)
+
+    any: tuple[Phrase, ...] = Field((), description="One of these stands in the text.")
+    all: tuple[Phrase, ...] = Field((), description="All of these do.")
+    none: tuple[Phrase, ...] = Field((), description="None of these does.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: object) -> object:
+        return {"any": value} if isinstance(value, (tuple, list)) else value
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Keywords:
+        if not (self.any or self.all or self.none):
+            raise PydanticCustomError("empty_keywords", "no keyword is written", {"fix": "write a list of words"})
         return self
 
 
@@ -303,8 +357,25 @@ class When(Section):
     tools: bool | None = Field(None, description="The request offers tools.")
     images: bool | None = Field(None, description="The prompt holds images.")
     stream: bool | None = Field(None, description="The answer is streamed.")
+    turn: Range | None = Field(None, description="How many requests of the conversation there were, this one included.")
+    keywords: Keywords | None = Field(None, description="Words and phrases in the task.")
+    language: tuple[LanguageCode, ...] = Field((), description="One of these languages (ISO 639-1).")
+    semantic_route: tuple[OwnName, ...] = Field((), description="The text is like one of these `analysis.semantic_routes`.")
+    task: tuple[TaskName, ...] = Field((), description="One of these kinds of work is asked for.")
+    risk: tuple[RiskName, ...] = Field((), description="One of these domains.")
+    complexity: Range | None = Field(None, description="0 to 10.")
+    needs_strong: Probability | None = Field(None, description="Probability that an economy model is not good enough.")
+    injection: Probability | None = Field(None, description="Probability that a part of the prompt is an attack.")
 
-    @field_validator("route", mode="before", json_schema_input_type=str | tuple[str, ...])
+    @field_validator(
+        "route",
+        "language",
+        "semantic_route",
+        "task",
+        "risk",
+        mode="before",
+        json_schema_input_type=str | tuple[str, ...],
+    )
     @classmethod
     def _one_or_many(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
@@ -328,6 +399,50 @@ class Cooling(Section):
     window: Milliseconds = Field(30_000, description="How far back the ratio looks.")
     time: Milliseconds = Field(5_000, description="First cool-down; doubles while probes fail.")
     max_time: Milliseconds = Field(300_000, description="The longest cool-down.")
+
+
+NO_FLOOR = "none"
+FloorName = Literal["economy", "standard", "premium", "none"]
+
+
+class RiskFloor(Section):
+    """The tier that ``auto`` does not go below for a risky domain, whatever the prompt's length; ``none`` for no floor."""
+
+    medical: FloorName = Field("premium", description="Health, drugs, diagnoses.")
+    legal: FloorName = Field("premium", description="Law, contracts, disputes.")
+    financial: FloorName = Field("premium", description="Money, taxes, investments.")
+    confidential: FloorName = Field("premium", description="Secrets, personal data, credentials.")
+    self_harm: FloorName = Field("premium", description="People in danger from themselves.")
+
+
+class SemanticRoute(Section):
+    """A kind of text, by examples of it, in plain language, or both."""
+
+    utterances: tuple[Example, ...] = Field((), max_length=10_000, description="What people write; five or more.")
+    description: Example | None = Field(None, description="What such texts are about, in plain language.")
+    threshold: Share | None = Field(None, description="The least similarity. Default: fitted to the examples.")
+
+    @model_validator(mode="after")
+    def _something(self) -> SemanticRoute:
+        if not self.utterances and self.description is None:
+            message = "a semantic route needs `utterances` or a `description`"
+            raise PydanticCustomError("missing_examples", message, {"fix": "write what such requests say"})
+        return self
+
+
+Examples = Annotated[tuple[Example, ...], Field(min_length=5, max_length=10_000)]
+
+
+class Analysis(Section):
+    """How it is found out what a request is. Nothing leaves the machine for it."""
+
+    deadline: Annotated[Milliseconds, Field(le=10_000)] = Field(
+        20, description="For one request; when it has passed, auto takes the strongest models."
+    )
+    encoder: Literal["static", "minilm"] = Field("static", description="What compares texts with semantic routes.")
+    risk_floor: RiskFloor = Field(RiskFloor(), description="How strong a model risky domains get.")
+    tasks: dict[OwnName, Examples] = Field({}, description="Further kinds of work: for each at least five examples.")
+    semantic_routes: dict[OwnName, SemanticRoute] = Field({}, description="Kinds of texts that rules can ask for.")
 
 
 class Defaults(Section):
@@ -367,4 +482,5 @@ class RouterConfig(Section):
     )
     defaults: Defaults = Field(Defaults(), description="Limits of every route that writes none of its own.")
     cooling: Cooling = Field(Cooling(), description="When failing deployments are left alone.")
+    analysis: Analysis = Field(Analysis(), description="How it is found out what a request is.")
     decision_log: DecisionLog = Field(DecisionLog(), description="What is kept of each decision.")

@@ -15,11 +15,12 @@ TierName = Literal["economy", "standard", "premium"]
 CapabilityName = Literal[
     "vision", "tools", "json_mode", "json_schema", "audio", "files", "logprobs", "embeddings", "speech", "transcription",
 ]  # fmt: skip
-TaskName = Literal[
+TASKS = (
     "code", "math", "reasoning", "structured_extraction", "classification", "summarization", "translation", "qa", "rag_qa",
     "creative_writing", "chat", "planning", "tool_step",
-]  # fmt: skip
-StrategyName = Literal["ordered", "cheap", "fast", "best"]
+)  # fmt: skip
+StrategyName = Literal["ordered", "cheap", "fast", "best", "auto"]
+RiskName = Literal["medical", "legal", "financial", "confidential", "self_harm", "none"]
 
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h|d)")
 _MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -33,6 +34,8 @@ NAME_PATTERN = r"^(\*|[A-Za-z0-9][A-Za-z0-9._:/@+-]*\*?)$"
 CREDENTIAL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 BASE_URL = r"^https?://[^/\s?#@]+(/[^\s?#]*)?$"
 HEADER_NAME = r"^[a-z0-9-]+$"
+OWN_NAME = r"^[a-z][a-z0-9_]*$"
+LANGUAGE = r"^[a-z]{2,3}$"
 VARIABLE_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 API_PATH = r"^/v1/[^\s]*$"
 MODEL_ID = r"^[!-~]+$"
@@ -81,11 +84,22 @@ Bytes = Annotated[int, Field(gt=0), BeforeValidator(read_size), WithJsonSchema(S
 Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, Field(pattern=NAME, max_length=120)]
 NamePattern = Annotated[str, Field(pattern=NAME_PATTERN, max_length=120)]
+# A task of ours, or one that `analysis.tasks` adds: which, is checked where all of the file is known.
+TaskName = Annotated[
+    str,
+    Field(pattern=OWN_NAME, max_length=60),
+    WithJsonSchema({"anyOf": [{"enum": list(TASKS)}, {"type": "string", "pattern": OWN_NAME}]}),
+]
+OwnName = Annotated[str, Field(pattern=OWN_NAME, max_length=60)]
+LanguageCode = Annotated[str, Field(pattern=LANGUAGE)]
+Phrase = Annotated[str, Field(min_length=1, max_length=200)]
+Example = Annotated[str, Field(min_length=1, max_length=4_000)]
 FilePath = Annotated[str, Field(min_length=1), AfterValidator(read_path)]
 HttpVersion = Annotated[Literal["1.1", "2"], BeforeValidator(read_http_version), WithJsonSchema({"enum": ["1.1", "2", 1.1, 2]})]
 ApiPath = Annotated[str, Field(pattern=API_PATH, max_length=500)]
 HeaderName = Annotated[str, Field(pattern=HEADER_NAME, max_length=120)]
 ModelId = Annotated[str, Field(pattern=MODEL_ID, max_length=200)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(gt=0, le=1_000_000)]
 Quality = Annotated[float, Field(ge=0, le=1)]
 Price = Annotated[float, Field(ge=0, le=1_000_000)]

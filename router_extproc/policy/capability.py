@@ -71,12 +71,12 @@ def demand_of(request: Request, narrowing: Narrowing, plan: Plan, *, named: bool
     strongest = max(tiers) if tiers else None
     if not analysed:
         return Demand(request, frozenset(), 0, 0, strongest, plan.min_quality, narrowing)
-    needs = request.needs
+    needs = request.analysis.needs
     if not named and request.path in PATH_NEEDS:
         needs |= {PATH_NEEDS[request.path]}
     # Embeddings come in batches: the texts share no context window.
-    tokens = 0 if request.path == EMBEDDINGS else int(request.facts.prompt_tokens * PROMPT_MARGIN)
-    answer = request.max_output_tokens or 0
+    tokens = 0 if request.path == EMBEDDINGS else int(request.analysis.prompt_tokens * PROMPT_MARGIN)
+    answer = request.analysis.max_output_tokens or 0
     return Demand(request, needs, tokens, answer, strongest, plan.min_quality, narrowing)
 
 

@@ -21,9 +21,9 @@ def estimate_cost(model: Model, request: Request) -> float | None:
     prices = model.prices
     if prices is None or not request.path.startswith(_PRICED_BY_TOKENS):
         return None
-    answer = request.max_output_tokens
+    answer = request.analysis.max_output_tokens
     if request.path == EMBEDDINGS:
         answer = 0
     elif answer is None:
         answer = EXPECTED_ANSWER_TOKENS if model.output_limit is None else min(EXPECTED_ANSWER_TOKENS, model.output_limit)
-    return prices.cost(request.facts.prompt_tokens, answer * request.choices)
+    return prices.cost(request.analysis.prompt_tokens, answer * request.analysis.choices)

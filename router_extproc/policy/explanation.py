@@ -8,6 +8,7 @@ import msgspec
 
 from router_extproc.decision import Candidate, Decision
 from router_extproc.errors import RequestError
+from router_extproc.facts import Facts, Signal, facts_of
 from router_extproc.policy.choice import Menu
 from router_extproc.policy.cost import estimate_cost
 from router_extproc.policy.health import UNSEEN
@@ -15,7 +16,7 @@ from router_extproc.policy.pool import Pool
 from router_extproc.policy.rules import why_unmet
 from router_extproc.registry.health import DeploymentHealth
 from router_extproc.registry.snapshot import Rule
-from router_extproc.request import Facts, Request
+from router_extproc.request import Request
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -51,6 +52,7 @@ class Explanation(msgspec.Struct, frozen=True):
     max_output_tokens: int | None
     needs: tuple[str, ...]
     facts: Facts
+    signals: tuple[Signal, ...] = ()
     route: str | None = None
     revision: str = ""
     catalogue: str = ""
@@ -62,14 +64,16 @@ class Explanation(msgspec.Struct, frozen=True):
 
 
 def explain_request(request: Request) -> Explanation:
-    """The part of an explanation that is known before anything is decided."""
+    """The part of an explanation that is known before anything is decided; all facts are worked out for it."""
+    facts = facts_of(request.analysis)
     return Explanation(
         path=request.path,
         model=request.model,
         stream=request.stream,
-        max_output_tokens=request.max_output_tokens,
-        needs=tuple(sorted(request.needs)),
-        facts=request.facts,
+        max_output_tokens=facts.max_output_tokens,
+        needs=tuple(sorted(facts.needs)),
+        facts=facts,
+        signals=request.analysis.signals(),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from router_extproc.policy.auto import Wish
 from router_extproc.policy.capability import Demand, Rejection, Stage, usable_deployments, why_deployment_not
 from router_extproc.policy.choice import Choice, Group, Option
 from router_extproc.policy.health import UNSEEN, Standing, describe, standing
@@ -20,10 +21,12 @@ class Pool:
     that may be tried by taking their probe. ``used_up`` holds those whose quota is, with the seconds until it resets.
     """
 
-    __slots__ = ("_demand", "_draws", "_health", "_judged", "_now", "cooling", "fallen", "probes", "used_up")
+    __slots__ = ("_demand", "_draws", "_health", "_judged", "_now", "_wish", "cooling", "fallen", "probes", "used_up")
 
-    def __init__(self, demand: Demand, health: Mapping[str, DeploymentHealth], draws: Draws, now: float) -> None:
-        self._demand, self._health, self._draws, self._now = demand, health, draws, now
+    def __init__(
+        self, demand: Demand, health: Mapping[str, DeploymentHealth], draws: Draws, now: float, wish: Wish | None = None
+    ) -> None:
+        self._demand, self._health, self._draws, self._now, self._wish = demand, health, draws, now, wish
         # By identity: choices are shared by all requests of a menu, and comparing them would cost more than judging.
         self._judged: dict[int, tuple[Deployment, ...]] = {}
         self.fallen: dict[str, Rejection] = {}
@@ -33,7 +36,15 @@ class Pool:
 
     def options(self, groups: Sequence[Group], strategy: str) -> Iterator[Option]:
         """What may be tried, best first, half-open deployments with a free probe included."""
-        ranked = rank(groups, strategy, self.usable, request=self._demand.request, health=self._health, draws=self._draws)
+        ranked = rank(
+            groups,
+            strategy,
+            self.usable,
+            request=self._demand.request,
+            health=self._health,
+            draws=self._draws,
+            wish=self._wish,
+        )
         return fresh_first(ranked, self.used_up) if self.used_up else ranked
 
     def usable(self, choice: Choice) -> tuple[Deployment, ...]:

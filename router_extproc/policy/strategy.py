@@ -1,10 +1,11 @@
-"""In which order candidates are tried: as written, cheapest, fastest or strongest first."""
+"""In which order candidates are tried: as written, cheapest, fastest or strongest first, or as the request asks for."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+from router_extproc.policy.auto import Wish, in_order
 from router_extproc.policy.choice import Choice, Group, Option
 from router_extproc.policy.cost import estimate_cost
 from router_extproc.policy.health import UNSEEN
@@ -13,7 +14,7 @@ from router_extproc.registry.health import DeploymentHealth
 from router_extproc.registry.snapshot import Deployment, Model
 from router_extproc.request import Request
 
-ORDERED, CHEAP, FAST, BEST = "ordered", "cheap", "fast", "best"
+ORDERED, CHEAP, FAST, BEST, AUTO = "ordered", "cheap", "fast", "best", "auto"
 
 # Of the requests to `fast`, how many go first to a deployment that has no recent figure.
 _MEASURING_SHARE = 0.1
@@ -29,18 +30,23 @@ def rank(
     request: Request,
     health: Mapping[str, DeploymentHealth],
     draws: Draws,
+    wish: Wish | None = None,
 ) -> Iterator[Option]:
     """Yields options, best first, and looks no further than it is asked.
 
     ``usable`` names the deployments of a choice that may serve the request at all. A model's deployments follow each
-    other in an order drawn by their weights, but under ``fast``, which compares deployments, not models.
+    other in an order drawn by their weights, but under ``fast``, which compares deployments, not models. ``wish`` is what
+    ``auto`` goes by; None where there is nothing to choose.
     """
-    if strategy == ORDERED:
+    if strategy == ORDERED or (strategy == AUTO and wish is None):
         choices: Iterable[Choice] = (choice for group in _in_drawn_order(groups, draws) for choice in group.choices)
         return _spread(choices, usable, draws)
     choices = [choice for group in groups for choice in group.choices]
     if strategy == FAST:
         return iter(_by_speed([Option(choice, one) for choice in choices for one in usable(choice)], health, draws))
+    if strategy == AUTO and wish is not None:
+        ordered = in_order(choices, wish, lambda model: _price(model, request), lambda choice: bool(usable(choice)))
+        return _spread(ordered, usable, draws)
     if strategy == CHEAP:
         return _spread(sorted(choices, key=lambda choice: _price(choice.model, request)), usable, draws)
     return _spread(sorted(choices, key=lambda choice: _strength(choice.model, request)), usable, draws)

@@ -21,13 +21,24 @@ from router_extproc.registry.catalogue import Catalogue
 from router_extproc.registry.default_chain import derived_chain, explicit_chain
 from router_extproc.registry.models import compile_models
 from router_extproc.registry.plans import PlanCompiler
-from router_extproc.registry.snapshot import Condition, Model, Plan, Registry, Route, Rule, Target, Tier
+from router_extproc.registry.snapshot import (
+    RISKS,
+    AnalysisSettings,
+    Bounds,
+    Condition,
+    Model,
+    Plan,
+    Registry,
+    Route,
+    Rule,
+    SemanticRoute,
+    Target,
+    Tier,
+)
 
 # Names that every configuration serves, with the strategy that each stands for.
-DEFAULT_ROUTES = {"auto": "cheap", "fast": "fast", "cheap": "cheap", "best": "best"}
+DEFAULT_ROUTES = {"auto": "auto", "fast": "fast", "cheap": "cheap", "best": "best"}
 AUTO = "auto"
-# From this size on, in tokens, auto asks for the strongest model unless the file has rules or a plan of its own.
-LONG_PROMPT_TOKENS = 4_000
 _REVISION_DIGITS = 16
 
 Section = TypeVar("Section", bound=schema.Section)
@@ -44,8 +55,6 @@ def compile_registry(config: RouterConfig, catalogue: Catalogue, unreachable: Co
     plans = PlanCompiler(models, configured)
     routes = _routes(config, models, plans)
     rules = tuple(rule for written in config.rules for rule in _keeping_floors(_rule(written, plans), routes))
-    if auto_is_ours(config):
-        rules += _default_rules(config, plans)
     chosen = plans.targets(config.default_chain)
     registry = Registry(
         models=models,
@@ -56,8 +65,23 @@ def compile_registry(config: RouterConfig, catalogue: Catalogue, unreachable: Co
         catalogue=f"{catalogue.source}, {catalogue.built}",
         max_body_bytes=config.limits.max_body_bytes,
         max_body_bytes_in_flight=config.limits.max_body_bytes_in_flight,
+        analysis=_analysis(config.analysis),
     )
     return replace(registry, revision=_revision(registry))
+
+
+def _analysis(written: schema.Analysis) -> AnalysisSettings:
+    floors = {name: tier for name in RISKS if (tier := getattr(written.risk_floor, name)) != schema.NO_FLOOR}
+    return AnalysisSettings(
+        deadline_ms=written.deadline,
+        encoder=written.encoder,
+        risk_floor={name: Tier[tier.upper()] for name, tier in floors.items()},
+        tasks=dict(written.tasks),
+        semantic_routes={
+            name: SemanticRoute(route.utterances, route.description, route.threshold)
+            for name, route in written.semantic_routes.items()
+        },
+    )
 
 
 def _revision(registry: Registry) -> str:
@@ -68,13 +92,6 @@ def _revision(registry: Registry) -> str:
 
 def _without(model: Model, unreachable: Collection[str]) -> Model:
     return replace(model, deployments=tuple(one for one in model.deployments if one.name not in unreachable))
-
-
-def auto_is_ours(config: RouterConfig) -> bool:
-    """Whether the file leaves it to us how ``auto`` decides: it has neither a plan for it nor a rule."""
-    auto = config.routes.get(AUTO)
-    has_plan = auto is not None and (bool(auto.targets) or auto.strategy is not None)
-    return not has_plan and not any(AUTO in (rule.when.route or (AUTO,)) for rule in config.rules)
 
 
 def resolved_aliases(config: RouterConfig) -> dict[str, str]:
@@ -117,7 +134,7 @@ def _route(name: str, config: RouterConfig, models: dict[str, Model], plans: Pla
 
 
 def _route_plan(name: str, written: schema.Route, models: dict[str, Model], plans: PlanCompiler) -> Plan:
-    strategy = DEFAULT_ROUTES.get(name, "cheap")
+    strategy = DEFAULT_ROUTES.get(name, AUTO)
     plan = plans.plan(written, strategy=strategy)
     if name in models:
         if not written.targets:
@@ -140,19 +157,33 @@ def _filled(defaults: Section, written: Section | None) -> Section:
 
 def _rule(written: schema.Rule, plans: PlanCompiler) -> Rule:
     when = written.when
-    tokens = when.prompt_tokens or schema.Range(at_least=0)
+    keywords = when.keywords
     condition = Condition(
         routes=when.route or (AUTO,),
         headers=tuple(when.headers.items()),
         path=when.path,
-        prompt_tokens_at_least=tokens.at_least or None,
-        prompt_tokens_at_most=tokens.at_most,
-        code=when.code,
+        stream=when.stream,
         tools=when.tools,
         images=when.images,
-        stream=when.stream,
+        prompt_tokens=_bounds(when.prompt_tokens),
+        code=when.code,
+        turn=_bounds(when.turn),
+        any_keyword=() if keywords is None else keywords.any,
+        all_keywords=() if keywords is None else keywords.all,
+        no_keyword=() if keywords is None else keywords.none,
+        languages=when.language,
+        semantic_routes=when.semantic_route,
+        tasks=when.task,
+        risks=when.risk,
+        complexity=_bounds(when.complexity),
+        needs_strong=_bounds(when.needs_strong),
+        injection=_bounds(when.injection),
     )
     return Rule(name=written.name, when=condition, plan=plans.plan(written.then))
+
+
+def _bounds(written: schema.Range | schema.Probability | None) -> Bounds | None:
+    return None if written is None else Bounds(written.at_least, written.at_most)
 
 
 def _higher(own: _Floor | None, promised: _Floor | None) -> _Floor | None:
@@ -179,13 +210,3 @@ def _keeping_floors(rule: Rule, routes: dict[str, Route]) -> list[Rule]:
     kept = {rule.when.routes[0] for rule in raised}
     others = tuple(name for name in rule.when.routes if name not in kept)
     return [*raised, replace(rule, when=replace(rule.when, routes=others))] if others else raised
-
-
-def _default_rules(config: RouterConfig, plans: PlanCompiler) -> tuple[Rule, ...]:
-    """Hard work goes to the strongest model: what auto does until the file says more."""
-    written = config.routes.get(AUTO, schema.Route())
-    best = replace(plans.plan(written), strategy="best")
-    return (
-        Rule(name="default:code", when=Condition(routes=(AUTO,), code=True), plan=best),
-        Rule(name="default:long", when=Condition(routes=(AUTO,), prompt_tokens_at_least=LONG_PROMPT_TOKENS), plan=best),
-    )

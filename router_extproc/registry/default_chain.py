@@ -23,7 +23,12 @@ def blended_price(model: Model) -> float:
 
 
 def ranked(models: Iterable[Model], strategy: str) -> list[Model]:
-    """The models as a strategy prefers them without knowing a request: fast and ordered keep the given order."""
+    """The models as a strategy prefers them without knowing a request: fast and ordered keep the given order.
+
+    What nobody has read may be hard: for auto the strongest tier goes first, its cheaper models before the dearer.
+    """
+    if strategy == "auto":
+        return sorted(models, key=lambda model: (-model.tier, blended_price(model)))
     if strategy == "cheap":
         return sorted(models, key=blended_price)
     if strategy == "best":

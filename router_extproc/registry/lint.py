@@ -147,7 +147,7 @@ class _Linter:
                 message = f"the rule selects requests with {what}, and no model it names can handle them"
                 yield self._warn(path, message, f"add a model with the capability {ability}", "no_capable_model")
         longest = max((model.context_window or sys.maxsize for model in candidates), default=sys.maxsize)
-        if (when.prompt_tokens_at_least or 0) > longest:
+        if when.prompt_tokens is not None and (when.prompt_tokens.at_least or 0) > longest:
             message = f"the rule selects prompts above {longest} tokens, and no model it names has such a context window"
             yield self._warn(path, message, "add a model with a longer context window", "no_capable_model")
         reachable = self._reachable(plan).values()

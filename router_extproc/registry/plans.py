@@ -21,7 +21,7 @@ class PlanCompiler:
             Target(kind="model", name=name) for name, model in models.items() if generates_text(model) and not is_wildcard(name)
         )
 
-    def plan(self, written: schema.Plan, *, strategy: str = "cheap") -> Plan:
+    def plan(self, written: schema.Plan, *, strategy: str = "auto") -> Plan:
         """The complete plan. ``strategy`` is used by a plan that names neither targets nor a strategy.
 
         Without targets every model that generates text is a candidate: an embedding model is none, because these plans
@@ -42,6 +42,7 @@ class PlanCompiler:
             last_resort=self._targets(written.last_resort),
             after=after,
             min_quality=written.min_quality,
+            quality=written.quality,
         )
 
     def targets(self, written: Iterable[schema.Target]) -> tuple[Target, ...]:

@@ -14,6 +14,9 @@ from pathlib import Path
 
 import msgspec
 
+# Domains in which a wrong answer does harm.
+RISKS = ("medical", "legal", "financial", "confidential", "self_harm")
+
 _MILLION = 1_000_000
 
 
@@ -109,9 +112,11 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """Where requests go. Without targets every model is a candidate. ``strategy``: ordered, cheap, fast or best.
+    """Where requests go. Without targets every model is a candidate. ``strategy``: ordered, cheap, fast, best or auto.
 
     ``min_tier`` and ``min_quality`` (0 to 1) are floors: what is below one of them serves nothing here, not even last.
+    ``quality`` is what ``auto`` asks of a tier: the least probability, 0 to 1, that its models are good enough for the
+    request. None in a rule's plan: the route's.
     """
 
     strategy: str = "ordered"
@@ -121,6 +126,7 @@ class Plan(msgspec.Struct, frozen=True):
     last_resort: tuple[Target, ...] = ()
     after: dict[str, tuple[Target, ...]] = {}
     min_quality: float | None = None
+    quality: float | None = None
 
     def is_strong_enough(self, model: Model) -> bool:
         """Whether the model keeps the plan's floors."""
@@ -150,18 +156,44 @@ class Route(msgspec.Struct, frozen=True):
     check_answer: bool = False
 
 
+class Bounds(msgspec.Struct, frozen=True):
+    """Inclusive bounds of a figure; None bounds nothing."""
+
+    at_least: float | None = None
+    at_most: float | None = None
+
+
 class Condition(msgspec.Struct, frozen=True):
-    """What a rule asks of a request; None asks nothing. Strings ending in ``*`` match by prefix."""
+    """What a rule asks of a request; None and nothing ask nothing. Strings ending in ``*`` match by prefix.
+
+    Of ``tasks``, ``risks``, ``languages`` and ``semantic_routes`` one must be the request's. ``keywords`` are phrases: one
+    of ``any_keyword``, all of ``all_keywords`` and none of ``no_keyword`` must stand in the text.
+    """
 
     routes: tuple[str, ...] = ("auto",)
     headers: tuple[tuple[str, str], ...] = ()
     path: str | None = None
-    prompt_tokens_at_least: int | None = None
-    prompt_tokens_at_most: int | None = None
-    code: bool | None = None
+    stream: bool | None = None
     tools: bool | None = None
     images: bool | None = None
-    stream: bool | None = None
+    prompt_tokens: Bounds | None = None
+    code: bool | None = None
+    turn: Bounds | None = None
+    any_keyword: tuple[str, ...] = ()
+    all_keywords: tuple[str, ...] = ()
+    no_keyword: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+    semantic_routes: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    risks: tuple[str, ...] = ()
+    complexity: Bounds | None = None
+    needs_strong: Bounds | None = None
+    injection: Bounds | None = None
+
+    @property
+    def keywords(self) -> tuple[str, ...]:
+        """All phrases that are looked for."""
+        return (*self.any_keyword, *self.all_keywords, *self.no_keyword)
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -170,6 +202,28 @@ class Rule(msgspec.Struct, frozen=True):
     name: str
     when: Condition
     plan: Plan
+
+
+class SemanticRoute(msgspec.Struct, frozen=True):
+    """Texts of one kind, by examples or in plain language. ``threshold`` is a similarity, 0 to 1; None: fitted."""
+
+    utterances: tuple[str, ...] = ()
+    description: str | None = None
+    threshold: float | None = None
+
+
+class AnalysisSettings(msgspec.Struct, frozen=True):
+    """How requests are analysed.
+
+    ``deadline_ms`` is the time for one request. ``encoder`` is what compares texts with semantic routes. ``risk_floor`` is
+    the tier that ``auto`` does not go below for a risky domain. ``tasks`` are further kinds of work, by examples.
+    """
+
+    deadline_ms: int = 20
+    encoder: str = "static"
+    risk_floor: dict[str, Tier] = msgspec.field(default_factory=lambda: dict.fromkeys(RISKS, Tier.PREMIUM))
+    tasks: dict[str, tuple[str, ...]] = {}
+    semantic_routes: dict[str, SemanticRoute] = {}
 
 
 class Registry(msgspec.Struct, frozen=True):
@@ -188,6 +242,7 @@ class Registry(msgspec.Struct, frozen=True):
     catalogue: str = ""
     max_body_bytes: int = 32 << 20
     max_body_bytes_in_flight: int = 128 << 20
+    analysis: AnalysisSettings = msgspec.field(default_factory=AnalysisSettings)
 
     def deployments(self) -> tuple[Deployment, ...]:
         """All deployments of all models, in file order."""

@@ -8,15 +8,14 @@ import time
 
 import pytest
 
-from router_extproc.analysis.facts import read_facts
-from router_extproc.dialects.openai import read_envelope
-from router_extproc.request import Facts
+from router_extproc.analysis.analyser import Analyser
+from router_extproc.facts import Facts, facts_of
 
 PICTURE = "data:image/png;base64," + base64.b64encode(bytes(range(256)) * 4_000).decode()
 
 
 def facts(**members: object) -> Facts:
-    return read_facts(read_envelope(json.dumps({"model": "m"} | members).encode()))
+    return facts_of(Analyser().analyse(json.dumps({"model": "m"} | members).encode()))
 
 
 def said(*contents: object) -> list[dict[str, object]]:
@@ -106,14 +105,12 @@ def test_code_counts_where_the_work_is_asked_for() -> None:
     code = "```python\nprint(1)\n```"
     assert facts(messages=said(code)).has_code
     assert not facts(messages=[{"role": "system", "content": code}, {"role": "user", "content": "hello"}]).has_code
-    envelope = read_envelope(json.dumps({"model": "m", "messages": said(code)}).encode())
-    assert not read_facts(envelope, code=False).has_code
 
 
 def test_the_work_is_bounded_for_a_long_text() -> None:
     """A text of 16 MiB is estimated from its windows."""
-    envelope = read_envelope(json.dumps({"model": "m", "messages": said("some words (1) " * 2**20)}).encode())
+    body = json.dumps({"model": "m", "messages": said("some words (1) " * 2**20)}).encode()
     started = time.process_time()
-    found = read_facts(envelope)
+    found = facts_of(Analyser().analyse(body))
     assert time.process_time() - started < 0.2
     assert found.characters == 15 * 2**20

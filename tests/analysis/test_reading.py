@@ -6,11 +6,18 @@ import json
 
 import pytest
 
-from router_extproc.analysis.reading import Interest, read_request
+from router_extproc.analysis.analyser import Analyser
+from router_extproc.analysis.reading import read_request
+from router_extproc.dialects.openai import Envelope, read_envelope
 from router_extproc.errors import BadRequestError, PathNotFoundError
-from router_extproc.request import CHAT_COMPLETIONS, TOOLS
+from router_extproc.facts import Facts
+from router_extproc.request import CHAT_COMPLETIONS, TOOLS, Request
 
 JSON = {"content-type": "application/json"}
+
+
+def read(body: bytes, path: str = CHAT_COMPLETIONS, headers: dict[str, str] = JSON) -> Request:
+    return read_request("POST", path, headers, body, Analyser())
 
 
 def test_a_chat_is_read_in_full() -> None:
@@ -23,27 +30,41 @@ def test_a_chat_is_read_in_full() -> None:
         "tools": [{}],
         "messages": [{"role": "user", "content": "hi"}],
     }
-    request = read_request("POST", CHAT_COMPLETIONS + "?api-version=1", JSON, json.dumps(body).encode())
-    assert (request.path, request.model, request.stream, request.choices, request.max_output_tokens) == (
+    request = read(json.dumps(body).encode(), CHAT_COMPLETIONS + "?api-version=1")
+    assert (request.path, request.model, request.stream, request.analysis.choices, request.analysis.max_output_tokens) == (
         CHAT_COMPLETIONS,
         "auto",
         True,
         3,
         5,
     )
-    assert request.needs == {TOOLS}
-    assert request.facts.characters == 2
+    assert request.analysis.needs == {TOOLS}
+    assert request.analysis.characters == 2
     assert request.headers is JSON
 
 
-def test_nothing_is_read_that_nobody_asks_for() -> None:
-    """Where no fact is asked for, only model and stream are read; without interest in code it is not looked for."""
+def test_nothing_is_read_that_nobody_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until something of the content is asked for, only model and stream are read; then the body is, once."""
+    reads = []
+
+    def counted(body: bytes) -> Envelope:
+        reads.append(body)
+        return read_envelope(body)
+
+    monkeypatch.setattr("router_extproc.analysis.analysis.read_envelope", counted)
     body = json.dumps({"model": "m", "stream": True, "messages": [{"role": "user", "content": "```x```"}]}).encode()
-    head = read_request("POST", CHAT_COMPLETIONS, JSON, body, lambda model: Interest(facts=model != "m"))
-    assert (head.model, head.stream, head.facts.prompt_tokens) == ("m", True, 0)
-    plain = read_request("POST", CHAT_COMPLETIONS, JSON, body, lambda _: Interest(code=False))
-    assert (plain.facts.has_code, plain.facts.prompt_tokens > 0) == (False, True)
-    assert read_request("POST", CHAT_COMPLETIONS, JSON, body).facts.has_code
+    request = read(body)
+    assert (request.model, request.stream, reads) == ("m", True, [])
+    assert request.analysis.prompt_tokens > 0
+    assert request.analysis.has_code
+    assert request.analysis.choices == 1
+    assert reads == [body]
+
+
+def test_a_body_without_a_prompt_has_no_analysis() -> None:
+    """Of a picture to be drawn nothing is known but the model."""
+    request = read_request("POST", "/v1/images/generations", JSON, b'{"model":"m","prompt":"x"}', Analyser())
+    assert request.analysis == Facts()
 
 
 @pytest.mark.parametrize(
@@ -51,7 +72,7 @@ def test_nothing_is_read_that_nobody_asks_for() -> None:
 )
 def test_json_is_read_whatever_it_calls_itself(content_type: str) -> None:
     """Curl says form-urlencoded unless told otherwise; the path decides."""
-    assert read_request("POST", CHAT_COMPLETIONS, {"content-type": content_type}, b'{"model":"m"}').model == "m"
+    assert read(b'{"model":"m"}', headers={"content-type": content_type}).model == "m"
 
 
 @pytest.mark.parametrize(
@@ -70,14 +91,14 @@ def test_json_is_read_whatever_it_calls_itself(content_type: str) -> None:
 )
 def test_other_paths_are_read_as_far_as_they_go(method: str, path: str, body: bytes, model: str) -> None:
     """A path without a model has none, one with a model has it."""
-    assert read_request(method, path, JSON, body).model == model
+    assert read_request(method, path, JSON, body, Analyser()).model == model
 
 
 def test_a_form_names_its_model() -> None:
     """Transcriptions carry the model in a form."""
     body = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper\r\n--b--\r\n'
     headers = {"content-type": "multipart/form-data; boundary=b"}
-    assert read_request("POST", "/v1/audio/transcriptions", headers, body).model == "whisper"
+    assert read(body, "/v1/audio/transcriptions", headers).model == "whisper"
 
 
 @pytest.mark.parametrize("body", [b'{"messages":[]}', b'{"model":""}'])
@@ -85,18 +106,18 @@ def test_a_form_names_its_model() -> None:
 def test_a_model_is_asked_for_where_it_is_needed(path: str, body: bytes) -> None:
     """Without a model a chat cannot be routed, and the error names the parameter."""
     with pytest.raises(BadRequestError, match="'model'") as raised:
-        read_request("POST", path, JSON, body)
+        read(body, path)
     assert (raised.value.param, raised.value.code) == ("model", "missing_model")
 
 
 def test_a_compressed_body_is_refused_with_its_reason() -> None:
     """A body that was compressed on the way is told apart from broken JSON."""
     with pytest.raises(BadRequestError, match="Compressed"):
-        read_request("POST", CHAT_COMPLETIONS, JSON | {"content-encoding": "gzip"}, b"\x1f\x8b")
+        read(b"\x1f\x8b", headers=JSON | {"content-encoding": "gzip"})
 
 
 @pytest.mark.parametrize("path", ["/", "/v1", "/v2/chat/completions", "/chat/completions", ""])
 def test_a_path_elsewhere_does_not_exist(path: str) -> None:
     """Only paths below /v1/ are the API."""
     with pytest.raises(PathNotFoundError):
-        read_request("POST", path, JSON, b'{"model":"m"}')
+        read(b'{"model":"m"}', path)

@@ -76,7 +76,7 @@ def test_json_holds_the_same(file: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert main(["validate", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["valid"], report["models"], report["problems"]) == (True, 2, [])
-    assert report["default_chain"] == ["openai/gpt-4o-mini", "openai/gpt-4o"]
+    assert report["default_chain"] == ["openai/gpt-4o", "openai/gpt-4o-mini"]
 
 
 def test_a_key_in_the_environment_is_not_printed(file: Path, tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
+from router_extproc.facts import Facts
 from router_extproc.registry.health import CLOSED, HALF_OPEN, OPEN, DeploymentHealth
 from router_extproc.registry.snapshot import (
+    Bounds,
     Condition,
     Deployment,
     Model,
@@ -17,10 +19,10 @@ from router_extproc.registry.snapshot import (
     Target,
     Tier,
 )
-from router_extproc.request import CHAT_COMPLETIONS, Facts, Request
+from router_extproc.request import CHAT_COMPLETIONS, Request
 
 CAPABILITIES = ("vision", "tools", "json_mode", "json_schema", "audio", "files", "logprobs")
-STRATEGIES = ("ordered", "cheap", "fast", "best")
+STRATEGIES = ("ordered", "cheap", "fast", "best", "auto")
 CHAT = ("/v1/chat/completions*",)
 
 
@@ -89,6 +91,7 @@ def models(draw: st.DrawFn) -> dict[str, Model]:
             deployments=deployments,
             context_window=draw(st.sampled_from([None, 1_000, 10_000])),
             output_limit=draw(st.sampled_from([None, 500, 5_000])),
+            strengths=draw(st.sampled_from([(), ("code",)])),
             capabilities=draw(st.none() | st.frozensets(st.sampled_from(CAPABILITIES))),
             prices=draw(st.none() | st.builds(Prices, st.floats(0, 100), st.floats(0, 100))),
         )
@@ -140,7 +143,8 @@ def registries(draw: st.DrawFn) -> Registry:
         Condition,
         routes=st.sampled_from([("auto",), ("*",), ("alpha", "team")]),
         headers=st.sampled_from([(), (("x-kind", "gold*"),)]),
-        prompt_tokens_at_least=st.none() | st.integers(0, 2_000),
+        prompt_tokens=st.none() | st.builds(Bounds, st.integers(0, 2_000)),
+        tasks=st.sampled_from([(), ("code",)]),
         code=optional,
         tools=optional,
         images=optional,
@@ -168,16 +172,30 @@ _HEADERS = st.fixed_dictionaries(
     },
 )
 
+
+def _ascending(shares: tuple[float, float, float]) -> tuple[float, float, float]:
+    low, middle, high = sorted(shares)
+    return low, middle, high
+
+
 REQUESTS = st.builds(
     Request,
     path=st.sampled_from([CHAT_COMPLETIONS, CHAT_COMPLETIONS, "/v1/embeddings", "/v1/files", "/v1/nothing"]),
     model=st.sampled_from(["auto", "team", "alpha", "beta", "omega-7", "omega-*", "wide-x", "nick", "", "nonsense", "é"]),
     stream=st.booleans(),
-    max_output_tokens=st.none() | st.integers(1, 10_000),
-    choices=st.integers(1, 3),
-    needs=st.frozensets(st.sampled_from(CAPABILITIES), max_size=2),
-    facts=st.builds(
-        Facts, prompt_tokens=st.integers(0, 12_000), images=st.integers(0, 1), has_code=st.booleans(), has_tools=st.booleans()
+    analysis=st.builds(
+        Facts,
+        prompt_tokens=st.integers(0, 12_000),
+        images=st.integers(0, 1),
+        has_tools=st.booleans(),
+        needs=st.frozensets(st.sampled_from(CAPABILITIES), max_size=2),
+        max_output_tokens=st.none() | st.integers(1, 10_000),
+        choices=st.integers(1, 3),
+        has_code=st.none() | st.booleans(),
+        task=st.sampled_from([None, "code", "chat"]),
+        risk=st.sampled_from([None, "none", "medical"]),
+        adequacy=st.none() | st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)).map(_ascending),
+        unsure=st.sampled_from([(), ("foreign",)]),
     ),
     headers=st.just({}) | _HEADERS,
 )

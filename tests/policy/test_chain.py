@@ -6,9 +6,10 @@ import pytest
 
 from router_extproc import Router, Situation
 from router_extproc.decision import Decision
+from router_extproc.facts import Facts
 from router_extproc.registry.health import HALF_OPEN, OPEN, DeploymentHealth
 from router_extproc.registry.snapshot import Model, Plan, Route, Tier
-from router_extproc.request import Facts, Request
+from router_extproc.request import Request
 from tests.policy import registries as build
 
 DOWN = DeploymentHealth(OPEN, open_until=1e9)
@@ -71,7 +72,7 @@ def test_a_last_resort_that_is_down_or_unable_keeps_no_place() -> None:
     """A reserved place is given back when nothing can take it."""
     plan = Plan(targets=build.targets("a"), last_resort=build.targets("z"), same_tier=False)
     models = (build.model("a", keys=3), build.model("z", context_window=10))
-    request = build.chat("r", facts=Facts(prompt_tokens=100))
+    request = build.chat("r", analysis=Facts(prompt_tokens=100))
     assert shown(decide(plan, *models, attempts=2, request=request)) == ["a primary", "a same_model"]
     assert shown(decide(plan, *models, attempts=2, health={"p/z@1": DOWN})) == ["a primary", "a same_model"]
 
@@ -147,7 +148,7 @@ def test_causes_have_chains_of_their_own() -> None:
     }
     plan = Plan(targets=build.targets("a"), same_tier=False, after=after)
     models = (build.model("a"), build.model("b"), build.model("c"), build.model("tiny", context_window=10), build.model("wide"))
-    decision = decide(plan, *models, attempts=3, request=build.chat("r", facts=Facts(prompt_tokens=100)))
+    decision = decide(plan, *models, attempts=3, request=build.chat("r", analysis=Facts(prompt_tokens=100)))
     assert {cause: [attempt.model for attempt in chain] for cause, chain in decision.cause_chains.items()} == {
         "rate_limited": ["b", "c"],
         "context_length": ["wide"],

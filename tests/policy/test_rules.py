@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from router_extproc.facts import Facts
 from router_extproc.policy.rules import applies_to, why_unmet
-from router_extproc.registry.snapshot import Condition
-from router_extproc.request import Facts
+from router_extproc.registry.snapshot import Bounds, Condition
 from tests.policy import registries as build
 
 FACTS = Facts(prompt_tokens=100, images=1, has_code=True, has_tools=False)
-REQUEST = build.chat("auto", facts=FACTS, stream=True, headers={"x-team": "red-7"})
+REQUEST = build.chat("auto", analysis=FACTS, stream=True, headers={"x-team": "red-7"})
 
 
 @pytest.mark.parametrize(
@@ -22,9 +22,9 @@ REQUEST = build.chat("auto", facts=FACTS, stream=True, headers={"x-team": "red-7
         (Condition(headers=(("x-team", "red-*"),)), None),
         (Condition(headers=(("x-team", "red"),)), "header x-team is another"),
         (Condition(headers=(("x-team", "red-*"), ("x-other", "*"))), "header x-other is absent"),
-        (Condition(prompt_tokens_at_least=100, prompt_tokens_at_most=100), None),
-        (Condition(prompt_tokens_at_least=101), "prompt of 100 tokens is below 101"),
-        (Condition(prompt_tokens_at_most=99), "prompt of 100 tokens is above 99"),
+        (Condition(prompt_tokens=Bounds(100, 100)), None),
+        (Condition(prompt_tokens=Bounds(101)), "prompt of 100 tokens is below 101"),
+        (Condition(prompt_tokens=Bounds(None, 99)), "prompt of 100 tokens is above 99"),
         (Condition(code=True, tools=False, images=True, stream=True), None),
         (Condition(code=False), "code is true"),
         (Condition(tools=True), "tools is false"),

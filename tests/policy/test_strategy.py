@@ -6,12 +6,13 @@ from collections import Counter
 
 import pytest
 
+from router_extproc.facts import Facts
 from router_extproc.policy.choice import Choice, Option, make_menu
 from router_extproc.policy.strategy import fresh_first, rank
 from router_extproc.policy.weights import Draws
 from router_extproc.registry.health import DeploymentHealth
 from router_extproc.registry.snapshot import Model, Plan, Prices, Registry, Route, Target, Tier
-from router_extproc.request import Facts, Request
+from router_extproc.request import Request
 from tests.policy import registries as build
 
 
@@ -26,7 +27,7 @@ def order(
 ) -> list[str]:
     """The deployments in the order they would be tried, without their prefix."""
     menu = make_menu(Plan(strategy, targets), Route("auto"), registry)
-    request = request or build.chat("auto", facts=Facts(prompt_tokens=1_000))
+    request = request or build.chat("auto", analysis=Facts(prompt_tokens=1_000))
     ranked = rank(
         menu.targets, strategy, lambda choice: choice.deployments, request=request, health=health or {}, draws=Draws(seed)
     )
@@ -63,8 +64,8 @@ def test_cheap_goes_by_the_price_of_this_request() -> None:
     reader = build.model("reader", prices=Prices(1, 100))
     writer = build.model("writer", prices=Prices(10, 10))
     registry = models(build.model("unpriced"), writer, reader)
-    long_prompt = build.chat("auto", facts=Facts(prompt_tokens=10_000), max_output_tokens=10)
-    long_answer = build.chat("auto", facts=Facts(prompt_tokens=10), max_output_tokens=10_000)
+    long_prompt = build.chat("auto", analysis=Facts(prompt_tokens=10_000, max_output_tokens=10))
+    long_answer = build.chat("auto", analysis=Facts(prompt_tokens=10, max_output_tokens=10_000))
     assert order("cheap", registry, request=long_prompt) == ["reader@1", "writer@1", "unpriced@1"]
     assert order("cheap", registry, request=long_answer) == ["writer@1", "reader@1", "unpriced@1"]
 

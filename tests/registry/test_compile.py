@@ -16,7 +16,18 @@ from hypothesis import strategies as st
 from router_extproc.config.load import parse_config
 from router_extproc.registry.catalogue import Catalogue, CatalogueFile, load_catalogue
 from router_extproc.registry.compile import compile_registry
-from router_extproc.registry.snapshot import Plan, PriceTier, Registry, Target, Tier, encode_registry, read_registry
+from router_extproc.registry.snapshot import (
+    AnalysisSettings,
+    Bounds,
+    Plan,
+    PriceTier,
+    Registry,
+    SemanticRoute,
+    Target,
+    Tier,
+    encode_registry,
+    read_registry,
+)
 
 CATALOGUE = Catalogue(
     msgspec.convert(
@@ -115,7 +126,7 @@ def test_every_configuration_has_the_default_routes() -> None:
     registry = compiled(PROVIDERS)
     assert list(registry.routes) == ["auto", "fast", "cheap", "best", "small", "large"]
     assert [registry.routes[name].plan.strategy for name in ("auto", "fast", "cheap", "best")] == [
-        "cheap",
+        "auto",
         "fast",
         "cheap",
         "best",
@@ -140,29 +151,49 @@ def test_models_that_make_no_text_are_no_candidates() -> None:
         assert not any(path.startswith(("/v1/chat", "/v1/responses")) for path in deployment.paths)
 
 
-def test_auto_has_rules_of_its_own_until_the_file_has() -> None:
-    """Code and long prompts go to the strongest model, the rest to the cheapest; a plan or rule for auto ends that."""
-    rules = compiled(PROVIDERS).rules
-    assert [(rule.name, rule.plan.strategy) for rule in rules] == [("default:code", "best"), ("default:long", "best")]
-    assert (rules[0].when.code, rules[1].when.prompt_tokens_at_least) == (True, 4_000)
-    assert all(rule.when.routes == ("auto",) for rule in rules)
-    assert compiled(PROVIDERS + "routes: {auto: {targets: [small]}}\n").rules == ()
-    assert compiled(PROVIDERS + "routes: {auto: {strategy: best}}\n").rules == ()
-    own = compiled(PROVIDERS + "rules: [{name: tools, when: {tools: true}, then: {targets: [large]}}]\n").rules
-    assert [rule.name for rule in own] == ["tools"]
+@pytest.mark.parametrize(
+    ("plan", "strategy", "quality"),
+    [
+        ("{}", "auto", None),
+        ("{quality: 0.9}", "auto", 0.9),
+        ("{targets: [small]}", "ordered", None),
+        ("{targets: [small, large], strategy: auto, quality: 0.5}", "auto", 0.5),
+        ("{strategy: best}", "best", None),
+    ],
+)
+def test_auto_looks_at_the_request_unless_the_file_says_otherwise(plan: str, strategy: str, quality: float | None) -> None:
+    """No rule is added for auto: its strategy is; a plan of the file's own replaces that, and so do targets."""
+    registry = compiled(PROVIDERS + f"routes: {{auto: {plan}}}\n")
+    assert registry.rules == ()
+    assert (registry.routes["auto"].plan.strategy, registry.routes["auto"].plan.quality) == (strategy, quality)
 
 
-@pytest.mark.parametrize("more", ["routes: {auto: {timeouts: {deadline: 5s}}}", "routes: {team: {targets: [small]}}"])
-def test_auto_keeps_its_rules_beside_other_settings(more: str) -> None:
-    """Settings that do not say where auto's requests go leave its rules in place."""
-    assert len(compiled(PROVIDERS + more + "\n").rules) == 2
-
-
-def test_autos_own_floor_holds_in_its_default_rules() -> None:
-    """A minimum tier written for auto is kept by the rules that we add."""
-    registry = compiled(PROVIDERS + "routes: {auto: {min_tier: premium, min_quality: 0.3}}\n")
-    assert registry.routes["auto"].plan.min_tier is Tier.PREMIUM
-    assert [(rule.plan.min_tier, rule.plan.min_quality) for rule in registry.rules] == [(Tier.PREMIUM, 0.3)] * 2
+def test_analysis_is_compiled_with_its_defaults() -> None:
+    """Every risky domain has a floor unless the file takes it away; tasks and semantic routes keep their examples."""
+    assert compiled(PROVIDERS).analysis == AnalysisSettings()
+    assert set(AnalysisSettings().risk_floor.values()) == {Tier.PREMIUM}
+    found = compiled(
+        PROVIDERS
+        + """\
+analysis:
+  deadline: 5ms
+  encoder: minilm
+  risk_floor: {legal: none, financial: standard}
+  tasks: {sql: [a, b, c, d, e]}
+  semantic_routes: {refunds: {utterances: [money back], description: refunds, threshold: 0.5}, hr: {description: leave}}
+"""
+    ).analysis
+    assert (found.deadline_ms, found.encoder, found.tasks) == (5, "minilm", {"sql": ("a", "b", "c", "d", "e")})
+    assert found.risk_floor == {
+        "medical": Tier.PREMIUM,
+        "financial": Tier.STANDARD,
+        "confidential": Tier.PREMIUM,
+        "self_harm": Tier.PREMIUM,
+    }
+    assert found.semantic_routes == {
+        "refunds": SemanticRoute(("money back",), "refunds", 0.5),
+        "hr": SemanticRoute((), "leave", None),
+    }
 
 
 def test_rules_apply_to_auto_unless_they_say_otherwise() -> None:
@@ -172,13 +203,20 @@ def test_rules_apply_to_auto_unless_they_say_otherwise() -> None:
         + """\
 rules:
   - name: all
-    when: {headers: {x-team: "a*"}, path: /v1/chat/*, prompt_tokens: {at_most: 9}, tools: false, stream: true}
+    when:
+      {headers: {x-team: "a*"}, path: /v1/chat/*, prompt_tokens: {at_most: 9}, tools: false, stream: true, task: code,
+       risk: [medical, legal], language: fr, complexity: {at_least: 4}, needs_strong: {at_most: 0.5}, turn: {at_least: 2},
+       injection: {at_least: 0.9}, keywords: [a b, c], semantic_route: refunds}
     then: {strategy: fast, targets: [small, {tier: premium}], min_tier: economy, last_resort: [large]}
+analysis: {semantic_routes: {refunds: {description: money back}}}
 """
     ).rules
     assert (rule.when.routes, rule.when.headers, rule.when.path) == (("auto",), (("x-team", "a*"),), "/v1/chat/*")
-    assert (rule.when.prompt_tokens_at_least, rule.when.prompt_tokens_at_most) == (None, 9)
+    assert rule.when.prompt_tokens == Bounds(None, 9)
     assert (rule.when.code, rule.when.tools, rule.when.images, rule.when.stream) == (None, False, None, True)
+    assert (rule.when.tasks, rule.when.risks, rule.when.languages) == (("code",), ("medical", "legal"), ("fr",))
+    assert (rule.when.complexity, rule.when.needs_strong, rule.when.turn) == (Bounds(4), Bounds(None, 0.5), Bounds(2))
+    assert (rule.when.injection, rule.when.any_keyword, rule.when.semantic_routes) == (Bounds(0.9), ("a b", "c"), ("refunds",))
     assert rule.plan == Plan(
         strategy="fast",
         targets=(Target("model", "small"), Target("tier", "premium")),
@@ -251,9 +289,9 @@ def test_a_single_target_falls_back_within_its_tier(plan: str, same_tier: bool) 
 
 
 def test_strategies_of_routes_without_one() -> None:
-    """Targets are tried as written, except where the route's name promises an order; without targets the cheapest."""
+    """Targets are tried as written, except where the route's name promises an order; without targets the request decides."""
     routes = compiled(PROVIDERS + "routes: {team: {targets: [small, large]}, fast: {targets: [small]}, any: {}}\n").routes
-    assert [routes[name].plan.strategy for name in ("team", "fast", "any")] == ["ordered", "fast", "cheap"]
+    assert [routes[name].plan.strategy for name in ("team", "fast", "any")] == ["ordered", "fast", "auto"]
 
 
 def test_a_deployment_target_means_all_its_keys() -> None:

@@ -1,0 +1,77 @@
+"""Facts that are worked out when they are first asked for, once, and timed: the descriptor behind ``RequestAnalysis``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar, overload
+
+_Value = TypeVar("_Value")
+
+
+class Timekeeper(Protocol):
+    """What facts are attributes of: it carries the clock and keeps the times."""
+
+    is_cut_short: bool
+
+    def work_out(self, fact: Fact[_Value]) -> _Value:
+        """Computes the fact and notes how long that took; answers ``otherwise`` where it fails."""
+        ...
+
+
+class Fact(Generic[_Value]):
+    """One fact: a method of its class that becomes an attribute.
+
+    ``otherwise`` is the answer when it failed, or was not known before the analysis was cut short. ``show`` turns the
+    value into what the decision record says.
+    """
+
+    def __init__(self, compute: Callable[[Any], _Value], otherwise: _Value, show: Callable[[_Value], Any]) -> None:
+        self.compute, self.otherwise, self.show = compute, otherwise, show
+        self.__doc__ = compute.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Fact[_Value]: ...
+    @overload
+    def __get__(self, instance: Timekeeper, owner: type) -> _Value: ...
+    def __get__(self, instance: Timekeeper | None, owner: type) -> Fact[_Value] | _Value:
+        if instance is None:
+            return self
+        if instance.is_cut_short:
+            return self.otherwise
+        value = instance.work_out(self)
+        instance.__dict__[self.name] = value  # where it is found before this descriptor from now on
+        return value
+
+
+class fact:  # noqa: N801 - a decorator
+    """Turns a method into a fact."""
+
+    def __init__(self, *, otherwise: Any = None, show: Callable[[Any], Any] = lambda value: value) -> None:
+        self._otherwise, self._show = otherwise, show
+
+    def __call__(self, compute: Callable[[Any], _Value]) -> Fact[_Value]:
+        """The method as a fact."""
+        return Fact(compute, self._otherwise, self._show)
+
+
+class Part(Generic[_Value]):
+    """An attribute that is part of a fact: the whole's own of the same name, ``otherwise`` where the whole is None."""
+
+    def __init__(self, whole: str, otherwise: _Value) -> None:
+        self._whole, self._otherwise = whole, otherwise
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Part[_Value]: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> _Value: ...
+    def __get__(self, instance: object | None, owner: type) -> Part[_Value] | _Value:
+        if instance is None:
+            return self
+        whole = getattr(instance, self._whole)
+        return self._otherwise if whole is None else getattr(whole, self._name)
