@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     from router_extproc.training.data_cards import data_folder  # noqa: PLC0415 - as above
     from router_extproc.training.pipeline import Context  # noqa: PLC0415 - as above
     from router_extproc.training.progress import BarProgress  # noqa: PLC0415 - as above
-    from router_extproc.training.stages import STAGES  # noqa: PLC0415 - as above
+    from router_extproc.training.stages import STAGES, teacher_of  # noqa: PLC0415 - as above
 
     context = Context(
         data=data_folder(arguments.data),
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         threads=arguments.threads,
         progress=BarProgress(),
     )
-    manifest = build_artefact(context, arguments.out, resume=arguments.resume, stages=STAGES)
+    manifest = build_artefact(context, arguments.out, resume=arguments.resume, stages=STAGES, vectors=teacher_of(context))
     size = sum((arguments.out / name).stat().st_size for name in manifest.files) / 1e6
     print(f"{arguments.out}: {len(manifest.files)} files, {size:.1f} MB, in {manifest.seconds / 60:.1f} minutes")
     print(f"try it: ROUTER_EXTPROC_ARTEFACT={arguments.out} router-extproc classify prompts.jsonl")

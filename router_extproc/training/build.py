@@ -11,12 +11,14 @@ import msgspec
 
 from router_extproc.training.artefact import Manifest, describe, publish
 from router_extproc.training.data_cards import load_cards, read_rows
-from router_extproc.training.decontamination import EvaluationPrompts, check_texts, excluded_rows
+from router_extproc.training.decontamination import EvaluationPrompts, Vectors, check_texts, excluded_rows
 from router_extproc.training.model_card import model_card
 from router_extproc.training.pipeline import OWN_DATA, Context, Stage, StageRecord, run_stages
 
 
-def build_artefact(context: Context, out: Path, *, resume: bool, stages: tuple[Stage, ...]) -> Manifest:
+def build_artefact(
+    context: Context, out: Path, *, resume: bool, stages: tuple[Stage, ...], vectors: Vectors | None = None
+) -> Manifest:
     """Runs what has to be run and publishes the result into ``out``.
 
     Args:
@@ -24,6 +26,7 @@ def build_artefact(context: Context, out: Path, *, resume: bool, stages: tuple[S
         out: where the finished artefact goes; untouched until all stages have worked.
         resume: keep what an earlier run has finished, if its code, data and seed are unchanged.
         stages: what to run.
+        vectors: the teacher, which compares the meaning of training texts with that of evaluation prompts.
 
     Raises:
         TrainingError: data is missing or contaminated, a stage failed its own checks, or the result is too large.
@@ -32,7 +35,7 @@ def build_artefact(context: Context, out: Path, *, resume: bool, stages: tuple[S
         shutil.rmtree(context.out, ignore_errors=True)
         shutil.rmtree(context.work / "records", ignore_errors=True)
     context.out.mkdir(parents=True, exist_ok=True)
-    context = dataclasses.replace(context, excluded=decontaminate(context))
+    context = dataclasses.replace(context, excluded=decontaminate(context, vectors))
 
     def done(record: StageRecord, kept: bool) -> None:  # noqa: FBT001 - the pipeline's callback
         what = "kept from an earlier run" if kept else f"{record.seconds:.0f} s"
@@ -45,8 +48,12 @@ def build_artefact(context: Context, out: Path, *, resume: bool, stages: tuple[S
     return manifest
 
 
-def decontaminate(context: Context) -> Mapping[str, frozenset[str]]:
+def decontaminate(context: Context, vectors: Vectors | None) -> Mapping[str, frozenset[str]]:
     """The rows that no stage may see, by data card; all findings are written to ``work/contamination.json``.
+
+    Args:
+        context: where the data lies.
+        vectors: makes the vectors by which meanings are compared; without it words alone are.
 
     Raises:
         ContaminationError: one of the package's own texts repeats an evaluation prompt.
@@ -54,7 +61,7 @@ def decontaminate(context: Context) -> Mapping[str, frozenset[str]]:
     evaluation = evaluation_prompts(context.data)
     cards = {name: card for name, card in load_cards().items() if not card.evaluation}
     texts = {name: [row[card.text] for row in read_rows(name, context.data)] for name, card in cards.items()}
-    found = excluded_rows(texts, evaluation, None)
+    found = excluded_rows(texts, evaluation, vectors)
     context.work.mkdir(parents=True, exist_ok=True)
     (context.work / "contamination.json").write_bytes(msgspec.json.format(msgspec.json.encode(found)))
     for name, findings in found.items():

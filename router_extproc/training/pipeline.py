@@ -7,6 +7,7 @@ is not run again.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import time
 import zlib
@@ -66,6 +67,7 @@ class Context:
         if card.evaluation:
             return [{key: text for key, text in row.items() if key not in _LABELS_OF_EVALUATION} for row in rows]
         excluded = self.excluded.get(name, frozenset())
+        self.reads[f"excluded:{name}"] = _hash_of_texts(excluded)
         return [row for row in rows if row[card.text] not in excluded]
 
     def texts(self, name: str) -> list[str]:
@@ -182,8 +184,14 @@ def _kept(path: Path, stage: Stage, after: dict[str, str], context: Context) -> 
 
 def _hash_of_read(name: str, context: Context) -> str:
     kind, _, what = name.partition(":")
+    if kind == "excluded":
+        return _hash_of_texts(context.excluded.get(what, frozenset()))
     path = file_of(what, context.data) if kind == "data" else OWN_DATA / what
     return hash_of(path) if path.exists() else ""
+
+
+def _hash_of_texts(texts: frozenset[str]) -> str:
+    return hashlib.sha256("\0".join(sorted(texts)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _written_at(folder: Path) -> dict[str, int]:

@@ -5,11 +5,13 @@ A stage's module offers ``train(context)``, a report's ``report(context, artefac
 
 from __future__ import annotations
 
-from router_extproc.training.pipeline import Stage
+import numpy as np
+
+from router_extproc.training.decontamination import Vectors
+from router_extproc.training.pipeline import Context, Stage
 
 _HERE = "router_extproc.training"
 
-# The teacher's vectors of all training texts come first: they are the dearest step, and only distillation needs them.
 STAGES = (
     Stage("encoder", f"{_HERE}.distil"),
     Stage("routing", f"{_HERE}.routing", after=("encoder",)),
@@ -25,3 +27,12 @@ REPORTS = {
     "encoder": f"{_HERE}.encoder_report",
     "latency": f"{_HERE}.latency_report",
 }
+
+
+def teacher_of(context: Context) -> Vectors:
+    """The teacher by which meanings are compared before training; distillation finds its vectors again in the cache."""
+    from router_extproc.analysis.wordpiece import Vocabulary  # noqa: PLC0415 - what follows loads onnx and the weights
+    from router_extproc.training.teacher import model_folder, teacher_vectors  # noqa: PLC0415 - as above
+
+    vocabulary = Vocabulary.load(model_folder() / "vocab.txt")
+    return lambda texts: teacher_vectors(context, vocabulary, texts).astype(np.float32)

