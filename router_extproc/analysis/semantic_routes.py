@@ -103,14 +103,14 @@ class SemanticRoutes:
         return dict(zip(self.names, self._classifier.similarities(vector).tolist(), strict=True))
 
     def match(self, vector: NDArray[np.float32]) -> Match:
-        """The most similar of the routes whose threshold the text's vector reaches."""
+        """The likeliest of the routes whose threshold the text's vector reaches."""
         if self._classifier is None:
             return Match(None, 0.0)
         similarities = self._classifier.similarities(vector)
-        reached = np.where(similarities >= self.thresholds, similarities, -np.inf)
-        best = int(reached.argmax())
-        if np.isneginf(reached[best]):
+        reached = similarities >= self.thresholds
+        if not reached.any():
             return Match(None, float(similarities.max()))
+        best = int(np.where(reached, self._classifier.preferences(vector), -np.inf).argmax())
         return Match(self.names[best], float(similarities[best]))
 
 
