@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import uvloop
 
 from router_extproc.config.state import StateDirectory
 from router_extproc.errors import RouterError
+from router_extproc.extproc.deadline import AlarmGuard
+from router_extproc.extproc.learned import load_classifier
 from router_extproc.extproc.memory import return_large_blocks
 from router_extproc.extproc.server import Worker
 from router_extproc.telemetry.json_lines import configure_logging
@@ -29,9 +32,11 @@ def main() -> int:
     configure_logging(name)
     setproctitle.setproctitle(name)
     return_large_blocks()
+    guard = AlarmGuard()
+    classifier = load_classifier(os.environ, guard)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            worker = Worker(StateDirectory(options.state), options.index, options.drain_ms / 1_000)
+            worker = Worker(StateDirectory(options.state), options.index, options.drain_ms / 1_000, classifier, guard)
         except RouterError as error:
             sys.stderr.write(f"{name}: {error}\n")
             return 1

@@ -9,9 +9,15 @@ from pathlib import Path
 import msgspec
 
 from router_extproc.extproc.route_leg import Outcome
+from router_extproc.facts import Signal
 from router_extproc.telemetry.worker_figures import WorkerFigures
 
 _PAGE = resource.getpagesize()
+
+
+def is_failure(signal: Signal) -> bool:
+    """Whether an error came in place of the fact; ``RequestAnalysis.signals`` says so in words."""
+    return isinstance(signal.value, str) and signal.value.startswith("failed: ")
 
 
 class Counters(WorkerFigures):
@@ -23,6 +29,15 @@ class Counters(WorkerFigures):
         if outcome.refused is not None:
             self.refused[outcome.refused] = self.refused.get(outcome.refused, 0) + 1
         self.decision_seconds_sum += outcome.seconds
+        if outcome.signals:
+            self.analysis.add(sum(signal.milliseconds for signal in outcome.signals) / 1_000)
+        if outcome.is_cut_short:
+            self._count_analysis_failure("deadline")
+        elif any(is_failure(signal) for signal in outcome.signals):
+            self._count_analysis_failure("error")
+
+    def _count_analysis_failure(self, reason: str) -> None:
+        self.analysis_failures[reason] = self.analysis_failures.get(reason, 0) + 1
 
     def write(self, path: Path) -> None:
         """Replaces the file by the figures of now.

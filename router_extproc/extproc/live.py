@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from router_extproc.analysis.classifier import NOTHING_LEARNED, Classifier
 from router_extproc.config.watched_file import WatchedFile
 from router_extproc.errors import StartError
 from router_extproc.registry.health import Health, read_health
@@ -35,8 +37,8 @@ class View:
 class Live:
     """The newest view. ``refresh`` is called by a timer and costs two ``stat`` calls when nothing is new."""
 
-    def __init__(self, snapshot: Path, health: Path) -> None:
-        """Reads the first view.
+    def __init__(self, snapshot: Path, health: Path, classifier: Classifier = NOTHING_LEARNED) -> None:
+        """Reads the first view; the classifier is that of every view to come.
 
         Raises:
             StartError: there is no snapshot, or it is of another version.
@@ -45,18 +47,22 @@ class Live:
         registry = self._snapshot.news()
         if registry is None:
             raise StartError(f"{snapshot} is missing or cannot be read; `router-extproc up` writes it")
-        self.view = View(Router(registry), registry, Health())
+        self._classifier = classifier
+        self.view = View(self._router(registry), registry, Health())
         self.refresh()
 
     def refresh(self) -> None:
         """Takes over what changed on disk. A file that cannot be read is reported once and the last view stays."""
         registry = self._snapshot.news()
         if registry is not None:
-            self.view = View(Router(registry), registry, self.view.health)
+            self.view = View(self._router(registry), registry, self.view.health)
             _log.info("snapshot applied", extra={"revision": registry.revision})
         health = self._health.news()
         if health is not None:
             self.view = View(self.view.router, self.view.registry, health)
+
+    def _router(self, registry: Registry) -> Router:
+        return Router(registry, self._classifier, time.perf_counter)
 
 
 class Probes:

@@ -7,8 +7,8 @@ with the body: one exchange. The body is the client's own but for the bytes of `
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Protocol, TypeVar
 
 import msgspec
 from envoy.service.ext_proc.v3.external_processor_pb2 import ProcessingRequest
@@ -16,6 +16,7 @@ from envoy.service.ext_proc.v3.external_processor_pb2 import ProcessingRequest
 from router_extproc.decision import Decision
 from router_extproc.dialects import openai
 from router_extproc.errors import RequestError
+from router_extproc.extproc.deadline import DeadlinePassedError, Guard, unguarded
 from router_extproc.extproc.live import View
 from router_extproc.extproc.messages import (
     REQUEST_BODY_UNCHANGED,
@@ -27,6 +28,7 @@ from router_extproc.extproc.messages import (
 )
 from router_extproc.extproc.rename import rename_model
 from router_extproc.extproc.ticket import TicketOffice
+from router_extproc.facts import Signal
 from router_extproc.registry.health import HALF_OPEN, DeploymentHealth
 from router_extproc.request import Request
 from router_extproc.router import Situation
@@ -36,6 +38,13 @@ DETAILS_PREFIX = "router_"
 # What a switch in a header may say when it is off.
 _NO = frozenset({"", "0", "false", "no", "off"})
 _LONGEST_SHOWN = 200
+# A body must be read whatever it takes: time for one byte of it is added to the time for its analysis. 20 ms for a mebibyte
+# is several times what reading takes.
+_READING_SECONDS = 0.02 / (1 << 20)
+# It works out every fact, not only those that a decision asks for.
+_PATIENCE_OF_EXPLAIN = 10
+
+_Result = TypeVar("_Result")
 
 
 class Bookings(Protocol):
@@ -46,21 +55,29 @@ class Bookings(Protocol):
 
 
 class Outcome(msgspec.Struct):
-    """What became of one request, for the worker's counters: ``refused`` is an error's code, or None."""
+    """What became of one request, for the worker's counters.
+
+    ``refused`` is an error's code, or None. ``signals`` are what was found out about the request. ``is_cut_short`` says that
+    its analysis was interrupted at the deadline.
+    """
 
     decided: bool = False
     refused: str | None = None
     seconds: float = 0.0
+    signals: tuple[Signal, ...] = ()
+    is_cut_short: bool = False
 
 
 class RouteLeg:
-    """The conversation about one request; ``view`` is what it sees until the end."""
+    """The conversation about one request; ``view`` is what it sees until the end, ``guard`` ends an analysis that hangs."""
 
-    def __init__(self, view: View, office: TicketOffice, bookings: Bookings, draw: int) -> None:
-        self._view, self._office, self._bookings, self._draw = view, office, bookings, draw
+    def __init__(self, view: View, office: TicketOffice, bookings: Bookings, draw: int, guard: Guard = unguarded) -> None:
+        self._view, self._office, self._bookings, self._draw, self._guard = view, office, bookings, draw, guard
         self._headers: Mapping[str, str] = {}
         self._pieces: list[bytes] = []
+        self._body_bytes = 0
         self._requested = ""
+        self._request: Request | None = None
         self.outcome = Outcome()
 
     def headers(self, message: ProcessingRequest) -> bool:
@@ -88,6 +105,9 @@ class RouteLeg:
             self.outcome.refused = error.code or error.reason
             return [self._refuse(error)]
         finally:
+            if self._request is not None:
+                self.outcome.signals = self._request.analysis.signals()
+                self.outcome.is_cut_short = self._request.analysis.is_cut_short
             self.outcome.seconds = time.perf_counter() - started
             # Sending may take a while, and a large body is now held by the answer.
             self._pieces.clear()
@@ -98,7 +118,8 @@ class RouteLeg:
         if method == "GET" and (path == "/v1/models" or path.startswith("/v1/models/")):
             return [self._models(path)]
         body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        request = self._view.router.read(method, path, headers, body)
+        self._body_bytes = len(body)
+        self._request = request = self._view.router.read(method, path, headers, body)
         self._requested = request.model
         if headers.get("x-router-dry-run", "").lower() not in _NO:
             return [self._dry_run(request)]
@@ -115,14 +136,26 @@ class RouteLeg:
         """Decides, and claims what the decision needs; when another worker was first, decides again without it."""
         health = self._view.health.deployments
         now = time.time()
-        decision = self._view.router.decide(request, Situation(health=health, draw=self._draw, now=now))
+        decision = self._decide_in_time(request, Situation(health=health, draw=self._draw, now=now))
         while decision.half_open is not None:
             probed = health[decision.half_open]
             if probed.probe is None or self._bookings.claim(probed.probe):
                 break
             health = {**health, decision.half_open: DeploymentHealth(state=HALF_OPEN, open_until=probed.open_until)}
-            decision = self._view.router.decide(request, Situation(health=health, draw=self._draw, now=now))
+            decision = self._decide_in_time(request, Situation(health=health, draw=self._draw, now=now))
         return decision
+
+    def _decide_in_time(self, request: Request, situation: Situation) -> Decision:
+        return self._in_time(request, lambda: self._view.router.decide(request, situation))
+
+    def _in_time(self, request: Request, work: Callable[[], _Result], patience: int = 1) -> _Result:
+        """The work, and once more without analysis when that did not end in time, ``patience`` times the deadline."""
+        seconds = self._view.registry.analysis.deadline_ms / 1_000 * patience + self._body_bytes * _READING_SECONDS
+        try:
+            return self._guard(work, seconds)
+        except DeadlinePassedError:
+            request.analysis.cut_short()
+            return work()
 
     def _models(self, path: str) -> bytes:
         registry = self._view.registry
@@ -132,7 +165,7 @@ class RouteLeg:
 
     def _dry_run(self, request: Request) -> bytes:
         situation = Situation(health=self._view.health.deployments, draw=self._draw, now=time.time())
-        explanation = self._view.router.explain(request, situation)
+        explanation = self._in_time(request, lambda: self._view.router.explain(request, situation), _PATIENCE_OF_EXPLAIN)
         return self._immediate(200, msgspec.json.encode(explanation), "dry-run")
 
     def _refuse(self, error: RequestError) -> bytes:

@@ -17,9 +17,11 @@ from envoy.service.ext_proc.v3.external_processor_pb2 import ProcessingRequest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 
+from router_extproc.analysis.classifier import NOTHING_LEARNED, Classifier
 from router_extproc.config.state import StateDirectory
 from router_extproc.extproc.body_budget import BodyBudget
 from router_extproc.extproc.counters import Counters
+from router_extproc.extproc.deadline import Guard, unguarded
 from router_extproc.extproc.judge_leg import JudgeLeg
 from router_extproc.extproc.live import POLL_SECONDS, Live, Probes
 from router_extproc.extproc.messages import MORE_TIME
@@ -45,12 +47,20 @@ _log = logging.getLogger(__name__)
 class Worker:
     """Decider number ``index`` of the instance whose files lie in ``state``."""
 
-    def __init__(self, state: StateDirectory, index: int, drain_seconds: float) -> None:
+    def __init__(
+        self,
+        state: StateDirectory,
+        index: int,
+        drain_seconds: float,
+        classifier: Classifier = NOTHING_LEARNED,
+        guard: Guard = unguarded,
+    ) -> None:
         self._link = state.worker_socket(index)
         self._socket = state.worker_process_socket(index, os.getpid())
         self._counters_path = state.root / "counters" / f"worker-{index}.json"
         self._drain_seconds = drain_seconds
-        self._live = Live(state.snapshot, state.health)
+        self._live = Live(state.snapshot, state.health, classifier)
+        self._guard = guard
         self._probes = Probes(state.probes)
         self._office = TicketOffice()
         self._counters = Counters()
@@ -137,7 +147,7 @@ class Worker:
         message = await context.read()
         if message is grpc.aio.EOF:
             return
-        leg = RouteLeg(self._live.view, self._office, self._probes, self._draws.getrandbits(32))
+        leg = RouteLeg(self._live.view, self._office, self._probes, self._draws.getrandbits(32), self._guard)
         if leg.headers(message):
             async with self._hold(leg.body_size, context):
                 while (message := await context.read()) is not grpc.aio.EOF:

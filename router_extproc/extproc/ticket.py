@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+import msgspec
+
 from router_extproc.decision import Attempt, Decision
 from router_extproc.extproc.messages import REQUEST_NAMESPACE, TICKET_NAMESPACE, encode_metadata, encode_request_headers
 
@@ -79,6 +81,17 @@ def routing_headers(decision: Decision) -> dict[str, str]:
     return headers
 
 
+def of_this_request(decision: Decision) -> dict[str, str]:
+    """What no other request shares: the estimate, and the signals as one JSON document (name → value, milliseconds)."""
+    own = {}
+    if decision.estimated_cost_usd is not None:
+        own["cost"] = f"{decision.estimated_cost_usd:.8f}"
+    if decision.signals:
+        signals = {signal.name: (signal.value, signal.milliseconds) for signal in decision.signals}
+        own["signals"] = msgspec.json.encode(signals).decode()
+    return own
+
+
 class TicketOffice:
     """Encodes decisions; what was encoded for an equal chain is kept, the most recent ``_KEPT`` of them."""
 
@@ -111,6 +124,5 @@ class TicketOffice:
             self._encoded[key] = encoded
             if len(self._encoded) > _KEPT:
                 self._encoded.popitem(last=False)
-        if decision.estimated_cost_usd is None:
-            return encoded
-        return encoded + encode_metadata(REQUEST_NAMESPACE, {"cost": f"{decision.estimated_cost_usd:.8f}"})
+        own = of_this_request(decision)
+        return encoded + encode_metadata(REQUEST_NAMESPACE, own) if own else encoded

@@ -47,7 +47,7 @@ class Answers(Protocol):
         """What became of the last change of router.yaml."""
 
     def router(self) -> Router:
-        """Decides for the configuration that is in force."""
+        """Decides for the configuration that is in force; called in a thread, because it may take a while."""
 
     def health(self) -> Mapping[str, DeploymentHealth]:
         """All deployments as they are now."""

@@ -8,22 +8,28 @@ from router_extproc.observer.known_names import OTHER
 from router_extproc.observer.records import SignalRecord
 from router_extproc.registry.snapshot import Tier
 
-# The words of a reason: ``auto:TIER``, then ``KEY=VALUE`` or a word for each thing that moved the choice.
+# The words of a reason, as ``policy.auto`` writes them: ``auto:TIER``, then what decided beside the request's difficulty.
 _AUTO = "auto"
-ADEQUACY = "adequacy"
-BECAUSE = frozenset({ADEQUACY, "risk", "task", "unsure", "analysis-deadline", "analysis-error", "analysis-unavailable"})
+DEADLINE = "analysis-deadline"
+DIFFICULTY = "difficulty"
+BECAUSE = frozenset({DIFFICULTY, DEADLINE, "risk", "task", "unsure", "unclassified"})
 ABSTENTIONS = frozenset({"foreign", "gibberish", "misspelt", "unfamiliar", "too_short"})
 _TIERS = frozenset(tier.label for tier in Tier)
 
 
-def read_choice(reason: str) -> tuple[str, str] | None:
-    """The tier that ``auto`` chose and what decided it first, None where something else than analysis chose."""
+def read_choice(reason: str, tier: str) -> tuple[str, str] | None:
+    """The tier that ``auto`` chose and what decided it, None where something else than analysis chose.
+
+    ``tier`` is that of the model that was called last, for the reason that names none.
+    """
+    if reason == DEADLINE:
+        return tier, DEADLINE
     word, _, rest = reason.partition(":")
-    tier, _, because = rest.partition(":")
-    if word != _AUTO or tier not in _TIERS:
+    chosen, _, because = rest.partition(":")
+    if word != _AUTO or chosen not in _TIERS:
         return None
-    first = because.partition(":")[0].partition("=")[0] or ADEQUACY
-    return tier, first if first in BECAUSE else OTHER
+    first = because.partition("=")[0] or DIFFICULTY
+    return chosen, first if first in BECAUSE else OTHER
 
 
 def abstentions(signals: Mapping[str, SignalRecord]) -> list[str]:

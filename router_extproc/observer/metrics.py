@@ -103,7 +103,7 @@ class Metrics:
         self._requests.labels(route, model, tier, _status_label(record.status), degraded).inc()
         if degraded:
             self._degraded.inc()
-        self._count_analysis(record)
+        self._count_analysis(record, tier)
         if record.total_ms is not None:
             self._lag.observe(max(0.0, received_at - record.started_at.timestamp() - record.total_ms / 1_000))
         if record.deployment is None:
@@ -115,8 +115,8 @@ class Metrics:
         self._count_usage(record, model)
         self._count_fallbacks(record, names)
 
-    def _count_analysis(self, record: DecisionRecord) -> None:
-        choice = read_choice(record.reason or "")
+    def _count_analysis(self, record: DecisionRecord, tier: str) -> None:
+        choice = read_choice(record.reason or "", tier)
         if choice is not None:
             self._choices.labels(*choice).inc()
         for why in abstentions(record.signals):

@@ -24,11 +24,14 @@ from envoy.service.accesslog.v3 import als_pb2, als_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 
+from router_extproc.analysis.classifier import Classifier
+from router_extproc.analysis.location import artefact_folder
 from router_extproc.config.state import StateDirectory
 from router_extproc.config.watched_file import WatchedFile
 from router_extproc.errors import StartError
 from router_extproc.observer.admin import AdminServer, admin_app, bind
 from router_extproc.observer.decision_log import DecisionLog, JsonLinesFile
+from router_extproc.observer.explaining import CurrentRouter
 from router_extproc.observer.health import Breakers
 from router_extproc.observer.health_file import HealthFile
 from router_extproc.observer.intake import Intake
@@ -40,7 +43,7 @@ from router_extproc.observer.readiness import reasons_not_ready
 from router_extproc.observer.reload_report import ReloadReport, read_reload_report
 from router_extproc.observer.worker_counters import WorkerCounters
 from router_extproc.registry.health import DeploymentHealth
-from router_extproc.registry.snapshot import Registry, read_registry
+from router_extproc.registry.snapshot import read_registry
 from router_extproc.router import Router
 from router_extproc.store.decisions import DecisionWriter
 
@@ -103,7 +106,7 @@ class Observer:
         self._intake = Intake(self._breakers, figures, self._log.add)
         self._live = Live(WorkerCounters(state.root / "counters"), observer_totals=self._totals)
         self.metrics.register(LiveFigures(self._live))
-        self._router = Router(Registry())
+        self._router = CurrentRouter(lambda: Classifier.load(artefact_folder(os.environ)))
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="disk")
 
     async def run(self, ready_descriptor: int | None) -> None:
@@ -151,8 +154,8 @@ class Observer:
         return self._live.reload
 
     def router(self) -> Router:
-        """Decides for the configuration that is in force."""
-        return self._router
+        """Decides for the configuration that is in force; takes a while when it is new."""
+        return self._router()
 
     def health(self) -> Mapping[str, DeploymentHealth]:
         """All deployments, at most ``HEALTH_SECONDS`` ago."""
@@ -191,7 +194,7 @@ class Observer:
         registry = self._snapshot_file.news()
         if registry is not None:
             self._intake.know(registry)
-            self._router = Router(registry)
+            self._router.know(registry)
         report = self._reload_file.news()
         if report is not None:
             self._live.reload = report

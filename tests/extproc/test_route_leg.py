@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from router_extproc.extproc.deadline import DeadlinePassedError, Guard, unguarded
 from router_extproc.extproc.live import View
 from router_extproc.extproc.route_leg import RouteLeg
 from router_extproc.extproc.ticket import TicketOffice
 from router_extproc.registry.health import HALF_OPEN, OPEN, DeploymentHealth, Health
-from router_extproc.registry.snapshot import Deployment, Model, Plan, Prices, Registry, Route, Target, Tier
+from router_extproc.registry.snapshot import AnalysisSettings, Deployment, Model, Plan, Prices, Registry, Route, Target, Tier
 from router_extproc.router import Router
 from tests.extproc.conversation import metadata, read, request_body, request_headers, said
 
@@ -96,7 +99,7 @@ def test_a_decided_request_costs_one_exchange_with_two_answers() -> None:
     assert ticket(first)["priority_groups"] == [
         {"name": "one/small", "clusters": [{"cluster_name": "one/small", "weight": 1.0}]}
     ]
-    assert metadata(first)["router.request"].keys() == {"cost"}
+    assert metadata(first)["router.request"].keys() == {"cost", "signals"}
 
 
 def test_a_stream_has_no_overall_timeout_but_a_bounded_attempt() -> None:
@@ -267,6 +270,72 @@ def test_when_everything_cools_the_least_bad_is_tried_once_and_marked() -> None:
     found = ticket(answers(chat("large"), health=health)[0])
     assert [group["name"] for group in found["priority_groups"]] == ["two/large"]
     assert found["degraded"] == "all-cooling-down"
+
+
+class Late:
+    """A guard whose work never ends in time."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def __call__(self, work: Callable[[], Any], seconds: float) -> Any:  # noqa: ARG002 - never run
+        self.seconds.append(seconds)
+        raise DeadlinePassedError
+
+
+CHOOSING = replace(
+    REGISTRY,
+    routes=REGISTRY.routes | {"auto": Route(name="auto", plan=Plan(strategy="auto"))},
+    analysis=AnalysisSettings(deadline_ms=30),
+)
+
+
+def choosing(body: Any, guard: Guard, headers: dict[str, str] | None = None) -> tuple[RouteLeg, bytes]:
+    """A leg whose ``auto`` goes by analysis, and the first of its answers."""
+    leg = RouteLeg(View(Router(CHOOSING), CHOOSING, Health()), TicketOffice(), Claims(), draw=1, guard=guard)
+    leg.headers(request_headers(HEADERS | (headers or {}), end=False))
+    leg.body(request_body(json.dumps(body).encode()))
+    return leg, leg.answer()[0]
+
+
+def test_a_decision_that_comes_too_late_is_made_again_without_analysis() -> None:
+    """The strongest model takes the request, the ticket says why, and the counters learn of it."""
+    guard = Late()
+    leg, answer = choosing(chat("auto"), guard)
+    assert guard.seconds == [pytest.approx(0.030, abs=0.001)]
+    assert (ticket(answer)["reason"], ticket(answer)["first"]) == ("analysis-deadline", "large")
+    assert leg.outcome.is_cut_short
+    assert leg.outcome.decided
+
+
+def test_a_named_model_that_was_cut_short_is_still_the_named_model() -> None:
+    """Nothing of what the client asked for depends on analysis."""
+    _, answer = choosing(chat("small"), Late())
+    assert (ticket(answer)["reason"], ticket(answer)["first"]) == ("named", "small")
+
+
+def test_a_large_body_has_more_time() -> None:
+    """What must be read whatever it takes is not counted against the analysis."""
+    guard = Late()
+    choosing(chat("auto", padding="x" * (1 << 20)), guard)
+    assert guard.seconds == [pytest.approx(0.050, abs=0.002)]
+
+
+def test_a_dry_run_is_guarded_too() -> None:
+    """It asks for everything, so it has more time; when that is over it shows the decision without analysis."""
+    guard = Late()
+    _, answer = choosing(chat("auto"), guard, {"x-router-dry-run": "1"})
+    assert guard.seconds == [pytest.approx(0.300, abs=0.001)]
+    assert json.loads(read(answer).immediate_response.body)["decision"]["reason"] == "analysis-deadline"
+
+
+def test_signals_travel_with_the_request_and_not_with_the_chain() -> None:
+    """What was found out is told to the log for each request, and reaches the counters."""
+    leg, answer = choosing(chat("auto"), unguarded)
+    told = json.loads(metadata(answer)["router.request"]["signals"])
+    assert told["counts"][0] > 0
+    assert told.keys() == {signal.name for signal in leg.outcome.signals}
+    assert not leg.outcome.is_cut_short
 
 
 @given(st.binary(max_size=200))

@@ -94,7 +94,7 @@ def test_what_auto_chose_is_counted_with_what_decided_it(metrics: Metrics) -> No
         if name == "router_analysis_choices_total"
     }
     assert counted == {
-        ("economy", "adequacy"): 1,
+        ("economy", "difficulty"): 1,
         ("premium", "risk"): 1,
         ("premium", "other"): 1,
         ("premium", "analysis-deadline"): 1,
