@@ -67,7 +67,7 @@ def decontaminate(context: Context, vectors: Vectors | None) -> Mapping[str, fro
     for name, findings in found.items():
         if findings:
             context.progress.note(f"{name}: {len(findings)} of {len(texts[name])} rows repeat an evaluation prompt: left out")
-    for path in sorted(OWN_DATA.rglob("*.jsonl")):
+    for path in sorted([*OWN_DATA.rglob("*.jsonl"), *OWN_DATA.rglob("*.txt")]):
         check_texts(path.name, _own_texts(path), evaluation)
     return {name: frozenset(finding.text for finding in findings) for name, findings in found.items()}
 
@@ -83,6 +83,8 @@ def evaluation_prompts(data: Path) -> EvaluationPrompts:
 
 
 def _own_texts(path: Path) -> list[str]:
-    """The texts of one of the package's own files of JSON lines."""
+    """The texts of one of the package's own files: JSON lines with ``text``, or plain lines, of which ``#`` begins comments."""
+    if path.suffix == ".txt":
+        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip() and not line.startswith("#")]
     rows = [msgspec.json.decode(line) for line in path.read_bytes().splitlines() if line.strip()]
     return [str(row["text"]) for row in rows if isinstance(row, dict) and "text" in row]

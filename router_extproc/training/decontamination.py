@@ -20,8 +20,9 @@ from router_extproc.errors import TrainingError
 
 # Runs of this many words; shorter texts are compared whole.
 RUN = 5
-# This share of the shorter text's runs in common makes two texts near-duplicates.
-COMMON = 0.6
+# This share of the shorter text's runs in common makes two texts near-duplicates; fewer runs than this, which are eight
+# words in a row, are a turn of phrase ("what are the main causes of").
+COMMON, LEAST = 0.6, 4
 # The bound that the data's study found no training question to cross.
 COSINE = 0.90
 _WORD = re.compile(r"\w+")
@@ -69,7 +70,7 @@ class EvaluationPrompts:
                 shared[number] += 1
         for number, count in shared.items():
             shorter = min(len(runs), len(self._runs[number]))
-            if count >= COMMON * shorter and count > 1:
+            if count >= max(LEAST, COMMON * shorter):
                 return Finding(text, self.prompts[number], "runs")
         return None
 

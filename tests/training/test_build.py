@@ -53,15 +53,17 @@ def test_what_repeats_an_evaluation_prompt_is_left_out(context: Context, stages:
     assert [(finding["text"], finding["test"]) for finding in findings] == [("Why is it", "equal")]
 
 
+@pytest.mark.parametrize("line", ['jsonl: {"text": "Why is it?"}', "txt: Why is it?"])
 def test_an_own_text_that_repeats_an_evaluation_prompt_stops_everything(
-    context: Context, stages: tuple[Stage, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    line: str, context: Context, stages: tuple[Stage, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The package's own texts are not cleaned in silence, and nothing is published."""
+    ending, _, text = line.partition(": ")
     own = tmp_path / "own" / "tasks"
     own.mkdir(parents=True)
-    (own / "templates.jsonl").write_text('{"text": "Why is it?"}\n')
+    (own / f"templates.{ending}").write_text(f"{text}\n")
     monkeypatch.setattr(build_module, "OWN_DATA", own.parent)
-    with pytest.raises(ContaminationError, match=r"templates\.jsonl"):
+    with pytest.raises(ContaminationError, match=rf"templates\.{ending}"):
         build_artefact(context, tmp_path / "out", resume=False, stages=stages)
     assert not (tmp_path / "out").exists()
 

@@ -39,7 +39,14 @@ def test_a_repeated_prompt_is_found(text: str, test: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "sheep", "A farmer has a dog. How many legs does it have?", "Why is the sea blue and the sun so yellow today?"]
+    "text",
+    [
+        "",
+        "sheep",
+        "A farmer has a dog. How many legs does it have?",
+        "Why is the sea blue and the sun so yellow today?",
+        "How many sheep does the farmer need?",
+    ],
 )
 def test_another_question_is_left_alone(text: str) -> None:
     """Sharing a topic or a turn of phrase is no repetition."""
