@@ -6,6 +6,7 @@ request keeps the view it started with.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import os
@@ -35,7 +36,7 @@ class View:
 
 
 class Live:
-    """The newest view. ``refresh`` is called by a timer and costs two ``stat`` calls when nothing is new."""
+    """The newest view. Timers refresh it, at the cost of a ``stat`` call when nothing is new."""
 
     def __init__(self, snapshot: Path, health: Path, classifier: Classifier = NOTHING_LEARNED) -> None:
         """Reads the first view; the classifier is that of every view to come.
@@ -44,25 +45,36 @@ class Live:
             StartError: there is no snapshot, or it is of another version.
         """
         self._snapshot, self._health = WatchedFile(snapshot, read_registry), WatchedFile(health, read_health)
+        self._classifier = classifier
         registry = self._snapshot.news()
         if registry is None:
             raise StartError(f"{snapshot} is missing or cannot be read; `router-extproc up` writes it")
-        self._classifier = classifier
-        self.view = View(self._router(registry), registry, Health())
-        self.refresh()
+        router = self._make_router(registry)
+        self.view = View(router, registry, self._health.news() or Health())
 
-    def refresh(self) -> None:
-        """Takes over what changed on disk. A file that cannot be read is reported once and the last view stays."""
-        registry = self._snapshot.news()
-        if registry is not None:
-            self.view = View(self._router(registry), registry, self.view.health)
-            _log.info("snapshot applied", extra={"revision": registry.revision})
+    def refresh_health(self) -> None:
+        """Takes over the deployments' health if it changed. A file that cannot be read is reported once."""
         health = self._health.news()
         if health is not None:
             self.view = View(self.view.router, self.view.registry, health)
 
-    def _router(self, registry: Registry) -> Router:
-        return Router(registry, self._classifier, time.perf_counter)
+    async def refresh_configuration(self) -> None:
+        """Takes over the configuration if it changed; while it cannot be read the last one stays in force.
+
+        A router is made in a thread: thousands of examples to analyse by take a while, and requests go on.
+        """
+        registry = self._snapshot.news()
+        if registry is not None:
+            router = await asyncio.to_thread(self._make_router, registry)
+            self.view = View(router, registry, self.view.health)
+            _log.info("snapshot applied", extra={"revision": registry.revision})
+
+    def _make_router(self, registry: Registry) -> Router:
+        try:
+            return Router(registry, self._classifier, time.perf_counter)
+        except Exception:  # noqa: BLE001 - whatever is wrong with examples or their encoder, requests must be routed
+            _log.exception("analysis cannot be set up: auto takes the strongest models", extra={"revision": registry.revision})
+            return Router(registry)
 
 
 class Probes:

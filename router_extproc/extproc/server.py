@@ -80,7 +80,8 @@ class Worker:
         stopping = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
         async with asyncio.TaskGroup() as tasks:
-            timers = [tasks.create_task(self._refresh()), tasks.create_task(self._write_counters())]
+            works = (self._refresh_health(), self._refresh_configuration(), self._write_counters())
+            timers = [tasks.create_task(work) for work in works]
             _say(ready_descriptor, "ready")
             # What lives now lives until the end: the collector need not look at it again.
             gc.collect()
@@ -220,10 +221,15 @@ class Worker:
         while (message := await context.read()) is not grpc.aio.EOF:
             await context.write(leg.receive(message))
 
-    async def _refresh(self) -> None:
+    async def _refresh_health(self) -> None:
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            self._live.refresh()
+            self._live.refresh_health()
+
+    async def _refresh_configuration(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            await self._live.refresh_configuration()
             self._budget.limit = self._live.view.registry.max_body_bytes_in_flight
 
     async def _write_counters(self) -> None:
