@@ -25,6 +25,7 @@ REPORTS = {
     "tasks": f"{_HERE}.task_report",
     "injection": f"{_HERE}.injection_report",
     "encoder": f"{_HERE}.encoder_report",
+    "robustness": f"{_HERE}.robustness_report",
     "latency": f"{_HERE}.latency_report",
 }
 
