@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from router_extproc.cli.train import limit_threads, require_libraries
+from router_extproc.cli.train import DEFAULT_WORK, limit_threads, require_libraries
 
 FINE = 0
 DEFAULT_OUT = Path("build/evaluation")
@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", default=DEFAULT_OUT, help="tables and plots; default: %(default)s")
     parser.add_argument("--artefact", type=Path, metavar="DIR", help="default: $ROUTER_EXTPROC_ARTEFACT, else the shipped one")
     parser.add_argument("--only", action="append", metavar="REPORT", help="one report instead of all; may be repeated")
+    parser.add_argument("--work", type=Path, metavar="DIR", default=DEFAULT_WORK, help="cache; default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="of resampling and folds; default: %(default)s")
     parser.add_argument("--threads", type=int, default=1, help="default: %(default)s, as the service has")
 
@@ -35,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     artefact = arguments.artefact or artefact_folder(os.environ)
     context = Context(
         data=data_folder(arguments.data),
-        work=arguments.out / "work",
+        work=arguments.work,
         out=arguments.out,
         seed=arguments.seed,
         threads=arguments.threads,
