@@ -15,7 +15,9 @@ from msgspec.structs import replace
 
 from router_extproc.analysis.analyser import Analyser, no_clock
 from router_extproc.analysis.classifier import NOTHING_LEARNED, Classifier
+from router_extproc.analysis.configured import configure
 from router_extproc.analysis.reading import read_request as _read_request
+from router_extproc.analysis.semantic_routes import RouteExamples
 from router_extproc.decision import Attempt, Decision
 from router_extproc.errors import ModelNotFoundError, PathNotFoundError, RequestError
 from router_extproc.policy.auto import QUALITY, Wish, read_wish
@@ -254,7 +256,18 @@ def read_request(method: str, path: str, headers: Mapping[str, str], body: bytes
 
 
 def _analyser(registry: Registry, classifier: Classifier, clock: Callable[[], float] | None) -> Analyser:
-    return Analyser(classifier, clock or no_clock)
+    settings = registry.analysis
+    configured = configure(
+        classifier,
+        phrases=[phrase for rule in registry.rules for phrase in rule.when.keywords],
+        tasks=settings.tasks,
+        routes=[
+            RouteExamples(name, route.utterances, route.description, route.threshold)
+            for name, route in settings.semantic_routes.items()
+        ],
+        encoder=settings.encoder,
+    )
+    return Analyser(classifier, clock or no_clock, configured)
 
 
 def _keep(cache: dict[_Key, _Value], key: _Key, value: _Value) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from router_extproc.analysis.analysis import RequestAnalysis
 from router_extproc.analysis.classifier import NOTHING_LEARNED, Classifier
-from router_extproc.analysis.heads import CustomTaskReader, KeywordReader, SemanticRouteReader
+from router_extproc.analysis.configured import NOTHING_CONFIGURED, Configured
 
 
 def no_clock() -> float:
@@ -15,15 +15,13 @@ def no_clock() -> float:
     return 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Analyser:
-    """``clock`` counts seconds; without one every fact takes none."""
+    """Made once for a configuration. ``clock`` counts seconds; without one every fact takes none."""
 
     classifier: Classifier = NOTHING_LEARNED
     clock: Callable[[], float] = no_clock
-    custom_tasks: CustomTaskReader | None = None
-    semantic_routes: SemanticRouteReader | None = None
-    keywords: KeywordReader | None = None
+    configured: Configured = NOTHING_CONFIGURED
 
     def analyse(self, body: bytes) -> RequestAnalysis:
         """The analysis of one body, of which nothing is worked out yet."""

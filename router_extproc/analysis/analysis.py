@@ -11,22 +11,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from router_extproc.analysis.code import has_code
+from router_extproc.analysis.conversation import Conversation, read_conversation
+from router_extproc.analysis.encoding import TextEncoding
 from router_extproc.analysis.fact import Fact, Part, fact
 from router_extproc.analysis.facts import Counts, offers_tools, read_counts, rough_tokens
 from router_extproc.analysis.heads import Injection, Named, Routing, Task
 from router_extproc.analysis.needs import read_needs
+from router_extproc.analysis.surface import SurfaceFeatures, surface_features
 from router_extproc.dialects.openai import Envelope, read_envelope
 from router_extproc.errors import RequestError
 from router_extproc.facts import Signal
+from router_extproc.request import JSON_MODE, JSON_SCHEMA
 
 if TYPE_CHECKING:
     from router_extproc.analysis.analyser import Analyser
 
 _Value = TypeVar("_Value")
 
+# A kind of work this likely is asked for, beside others.
+LIKELY = 0.5
+_FORMATS = frozenset({JSON_MODE, JSON_SCHEMA})
 _MILLISECONDS = 1_000.0
 _DIGITS = 4
 
@@ -46,13 +53,20 @@ def _rounded(value: Any) -> Any:
     return round(value, _DIGITS) if isinstance(value, float) else value
 
 
+class _Text(NamedTuple):
+    conversation: Conversation
+    encoding: TextEncoding
+    surface: SurfaceFeatures
+
+
 class RequestAnalysis:
     """The answers to ``router_extproc.facts.Analysis`` for one body; ``Facts`` says what each means."""
 
     def __init__(self, body: bytes, analyser: Analyser) -> None:
-        self._body, self._analyser, self._heads = body, analyser, analyser.classifier
-        self._seconds: dict[str, float] = {}
-        self._failures: dict[str, str] = {}
+        self._body, self._clock = body, analyser.clock
+        self._heads, self._configured = analyser.classifier, analyser.configured
+        self._seconds: dict[Fact[Any], float] = {}
+        self._failures: dict[Fact[Any], str] = {}
         self._within = 0.0
         self.is_cut_short = False
 
@@ -62,11 +76,13 @@ class RequestAnalysis:
 
     def signals(self) -> tuple[Signal, ...]:
         """What was worked out so far, in the order it was finished; a failure shows as ``failed: `` and the error's name."""
-        return tuple(Signal(name, self._shown(name), _rounded(took * _MILLISECONDS)) for name, took in self._seconds.items())
+        return tuple(
+            Signal(one.called, self._shown(one), _rounded(took * _MILLISECONDS)) for one, took in self._seconds.items()
+        )
 
     def work_out(self, wanted: Fact[_Value]) -> _Value:
         """Computes one fact; its time is its own, without that of the facts it asked for on the way."""
-        clock, outer = self._analyser.clock, self._within
+        clock, outer = self._clock, self._within
         self._within = 0.0
         started = clock()
         try:
@@ -74,17 +90,16 @@ class RequestAnalysis:
         except RequestError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a reader stumbles over, the request is answered
-            self._failures[wanted.name] = type(error).__name__
+            self._failures[wanted] = type(error).__name__
             value = wanted.otherwise
         elapsed = clock() - started
-        self._seconds[wanted.name] = elapsed - self._within
+        self._seconds[wanted] = elapsed - self._within
         self._within = outer + elapsed
         return value
 
-    def _shown(self, name: str) -> Any:
-        if name in self._failures:
-            return f"failed: {self._failures[name]}"
-        return getattr(type(self), name).show(self.__dict__[name])
+    def _shown(self, one: Fact[Any]) -> Any:
+        failure = self._failures.get(one)
+        return one.show(self.__dict__[one.name]) if failure is None else f"failed: {failure}"
 
     # What the form of the body says.
 
@@ -113,7 +128,7 @@ class RequestAnalysis:
         """Whether tools are offered."""
         return offers_tools(self.envelope)
 
-    @fact(show=lambda counts: counts.tokens)
+    @fact(called="tokens", show=lambda counts: counts.tokens)
     def counts(self) -> Counts | None:
         """Tokens, characters and images in one pass."""
         return read_counts(self.envelope)
@@ -128,48 +143,49 @@ class RequestAnalysis:
 
     # What the text says.
 
-    @fact()
+    @fact(called="code")
     def has_code(self) -> bool | None:
         """Whether program code stands in what was asked or answered."""
         return None if self.counts is None else has_code(self.counts.texts)
 
     @fact(show=_show("turn", "step", "continues"))
-    def conversation(self) -> Any:
+    def conversation(self) -> Conversation | None:
         """Who said what, and the text of the task in progress."""
-        return None if self._heads.read_conversation is None else self._heads.read_conversation(self.envelope)
+        return read_conversation(self.envelope)
 
     turn: Part[int | None] = Part("conversation", None)
     step: Part[str | None] = Part("conversation", None)
 
     @fact(show=_show("truncated"))
-    def encoding(self) -> Any:
+    def encoding(self) -> TextEncoding | None:
         """The text of the task as heads see it; None without a text or an encoder."""
-        text = "" if self.conversation is None else self.conversation.task
-        return self._heads.encode(text) if text and self._heads.encode is not None else None
+        if self._heads.encoder is None or self.conversation is None or not self.conversation.task:
+            return None
+        return TextEncoding(self.conversation.task, self._heads.encoder)
 
     truncated: Part[bool | None] = Part("encoding", None)
 
     @fact(show=lambda _: None)
-    def surface(self) -> Any:
+    def surface(self) -> SurfaceFeatures | None:
         """Countable features of the text."""
-        return (
-            None if self._heads.read_surface is None or self.encoding is None else self._heads.read_surface(self.encoding.text)
-        )
+        return None if self.encoding is None else surface_features(self.encoding.text)
 
     @fact()
     def language(self) -> str | None:
         """The language that the request is written in."""
-        if self._heads.read_language is None or self.encoding is None:
+        return None
+
+    @property
+    def _text(self) -> _Text | None:
+        if self.conversation is None or self.encoding is None or self.surface is None:
             return None
-        code: str | None = self._heads.read_language(self.encoding.text).code
-        return code
+        return _Text(self.conversation, self.encoding, self.surface)
 
     @fact(show=_show("needs_strong", "complexity", "adequacy", "verifiable", "unsure"))
     def routing(self) -> Routing | None:
         """How strong a model the task needs."""
-        if self._heads.routing is None or self.encoding is None:
-            return None
-        return self._heads.routing.score(self.encoding, self.surface, self.language)
+        head, text = self._heads.routing, self._text
+        return None if head is None or text is None else head.score(text.encoding, text.surface, self.language)
 
     needs_strong: Part[float | None] = Part("routing", None)
     complexity: Part[int | None] = Part("routing", None)
@@ -177,47 +193,55 @@ class RequestAnalysis:
     verifiable: Part[float | None] = Part("routing", None)
     unsure: Part[tuple[str, ...]] = Part("routing", ())
 
-    @fact(show=_show("name", "unsure"))
+    @fact(called="task", show=_show("name", "unsure"))
     def kind(self) -> Task | None:
-        """The kind of work, among the classifier's own."""
-        if self._heads.tasks is None or self.encoding is None:
+        """The kind of work, of those that every configuration knows."""
+        head, text = self._heads.tasks, self._text
+        if head is None or text is None:
             return None
-        return self._heads.tasks.score(self.encoding, self.surface, self.conversation)
+        return head.score(
+            text.encoding,
+            text.surface,
+            text.conversation,
+            offers_tools=self.has_tools,
+            wants_format=not self.needs.isdisjoint(_FORMATS),
+        )
 
-    @property
-    def task(self) -> str | None:
-        """The kind of work asked for, None when no kind is likely enough."""
-        return None if self.kind is None or self.kind.unsure else self.kind.name
-
-    @fact(otherwise={}, show=lambda scores: {name: round(score, _DIGITS) for name, score in scores.items()})
+    @fact(otherwise={}, show=lambda scores: {name: _rounded(score) for name, score in scores.items()})
     def custom_tasks(self) -> Mapping[str, float]:
-        """The probability of each task that the configuration describes by examples."""
-        custom = self._analyser.custom_tasks
-        return custom.score(self.encoding.vector) if custom is not None and self.encoding is not None else {}
+        """The probability of each kind of work that the configuration describes by examples."""
+        custom = self._configured.custom_tasks
+        return {} if custom is None or self.encoding is None else custom.score(self.encoding.vector)
 
     @property
     def tasks(self) -> Mapping[str, float]:
-        """The probability of each kind of work, the configuration's own included."""
-        return {**(self.kind.scores if self.kind is not None else {}), **self.custom_tasks}
+        """The probability of each kind of work."""
+        return {**({} if self.kind is None else self.kind.scores), **self.custom_tasks}
 
-    @fact(show=_show("name"))
+    @property
+    def task(self) -> str | None:
+        """The kind of work asked for, the configuration's own kinds before ours; None when no kind is likely enough."""
+        custom = max(self.custom_tasks, key=self.custom_tasks.__getitem__, default=None)
+        if custom is not None and self.custom_tasks[custom] >= LIKELY:
+            return custom
+        return None if self.kind is None or self.kind.unsure else self.kind.name
+
+    @fact(called="risk", show=_show("name"))
     def danger(self) -> Named | None:
         """The risky domain."""
-        if self._heads.risk is None or self.encoding is None:
-            return None
-        return self._heads.risk.score(self.encoding, self.surface, self.conversation)
+        head, text = self._heads.risk, self._text
+        return None if head is None or text is None else head.score(text.encoding, text.surface, text.conversation)
 
     @property
     def risk(self) -> str | None:
         """The name of the risky domain."""
         return None if self.danger is None else self.danger.name
 
-    @fact(show=_show("probability", "source"))
+    @fact(called="injection", show=_show("probability", "source"))
     def attack(self) -> Injection | None:
         """The worst piece of the conversation."""
-        if self._heads.injection is None or self.conversation is None:
-            return None
-        return self._heads.injection.score(self.conversation)
+        head = self._heads.injection
+        return None if head is None or self.conversation is None else head.score(self.conversation)
 
     @property
     def injection(self) -> float | None:
@@ -227,12 +251,13 @@ class RequestAnalysis:
     @fact(show=lambda found: None if found is None else sorted(found))
     def keywords(self) -> frozenset[str] | None:
         """The phrases of rules that stand in the task."""
-        if self._analyser.keywords is None or self.conversation is None:
-            return None
-        return frozenset(self._analyser.keywords.find(self.conversation.task))
+        reader = self._configured.keywords
+        return None if reader is None or self.conversation is None else frozenset(reader.find(self.conversation.task))
 
     @fact()
     def semantic_route(self) -> str | None:
         """The configured route that the text is like."""
-        routes = self._analyser.semantic_routes
-        return routes.match(self.encoding.vector)[0] if routes is not None and self.encoding is not None else None
+        routes, encoder, text = self._configured.semantic_routes, self._configured.route_encoder, self.encoding
+        if routes is None or text is None:
+            return None
+        return routes.match(text.vector if encoder is None else encoder.encode([text.text])[0])[0]

@@ -1,32 +1,27 @@
 """The classifier: every reader of texts that the artefact holds, loaded once in a process and shared by all requests.
 
 Rules of this file
-- A reader whose files are missing is None, and its facts are unknown: then the router decides for the stronger model.
+- A reader that the artefact does not have is None, and its facts are unknown: then the router decides for the stronger model.
 - Nothing is loaded before ``load`` is called.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from router_extproc.analysis.encoders import Encoder
 from router_extproc.analysis.encoders.static import StaticEncoder
-from router_extproc.analysis.encoding import TextEncoding
 from router_extproc.analysis.heads import InjectionReader, RiskReader, RoutingReader, TaskReader
 from router_extproc.analysis.location import artefact_folder
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Classifier:
-    """The readers. ``Classifier()`` has none."""
+    """The readers, and the folder they come from. ``Classifier()`` has none."""
 
+    folder: Path = Path()
     encoder: StaticEncoder | None = None
-    encode: Callable[[str], Any] | None = None
-    read_conversation: Callable[[Any], Any] | None = None
-    read_surface: Callable[[str], Any] | None = None
-    read_language: Callable[[str], Any] | None = None
     routing: RoutingReader | None = None
     tasks: TaskReader | None = None
     risk: RiskReader | None = None
@@ -41,8 +36,19 @@ class Classifier:
             ValueError: files do not belong together.
         """
         folder = artefact_folder({}) if folder is None else folder
-        encoder = StaticEncoder.load(folder)
-        return cls(encoder=encoder, encode=lambda text: TextEncoding(text, encoder))
+        return cls(folder=folder, encoder=StaticEncoder.load(folder))
+
+    def encoder_named(self, name: str) -> Encoder:
+        """The encoder of this name: the one all heads share, or another, loaded now.
+
+        Raises:
+            OSError: its files are not there.
+        """
+        if self.encoder is not None and name == self.encoder.name:
+            return self.encoder
+        from router_extproc.analysis.encoders import minilm  # noqa: PLC0415 - only who asks for it pays for it
+
+        return minilm.MinilmEncoder.load(self.folder / minilm.GRAPH_FILE, self.folder)
 
 
 NOTHING_LEARNED = Classifier()

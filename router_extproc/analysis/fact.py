@@ -21,16 +21,19 @@ class Timekeeper(Protocol):
 class Fact(Generic[_Value]):
     """One fact: a method of its class that becomes an attribute.
 
-    ``otherwise`` is the answer when it failed, or was not known before the analysis was cut short. ``show`` turns the
-    value into what the decision record says.
+    ``otherwise`` is the answer when it failed, or was not known before the analysis was cut short. ``called`` is its name
+    in the decision record, and ``show`` turns the value into what stands there.
     """
 
-    def __init__(self, compute: Callable[[Any], _Value], otherwise: _Value, show: Callable[[_Value], Any]) -> None:
-        self.compute, self.otherwise, self.show = compute, otherwise, show
+    def __init__(
+        self, compute: Callable[[Any], _Value], otherwise: _Value, called: str | None, show: Callable[[_Value], Any]
+    ) -> None:
+        self.compute, self.otherwise, self.called, self.show = compute, otherwise, called or "", show
         self.__doc__ = compute.__doc__
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
+        self.called = self.called or name
 
     @overload
     def __get__(self, instance: None, owner: type) -> Fact[_Value]: ...
@@ -49,12 +52,14 @@ class Fact(Generic[_Value]):
 class fact:  # noqa: N801 - a decorator
     """Turns a method into a fact."""
 
-    def __init__(self, *, otherwise: Any = None, show: Callable[[Any], Any] = lambda value: value) -> None:
-        self._otherwise, self._show = otherwise, show
+    def __init__(
+        self, *, otherwise: Any = None, called: str | None = None, show: Callable[[Any], Any] = lambda value: value
+    ) -> None:
+        self._otherwise, self._called, self._show = otherwise, called, show
 
     def __call__(self, compute: Callable[[Any], _Value]) -> Fact[_Value]:
         """The method as a fact."""
-        return Fact(compute, self._otherwise, self._show)
+        return Fact(compute, self._otherwise, self._called, self._show)
 
 
 class Part(Generic[_Value]):

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from router_extproc.analysis.conversation import Conversation
+from router_extproc.analysis.encoding import TextEncoding
+from router_extproc.analysis.surface import SurfaceFeatures
 
 
 class Routing(Protocol):
@@ -49,37 +56,47 @@ class Injection(Protocol):
 class RoutingReader(Protocol):
     """Reads how strong a model is needed."""
 
-    def score(self, encoding: Any, surface: Any, language: str | None) -> Routing: ...  # noqa: D102
+    def score(self, encoding: TextEncoding, surface: SurfaceFeatures, language: str | None) -> Routing: ...  # noqa: D102
 
 
 class TaskReader(Protocol):
     """Reads the kind of work."""
 
-    def score(self, encoding: Any, surface: Any, conversation: Any) -> Task: ...  # noqa: D102
+    def score(  # noqa: D102
+        self,
+        encoding: TextEncoding,
+        surface: SurfaceFeatures,
+        conversation: Conversation,
+        *,
+        offers_tools: bool,
+        wants_format: bool,
+    ) -> Task: ...
 
 
 class RiskReader(Protocol):
     """Reads the risky domain."""
 
-    def score(self, encoding: Any, surface: Any, conversation: Any) -> Named: ...  # noqa: D102
+    def score(  # noqa: D102
+        self, encoding: TextEncoding, surface: SurfaceFeatures, conversation: Conversation
+    ) -> Named: ...
 
 
 class InjectionReader(Protocol):
     """Reads whether a piece of the conversation attacks."""
 
-    def score(self, conversation: Any) -> Injection: ...  # noqa: D102
+    def score(self, conversation: Conversation) -> Injection: ...  # noqa: D102
 
 
 class SemanticRouteReader(Protocol):
     """The configured route that a vector is like, with the similarity; None where none is like enough."""
 
-    def match(self, vector: Any) -> tuple[str | None, float]: ...  # noqa: D102
+    def match(self, vector: NDArray[np.float32]) -> tuple[str | None, float]: ...  # noqa: D102
 
 
 class CustomTaskReader(Protocol):
     """The probability, 0 to 1, of each configured task for a vector."""
 
-    def score(self, vector: Any) -> Mapping[str, float]: ...  # noqa: D102
+    def score(self, vector: NDArray[np.float32]) -> Mapping[str, float]: ...  # noqa: D102
 
 
 class KeywordReader(Protocol):

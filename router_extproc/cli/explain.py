@@ -10,6 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from router_extproc.analysis.classifier import NOTHING_LEARNED, Classifier
+from router_extproc.analysis.location import artefact_folder
 from router_extproc.config.state import StateDirectory, find_instance
 from router_extproc.errors import RequestError, StartError
 from router_extproc.policy.explanation import Explanation, explain_error, explain_request
@@ -48,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     except (OSError, ValueError) as error:
         print(f"router-extproc explain: {error}", file=sys.stderr)
         return WRONG_USE
-    router = Router(_registry(arguments.config))
+    router = Router(_registry(arguments.config), _classifier(), time.perf_counter)
     situation = Situation(health=_health(arguments.config).deployments, draw=arguments.draw, now=time.time())
     explanation = _explain(router, arguments, headers, body, situation)
     if arguments.json:
@@ -124,6 +126,15 @@ def _in_force(file: Path) -> Registry | None:
         return None if is_news else read_registry(state.snapshot)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
+
+
+def _classifier() -> Classifier:
+    """The classifier that a worker would load; where it would have none, nothing is known of any text."""
+    try:
+        return Classifier.load(artefact_folder(os.environ))
+    except (OSError, ValueError) as error:
+        print(f"router-extproc explain: no classifier, so auto takes the strongest models: {error}", file=sys.stderr)
+        return NOTHING_LEARNED
 
 
 def _health(file: Path | None) -> Health:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from router_extproc.analysis.analysis import LIKELY
 from router_extproc.facts import Analysis
 from router_extproc.registry.snapshot import Bounds, Condition, Rule
 from router_extproc.request import Request
 
-# A kind of work this likely is asked for, beside the likeliest.
-LIKELY = 0.5
 # The dearest last.
 _FIGURES = ("turn", "complexity", "needs_strong", "injection")
 

@@ -67,4 +67,4 @@ def test_a_reader_that_fails_is_known_before_a_request_meets_it() -> None:
 
     assert exercise(NOTHING_LEARNED) == []
     failures = exercise(Classifier(injection=Broken()))  # type: ignore[arg-type]
-    assert {(failure.name, failure.value) for failure in failures} == {("attack", "failed: ValueError")}
+    assert {(failure.name, failure.value) for failure in failures} == {("injection", "failed: ValueError")}

@@ -1,0 +1,209 @@
+"""What ``auto`` asks of a model, and in which order it tries them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router_extproc import Router, Situation
+from router_extproc.decision import Decision
+from router_extproc.facts import Facts
+from router_extproc.policy.auto import Wish, in_order, read_wish
+from router_extproc.policy.choice import Choice
+from router_extproc.registry.health import OPEN, DeploymentHealth
+from router_extproc.registry.snapshot import AnalysisSettings, Condition, Model, Plan, Prices, Route, Rule, Tier
+from tests.policy import registries as build
+
+FLOORS = AnalysisSettings().risk_floor
+EASY, MIDDLING, HARD = (0.9, 0.95, 1.0), (0.3, 0.8, 0.9), (0.1, 0.2, 0.4)
+
+
+def priced(name: str, tier: Tier, price: float, *strengths: str) -> Model:
+    return build.model(name, tier, prices=Prices(price, price), strengths=strengths)
+
+
+# In every tier the coder costs more than its sibling.
+MODELS = (
+    priced("large-coder", Tier.PREMIUM, 6, "code"),
+    priced("large", Tier.PREMIUM, 5),
+    priced("medium-coder", Tier.STANDARD, 4, "code"),
+    priced("medium", Tier.STANDARD, 3),
+    priced("small-coder", Tier.ECONOMY, 2, "code"),
+    priced("small", Tier.ECONOMY, 1),
+)
+
+
+def decide(facts: Facts, *models: Model, situation: Situation | None = None, **plan: object) -> Decision:
+    route = Route("auto", Plan(strategy="auto", **plan))  # type: ignore[arg-type]
+    router = Router(build.registry(*(models or MODELS), routes=(route,)))
+    return router.decide(build.chat("auto", analysis=facts), situation or Situation.unknown())
+
+
+def order(decision: Decision) -> list[str]:
+    return [attempt.model for attempt in decision.chain]
+
+
+@pytest.mark.parametrize(
+    ("facts", "first", "reason"),
+    [
+        (Facts(adequacy=EASY), "small", "auto:economy"),
+        (Facts(adequacy=MIDDLING), "medium", "auto:standard"),
+        (Facts(adequacy=HARD), "large", "auto:premium"),
+        (Facts(adequacy=EASY, task="code"), "small-coder", "auto:economy:task=code"),
+        (Facts(adequacy=MIDDLING, task="code"), "medium-coder", "auto:standard:task=code"),
+        (Facts(adequacy=EASY, task="chat"), "small", "auto:economy"),
+        (Facts(adequacy=EASY, risk="medical"), "large", "auto:premium:risk=medical"),
+        (Facts(adequacy=HARD, risk="legal", task="code"), "large-coder", "auto:premium:risk=legal"),
+        (Facts(adequacy=EASY, risk="none"), "small", "auto:economy"),
+        (Facts(adequacy=HARD, unsure=("foreign",)), "large", "auto:premium:unsure=foreign"),
+        (Facts(adequacy=EASY, unsure=("misspelt",)), "small", "auto:economy"),
+        (Facts(), "large", "auto:premium:unclassified"),
+        (Facts(risk="medical"), "large", "auto:premium:risk=medical"),
+    ],
+)
+def test_the_weakest_tier_that_is_good_enough_is_chosen(facts: Facts, first: str, reason: str) -> None:
+    """Difficulty, risk and kind of work decide, and the reason says which of them did."""
+    decision = decide(facts)
+    assert (order(decision)[0], decision.reason) == (first, reason)
+
+
+@pytest.mark.parametrize(
+    ("quality", "first"), [(0.0, "small"), (0.3, "small"), (0.31, "medium"), (0.9, "large"), (1.0, "large")]
+)
+def test_quality_is_the_least_probability_of_a_good_answer(quality: float, first: str) -> None:
+    """A route that asks for more gets a stronger tier for the same request; beyond every tier's reach it gets the strongest."""
+    assert order(decide(Facts(adequacy=MIDDLING), quality=quality))[0] == first
+
+
+def test_without_a_quality_of_its_own_a_rule_asks_for_its_routes() -> None:
+    """The quality written for a route also holds in the rules that apply to it."""
+    rule = Rule("tools", Condition(tools=True), Plan(strategy="auto"))
+    strict = Rule("images", Condition(images=True), Plan(strategy="auto", quality=0.85))
+    route = Route("auto", Plan(strategy="auto", quality=0.2))
+    router = Router(build.registry(*MODELS, routes=(route,), rules=(rule, strict)))
+    for facts, first in ((Facts(adequacy=MIDDLING, has_tools=True), "small"), (Facts(adequacy=MIDDLING, images=1), "large")):
+        decision = router.decide(build.chat("auto", analysis=facts))
+        assert (decision.chain[0].model, decision.reason.partition(":")[0]) == (first, "rule")
+
+
+def test_failures_go_up_a_tier_and_then_sideways() -> None:
+    """After the first model the next tier's best is tried, then the tier's others; a weaker tier never is."""
+    assert order(decide(Facts(adequacy=EASY))) == ["small", "medium", "small-coder", "medium-coder"]
+    assert order(decide(Facts(adequacy=MIDDLING))) == ["medium", "large", "medium-coder", "large-coder"]
+    assert order(decide(Facts(adequacy=HARD))) == ["large", "large-coder"]
+
+
+def test_a_weaker_tier_only_serves_where_no_other_can() -> None:
+    """Where the wanted tier and all above lack what is needed, or cool down, the strongest of the rest answers."""
+    able = build.model("able", Tier.STANDARD, capabilities=frozenset({"vision"}))
+    unable = [
+        build.model(name, tier, capabilities=frozenset()) for name, tier in (("top", Tier.PREMIUM), ("low", Tier.ECONOMY))
+    ]
+    facts = Facts(adequacy=HARD, needs=frozenset({"vision"}))
+    decision = decide(facts, able, *unable)
+    assert (order(decision), decision.reason) == (["able"], "auto:standard")
+    cooling = {f"p/{name}@1": DeploymentHealth(OPEN, open_until=99) for name in ("large", "large-coder")}
+    decision = decide(Facts(adequacy=HARD), situation=Situation(health=cooling))
+    assert (order(decision)[0], decision.degraded) == ("medium", None)
+
+
+def test_a_tier_without_a_capable_model_is_passed_over() -> None:
+    """Where no model of the tier that would do can serve the request, the next one up does."""
+    models = (
+        build.model("blind", Tier.ECONOMY, capabilities=frozenset()),
+        build.model("seeing", Tier.STANDARD, capabilities=frozenset({"vision"})),
+    )
+    decision = decide(Facts(adequacy=EASY, needs=frozenset({"vision"})), *models)
+    assert (order(decision), decision.reason) == (["seeing"], "auto:standard")
+
+
+def test_the_strongest_there_is_will_do_for_a_risk() -> None:
+    """Without a premium model a risky request goes to the strongest, and still says that it was one."""
+    small, medium = (priced(name, tier, 1) for name, tier in (("small", Tier.ECONOMY), ("medium", Tier.STANDARD)))
+    decision = decide(Facts(adequacy=EASY, risk="medical"), small, medium)
+    assert (order(decision)[0], decision.reason) == ("medium", "auto:standard:risk=medical")
+
+
+def test_floors_and_targets_bound_what_auto_may_choose() -> None:
+    """With targets auto chooses among these, and a minimum tier holds however easy the request is."""
+    assert order(decide(Facts(adequacy=EASY), min_tier=Tier.STANDARD))[0] == "medium"
+    chosen = decide(Facts(adequacy=EASY), targets=build.targets("large", "medium-coder"), same_tier=False)
+    assert (order(chosen), chosen.reason) == (["medium-coder", "large"], "auto:standard")
+
+
+def test_an_analysis_cut_short_is_the_reason() -> None:
+    """What was not found out in time is taken for hard, whatever else is known."""
+
+    class Late(Facts, frozen=True):
+        @property
+        def is_cut_short(self) -> bool:
+            return True
+
+    decision = decide(Late(risk="medical"))
+    assert (order(decision)[0], decision.reason) == ("large", "analysis-deadline")
+
+
+def test_a_named_model_is_not_analysed() -> None:
+    """A rule whose plan is auto leaves a named model alone: there is nothing to choose."""
+    rule = Rule("named", Condition(routes=("small",)), Plan(strategy="auto"))
+
+    class Untouchable(Facts, frozen=True):
+        @property
+        def adequacy(self) -> None:  # type: ignore[override]
+            raise AssertionError("asked")
+
+    router = Router(build.registry(*MODELS, rules=(rule,)))
+    assert order(router.decide(build.chat("small", analysis=Untouchable()))) == ["small"]
+
+
+TIERS = st.sampled_from(Tier)
+
+
+@given(
+    st.lists(st.tuples(TIERS, st.floats(0, 9), st.booleans(), st.booleans()), max_size=8),
+    TIERS,
+    st.sampled_from([None, "code"]),
+)
+def test_the_order_keeps_its_promises(models: list[tuple[Tier, float, bool, bool]], tier: Tier, task: str | None) -> None:
+    """Whatever the models: the first is of the weakest tier that will do, best of its tier; nothing weaker is tried beside it."""
+    choices = [
+        Choice(
+            build.model(f"m{place}", one, strengths=("code",) if strong else (), prices=Prices(price, price)),
+            f"m{place}",
+            None,
+            (),
+        )
+        for place, (one, price, strong, _) in enumerate(models)
+    ]
+    able = {choice.name for choice, (*_, can) in zip(choices, models, strict=True) if can}
+
+    def price(model: Model) -> float:
+        return model.prices.input if model.prices is not None else 0.0
+
+    found = list(in_order(choices, Wish(tier, task), price, lambda choice: choice.name in able))
+    assert len({choice.name for choice in found}) == len(found)
+    up = [choice for choice in choices if choice.name in able and choice.model.tier >= tier]
+    if up:
+        assert {choice.name for choice in found} == {choice.name for choice in up}
+        lowest = min(choice.model.tier for choice in up)
+        rivals = [choice for choice in up if choice.model.tier == lowest]
+        assert found[0].model.tier == lowest
+        best = min((task not in one.model.strengths, price(one.model)) for one in rivals)
+        assert (task not in found[0].model.strengths, price(found[0].model)) == best
+    else:
+        assert [choice.model.tier for choice in found] == sorted((choice.model.tier for choice in choices), reverse=True)
+
+
+@given(
+    st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)).map(lambda shares: tuple(sorted(shares))),
+    st.floats(0, 1),
+    st.sampled_from([None, "none", "medical", "unheard-of"]),
+)
+def test_risk_never_lowers_and_quality_never_either(
+    adequacy: tuple[float, float, float], quality: float, risk: str | None
+) -> None:
+    """Asking for more never gives a weaker tier, and neither does a risk."""
+    plain = read_wish(Facts(adequacy=adequacy), quality, FLOORS).tier
+    assert read_wish(Facts(adequacy=adequacy, risk=risk), quality, FLOORS).tier >= plain
+    assert read_wish(Facts(adequacy=adequacy), min(1.0, quality + 0.1), FLOORS).tier >= plain
