@@ -16,7 +16,7 @@ DEFAULT_OUT, DEFAULT_WORK = Path("build/artefact"), Path("build/training")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("--data", type=Path, metavar="DIR", help="the training data; default: $ROUTER_EXTPROC_DATA")
-    parser.add_argument("--out", type=Path, metavar="DIR", default=DEFAULT_OUT, help="the artefact; default: %(default)s")
+    parser.add_argument("--out", type=Path, metavar="DIR", help=f"where the artefact goes; default: {DEFAULT_OUT}")
     parser.add_argument(
         "--from",
         dest="log",
@@ -25,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='refit the routing score alone on JSON lines {"prompt": ..., "cheap_was_good_enough": 0 or 1}; needs no data',
     )
     parser.add_argument(
-        "--minilm", action="store_true", help="build only the graph of the encoder minilm (23 MB) into the artefact's folder"
+        "--minilm",
+        action="store_true",
+        help="build the encoder minilm's graph (23 MB) alone, into --out or the artefact in use",
     )
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s; equal seeds make equal artefacts")
     parser.add_argument(
@@ -57,10 +59,11 @@ def run(arguments: argparse.Namespace) -> int:
         threads=arguments.threads,
         progress=BarProgress(),
     )
-    manifest = build_artefact(context, arguments.out, resume=arguments.resume, stages=STAGES, vectors=teacher_of(context))
-    size = sum((arguments.out / name).stat().st_size for name in manifest.files) / 1e6
-    print(f"{arguments.out}: {len(manifest.files)} files, {size:.1f} MB, in {manifest.seconds / 60:.1f} minutes")
-    print(f"try it: ROUTER_EXTPROC_ARTEFACT={arguments.out} router-extproc classify prompts.jsonl")
+    out = arguments.out or DEFAULT_OUT
+    manifest = build_artefact(context, out, resume=arguments.resume, stages=STAGES, vectors=teacher_of(context))
+    size = sum((out / name).stat().st_size for name in manifest.files) / 1e6
+    print(f"{out}: {len(manifest.files)} files, {size:.1f} MB, in {manifest.seconds / 60:.1f} minutes")
+    print(f"try it: ROUTER_EXTPROC_ARTEFACT={out} router-extproc classify prompts.jsonl")
     return FINE
 
 
@@ -81,12 +84,14 @@ def require_libraries(extra: str, *names: str) -> None:
         raise StartError(f"{', '.join(missing)} must be installed: pip install 'router-extproc[{extra}]'")
 
 
-def _build_minilm(out: Path) -> int:
+def _build_minilm(out: Path | None) -> int:
     require_libraries("minilm", "onnx", "safetensors")
     from router_extproc.analysis.encoders.minilm import GRAPH_FILE  # noqa: PLC0415 - after the threads are limited
+    from router_extproc.analysis.location import artefact_folder  # noqa: PLC0415 - as above
     from router_extproc.training.bert_graph import build_int8  # noqa: PLC0415 - needs the extra, and slow to import
     from router_extproc.training.teacher import model_folder  # noqa: PLC0415 - as above
 
-    build_int8(model_folder() / "model.safetensors", out / GRAPH_FILE)
-    print(f"{out / GRAPH_FILE}: {(out / GRAPH_FILE).stat().st_size / 1e6:.1f} MB")
+    graph = (out or artefact_folder(os.environ)) / GRAPH_FILE
+    build_int8(model_folder() / "model.safetensors", graph)
+    print(f"{graph}: {graph.stat().st_size / 1e6:.1f} MB")
     return FINE
