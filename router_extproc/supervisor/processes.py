@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from router_extproc.supervisor.envoy import EnvoyAdmin, command_line, find_envoy
 from router_extproc.supervisor.options import Options
 
 _STOP_SECONDS = 10.0
+# A worker has one core. Threads of the numerical libraries would take turns with it and with each other; the libraries
+# read this when they are loaded.
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 class Processes:
@@ -31,7 +35,8 @@ class Processes:
             worker = [python, "-m", "router_extproc.extproc", *common, "--index", str(index)]
             worker += ["--drain-ms", str(config.workers.drain_timeout)]
             name = f"worker-{index}"
-            self._workers.append(Child(name, worker, speaks=True, output=_log_of(state, name)))
+            child = Child(name, worker, speaks=True, output=_log_of(state, name), environment={**os.environ, **_ONE_THREAD})
+            self._workers.append(child)
         self.admin = EnvoyAdmin(config.envoy.admin_address, config.envoy.admin_port)
         self.envoy: Child | None = None
         if options.with_envoy:
