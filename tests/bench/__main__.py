@@ -2,7 +2,8 @@
 
 Four ways to the same simulated provider: directly, through Envoy without ext_proc, through Envoy with a bare servicer in
 the router's own filter chain, and through Envoy with the router. Absolute times say something about the machine only;
-the ratios say something about the router.
+the ratios say something about the router. Then what knowing a request costs (``tests.bench.analysis``): `auto` by length of
+prompt, `auto` beside a named model, and the memory of a worker with its classifier.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from router_extproc.config.load import load_config
 from router_extproc.config.state import StateDirectory
 from router_extproc.supervisor.control import ControlPlane
 from router_extproc.supervisor.envoy import command_line, find_envoy
-from tests.bench import wrk
+from tests.bench import analysis, wrk
 from tests.end_to_end.running import Instance, Simulators, until
 from tests.tied import tied
 
@@ -114,7 +115,7 @@ def _try(url: str) -> httpx.Response | None:
 
 def measure(urls: Targets, folder: Path, rounds: int, seconds: int) -> dict[str, dict[str, dict[str, float]]]:
     """Median of the rounds for each target and concurrency; the targets take turns so that drift meets all of them."""
-    script = wrk.write_script(folder / "chat.lua", BODY)
+    script = wrk.write_script(folder / "chat.lua", json.dumps(BODY).encode())
     figures: dict[str, dict[str, dict[str, float]]] = {name: {} for name in urls}
     for concurrency in CONCURRENCIES:
         seen: dict[str, list[wrk.Measured]] = {name: [] for name in urls}
@@ -140,26 +141,65 @@ def ratios(figures: dict[str, dict[str, dict[str, float]]]) -> dict[str, float]:
     return found
 
 
-def main() -> None:
-    """Measures, prints a table and writes ``build/bench.json``."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=4, help="of one round")
-    options = parser.parse_args()
+def measure_path(rounds: int, seconds: int) -> dict[str, object]:
+    """The four ways side by side, printed as a table."""
     with tempfile.TemporaryDirectory() as temporary, targets(Path(temporary)) as urls:
         _require_the_path(urls)
-        figures = measure(urls, Path(temporary), options.rounds, options.seconds)
-    result = {"figures": figures, "ratios": ratios(figures)}
+        figures = measure(urls, Path(temporary), rounds, seconds)
     print(f"{'':12}{'':6}{'req/s':>10}{'p50 ms':>10}{'p99 ms':>10}{'failed':>8}")
     for name, rows in figures.items():
         for concurrency, row in rows.items():
             print(
                 f"{name:12}{concurrency:6}{row['throughput']:10.0f}{row['p50_ms']:10.2f}{row['p99_ms']:10.2f}{row['failed']:8.0f}"
             )
-    for name, ratio in result["ratios"].items():
+    found = ratios(figures)
+    for name, ratio in found.items():
         print(f"{name:32}{ratio:8.2f}")
+    return {"figures": figures, "ratios": found}
+
+
+def measure_analysis(rounds: int, seconds: int) -> dict[str, object]:
+    """What knowing a request costs, printed as tables."""
+    latencies = analysis.by_length(rounds)
+    print(f"{'prompt tokens':>14}{'p50 ms':>10}{'p99 ms':>10}{'analysis p50':>14}{'analysis p99':>14}")
+    for tokens, row in latencies.items():
+        print(
+            f"{tokens:>14}{row.decide_p50_ms:10.3f}{row.decide_p99_ms:10.3f}{row.analysis_p50_ms:14.3f}{row.analysis_p99_ms:14.3f}"
+        )
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
+        folder = Path(temporary)
+        simulators = Simulators(folder, {"simulated": {"models": ["gpt-4o"]}}, record=False)
+        stack.callback(simulators.stop)
+        configuration = "workers: {count: 2}\n" + analysis.CONFIGURATION % simulators.ports["simulated"]
+        instance = _instance(stack, folder / "tiers", configuration)
+        beside = analysis.named_and_auto(instance, folder, rounds, seconds)
+        workers = [analysis.memory(pid) for pid in instance.pids("worker")]
+    print("one client, short prompts: " + ", ".join(f"{name} {value:.2f}" for name, value in beside.items()))
+    for worker in workers:
+        print("worker: " + ", ".join(f"{name} {value:.1f}" for name, value in asdict(worker).items()))
+    return {
+        "analysis": {tokens: asdict(row) for tokens, row in latencies.items()},
+        "named_and_auto": beside,
+        "worker_memory": [asdict(worker) for worker in workers],
+    }
+
+
+PARTS = {"path": measure_path, "analysis": measure_analysis}
+
+
+def main() -> None:
+    """Measures, prints tables and writes ``build/bench.json``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=4, help="of one round")
+    parser.add_argument("--only", choices=PARTS, help="one part; what the file holds of the other stays")
+    options = parser.parse_args()
     file = Path("build/bench.json")
     file.parent.mkdir(exist_ok=True)
+    result = json.loads(file.read_bytes()) if options.only and file.exists() else {}
+    for name, part in PARTS.items():
+        if options.only in (None, name):
+            result |= part(options.rounds, options.seconds)
     file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(f"written to {file}")
 

@@ -21,11 +21,14 @@ class Measured:
     failed: int
 
 
-def write_script(path: Path, body: dict[str, object]) -> Path:
-    """A Lua script that posts one chat completion."""
-    quoted = json.dumps(json.dumps(body))
+def write_script(path: Path, *bodies: bytes) -> Path:
+    """A Lua script that posts these chat completions in turn."""
+    # A JSON string of ASCII is a Lua string too, but for what JSON escapes as \u.
+    quoted = ",\n".join(json.dumps(body.decode("ascii")) for body in bodies)
     path.write_text(
-        f'wrk.method = "POST"\nwrk.body = {quoted}\nwrk.headers["content-type"] = "application/json"\n', encoding="utf-8"
+        f'local bodies = {{{quoted}}}\nlocal turn = 0\nwrk.method = "POST"\nwrk.headers["content-type"] = "application/json"\n'
+        "request = function()\n  turn = turn % #bodies + 1\n  return wrk.format(nil, nil, nil, bodies[turn])\nend\n",
+        encoding="utf-8",
     )
     return path
 
