@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from router_extproc.analysis.classifier import Classifier
 from router_extproc.analysis.custom_tasks import CustomTasks
 from router_extproc.analysis.heads import CustomTaskReader, KeywordReader, SemanticRouteReader
+from router_extproc.analysis.keywords import Keywords
 from router_extproc.analysis.semantic_routes import RouteExamples, SemanticRoutes, load_background
 
 # The configurations of one process that are in use at once: the present one, and the next while it is taken over.
@@ -49,7 +50,7 @@ def configure(
     Raises:
         OSError: the files of the encoder are not there.
     """
-    keywords = None
+    keywords = Keywords.compile(frozenset(phrases)) if phrases else None
     custom = tuple((name, tuple(examples)) for name, examples in (tasks or {}).items())
     fitted = _fit(classifier, custom, tuple(routes), encoder)
     return Configured(keywords, fitted.tasks, fitted.routes, fitted.encoder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -102,4 +102,4 @@ class CustomTaskReader(Protocol):
 class KeywordReader(Protocol):
     """The configured phrases that stand in a text."""
 
-    def find(self, text: str) -> Sequence[str]: ...  # noqa: D102
+    def find(self, text: str) -> Collection[str]: ...  # noqa: D102

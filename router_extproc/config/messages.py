@@ -128,6 +128,10 @@ def _wording(error: ErrorDetails, value: object, path: Path, source: Source) -> 
         code, message = "out_of_range", f"longer than {context['max_length']} characters"
     elif kind == "string_too_short":
         code, message = "out_of_range", "is empty"
+    elif kind in ("too_short", "too_long"):
+        few = kind == "too_short"
+        wanted = f"at least {context['min_length']}" if few else f"at most {context['max_length']}"
+        code, message = "out_of_range", f"expected {wanted} of these, found {context['actual_length']}"
     elif bound is not None:
         code, message = "out_of_range", f"expected a number {_BOUNDS[bound]} {_figure(context[bound])}, found {_figure(value)}"
     return code, message, fix

@@ -436,9 +436,7 @@ Examples = Annotated[tuple[Example, ...], Field(min_length=5, max_length=10_000)
 class Analysis(Section):
     """How it is found out what a request is. Nothing leaves the machine for it."""
 
-    deadline: Annotated[Milliseconds, Field(le=10_000)] = Field(
-        20, description="For one request; when it has passed, auto takes the strongest models."
-    )
+    deadline: Milliseconds = Field(20, description="For one request; when it has passed, auto takes the strongest models.")
     encoder: Literal["static", "minilm"] = Field("static", description="What compares texts with semantic routes.")
     risk_floor: RiskFloor = Field(RiskFloor(), description="How strong a model risky domains get.")
     tasks: dict[OwnName, Examples] = Field({}, description="Further kinds of work: for each at least five examples.")

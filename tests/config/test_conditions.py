@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from router_extproc.config.conditions import covers, is_unconditional
-from router_extproc.config.schema import Range, When
+from router_extproc.config.schema import Keywords, Range, When
 
 FLAG = st.sampled_from([None, True, False])
 PATTERN = st.sampled_from(["a", "ab", "abc", "a*", "ab*", "*", "b"])
@@ -21,6 +21,12 @@ def ranges(draw: st.DrawFn) -> Range | None:
     return None if low is None and high is None else Range(at_least=low, at_most=high)
 
 
+@st.composite
+def keywords(draw: st.DrawFn) -> Keywords | None:
+    lists = [draw(st.lists(st.sampled_from("xyz"), max_size=2, unique=True).map(tuple)) for _ in range(3)]
+    return Keywords(any=lists[0], all=lists[1], none=lists[2]) if any(lists) else None
+
+
 CONDITIONS = st.builds(
     When,
     route=st.lists(PATTERN, max_size=2).map(tuple),
@@ -29,6 +35,10 @@ CONDITIONS = st.builds(
     prompt_tokens=ranges(),
     code=FLAG,
     stream=FLAG,
+    complexity=ranges(),
+    task=st.lists(st.sampled_from(["code", "math"]), max_size=2).map(tuple),
+    risk=st.lists(st.sampled_from(["medical", "none"]), max_size=2).map(tuple),
+    keywords=keywords(),
 )
 REQUESTS = st.fixed_dictionaries(
     {
@@ -38,6 +48,10 @@ REQUESTS = st.fixed_dictionaries(
         "tokens": st.integers(0, 5),
         "code": st.booleans(),
         "stream": st.booleans(),
+        "complexity": st.none() | st.integers(0, 5),
+        "task": st.sampled_from([None, "code", "math"]),
+        "risk": st.sampled_from([None, "medical", "none"]),
+        "words": st.none() | st.frozensets(st.sampled_from("xyz")),
     }
 )
 
@@ -58,6 +72,23 @@ def holds(when: When, request: dict[str, object]) -> bool:
         and (tokens.at_least or 0) <= request["tokens"] <= (5 if tokens.at_most is None else tokens.at_most)
         and when.code in (None, request["code"])
         and when.stream in (None, request["stream"])
+        and (when.complexity is None or within(when.complexity, request["complexity"]))
+        and (not when.task or request["task"] in when.task)
+        and (not when.risk or request["risk"] in when.risk)
+        and (when.keywords is None or stand(when.keywords, request["words"]))
+    )
+
+
+def within(bounds: Range, figure: object) -> bool:
+    return isinstance(figure, int) and (bounds.at_least or 0) <= figure <= (5 if bounds.at_most is None else bounds.at_most)
+
+
+def stand(keywords: Keywords, words: object) -> bool:
+    return (
+        isinstance(words, frozenset)
+        and (not keywords.any or not words.isdisjoint(keywords.any))
+        and words.issuperset(keywords.all)
+        and words.isdisjoint(keywords.none)
     )
 
 

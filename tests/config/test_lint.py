@@ -88,6 +88,16 @@ def test_a_rule_that_still_gets_something_is_not_shadowed(earlier: str, later: s
     assert warnings(text) == []
 
 
+def test_a_quality_that_nobody_asks_for() -> None:
+    """Only auto asks how likely a good answer is; elsewhere a quality was perhaps meant to be min_quality."""
+    text = PROVIDERS + "routes: {a: {quality: 0.8}, b: {strategy: best, quality: 0.8}, c: {targets: [small], quality: 0.8}}\n"
+    tail = "does not ask whether a model is good enough"
+    assert warnings(text) == [
+        f"5: routes.b.quality: quality_without_effect: has no effect: the strategy best {tail}",
+        f"5: routes.c.quality: quality_without_effect: has no effect: the strategy ordered {tail}",
+    ]
+
+
 def test_a_rule_for_a_passthrough_route_is_dead() -> None:
     """Passthrough skips rules."""
     text = PROVIDERS + "routes: {raw: {mode: passthrough, targets: [small]}}\n"

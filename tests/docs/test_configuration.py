@@ -24,6 +24,7 @@ TOP = "router.yaml"
 HEADINGS = {
     TOP: "How the file is read",
     "Admin": "admin",
+    "Analysis": "analysis",
     "CauseChains": "plans.after",
     "Check": "Check",
     "Cooling": "cooling",
@@ -32,17 +33,21 @@ HEADINGS = {
     "Defaults": "defaults",
     "Deployment": "models.NAME.deployments[]",
     "EnvoyOptions": "envoy",
+    "Keywords": "rules[].when.keywords",
     "Limits": "limits",
     "Listener": "listener",
     "Model": "models.NAME",
     "Outlier": "providers.NAME.outlier",
     "Plan": "Plans",
+    "Probability": "rules[].when.needs_strong",
     "Prices": "models.NAME.prices",
     "Provider": "providers.NAME",
     "Range": "rules[].when.prompt_tokens",
     "Retry": "Retry",
+    "RiskFloor": "analysis.risk_floor",
     "Route": "routes.NAME",
     "Rule": "rules[]",
+    "SemanticRoute": "analysis.semantic_routes.NAME",
     "Target": "Targets",
     "Timeouts": "Timeouts",
     "Tls": "listener.tls",
@@ -107,7 +112,7 @@ def test_every_word_of_a_closed_list_is_told(strange: str) -> None:
     """A capability, task, strategy or tier that the schema accepts stands in the document."""
     key, words = {
         "CapabilityName": ("capabilities", part("Model")["properties"]["capabilities"]["anyOf"][0]["items"]["enum"]),
-        "TaskName": ("strengths", part("Model")["properties"]["strengths"]["anyOf"][0]["items"]["enum"]),
+        "TaskName": ("strengths", part("Model")["properties"]["strengths"]["anyOf"][0]["items"]["anyOf"][0]["enum"]),
         "StrategyName": ("strategy", part("Plan")["properties"]["strategy"]["anyOf"][0]["enum"]),
         "TierName": ("tier", part("Model")["properties"]["tier"]["anyOf"][0]["enum"]),
     }[strange]

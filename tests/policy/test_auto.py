@@ -166,16 +166,9 @@ TIERS = st.sampled_from(Tier)
     st.sampled_from([None, "code"]),
 )
 def test_the_order_keeps_its_promises(models: list[tuple[Tier, float, bool, bool]], tier: Tier, task: str | None) -> None:
-    """Whatever the models: the first is of the weakest tier that will do, best of its tier; nothing weaker is tried beside it."""
-    choices = [
-        Choice(
-            build.model(f"m{place}", one, strengths=("code",) if strong else (), prices=Prices(price, price)),
-            f"m{place}",
-            None,
-            (),
-        )
-        for place, (one, price, strong, _) in enumerate(models)
-    ]
+    """The first is of the weakest tier that will do, and the best of it; nothing weaker is tried beside it."""
+    made = [priced(f"m{place}", one, price, *["code"] * strong) for place, (one, price, strong, _) in enumerate(models)]
+    choices = [Choice(model, model.name, None, ()) for model in made]
     able = {choice.name for choice, (*_, can) in zip(choices, models, strict=True) if can}
 
     def price(model: Model) -> float:
