@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router_extproc.analysis.encoders.static import StaticEncoder
+from router_extproc.analysis.instruction import instruction_ngrams
 from router_extproc.analysis.window import head_and_tail
 from router_extproc.analysis.wordpiece import Words
 
@@ -57,3 +58,12 @@ class TextEncoding:
     def vector(self) -> NDArray[np.float32]:
         """What the text means: float32 [384] of the static encoder, L2-normalised, zeros where there are no words."""
         return self._encoder.vector(self.ids)
+
+    @cached_property
+    def ngrams(self) -> NDArray[np.int64]:
+        """The hashed n-grams of word pieces at the beginning and the end, each once: see ``instruction``."""
+        return instruction_ngrams(self.ids)
+
+    def vector_of(self, ids: NDArray[np.int32]) -> NDArray[np.float32]:
+        """What a part of the text means, given its word pieces; as ``vector``."""
+        return self._encoder.vector(ids)

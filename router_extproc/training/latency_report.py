@@ -22,6 +22,7 @@ LENGTHS = (30, 64, 300, 1_000, 2_300, 8_000)
 # Different prompts of each length; repeating one would measure a warm cache.
 PROMPTS = 200
 _WARM_UP = 20
+CLASSIFIED_LENGTH, CLASSIFIED_LINES = 64, 3_000
 _MILLISECONDS = 1_000.0
 # English prose has about so many characters a token of o200k_base; the analysis's own count is what the table shows.
 _CHARACTERS_A_TOKEN = 4.6
@@ -60,7 +61,8 @@ def report(context: Context, artefact: Path) -> Section:
         rows.append((length, tokens, float(p50), float(p99), float(p50_all), float(p99_all)))
         figures |= {f"latency.{length}.p50": float(p50), f"latency.{length}.p99": float(p99)}
     before, after, private = _weigh(artefact)
-    figures["memory.process"] = after
+    lines = _lines_a_second(sentences, artefact, context)
+    figures |= {"memory.process": after, "classify.lines_a_second": lines}
     return Section(
         "Latency and memory",
         f"One thread, {PROMPTS} different prompts a length, made of sentences from the training data; milliseconds from the "
@@ -76,6 +78,12 @@ def report(context: Context, artefact: Path) -> Section:
                 ("before loading", "after one analysis", "of which its own"),
                 [(round(before, 1), round(after, 1), round(private, 1))],
                 note="The rest is shared with every other process that has the same files open.",
+            ),
+            Table(
+                "`router-extproc classify`",
+                ("prompts of tokens", "lines", "lines a second, all facts"),
+                [(CLASSIFIED_LENGTH, CLASSIFIED_LINES, round(lines))],
+                note="The start of the process is left out.",
             ),
         ),
         plots=(
@@ -137,3 +145,20 @@ def _weigh(artefact: Path) -> tuple[float, float, float]:
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603 - our own program
     before, after, private = map(float, printed.split())
     return before, after, private
+
+
+def _lines_a_second(sentences: list[str], artefact: Path, context: Context) -> float:
+    """How many lines the command classifies in a second, its start subtracted."""
+    path = context.cache("latency/prompts.jsonl")
+    random = context.random("classify")
+    bodies = [body for _ in range(CLASSIFIED_LINES // PROMPTS) for body in _prompts(sentences, CLASSIFIED_LENGTH, random)]
+
+    def seconds(lines: list[bytes]) -> float:
+        path.write_bytes(b"\n".join(lines))
+        command = [sys.executable, "-m", "router_extproc", "classify", str(path), "--artefact", str(artefact)]
+        started = time.perf_counter()
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)  # noqa: S603 - our own command
+        return time.perf_counter() - started
+
+    start = seconds(bodies[:1])
+    return len(bodies) / max(seconds(bodies) - start, 1e-3)

@@ -27,7 +27,7 @@ def why_not_isolated() -> str | None:
 
 
 def test_an_instance_never_tries_to_leave_the_machine(tmp_path: Path) -> None:
-    """With loopback as its only network everything is served and decided, and the kernel counted no attempt to leave."""
+    """With loopback as its only network all is served, decided and analysed, and the kernel counted no attempt to leave."""
     if reason := why_not_isolated():
         pytest.skip(f"NOT TESTED that nothing leaves the machine: no network namespace to be had here ({reason})")
     run = subprocess.run(
@@ -41,7 +41,13 @@ def test_an_instance_never_tries_to_leave_the_machine(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr
     found = json.loads(run.stdout.splitlines()[-1])
     assert found["noticed"] >= 2, "the counter does not see what it should"
-    assert found == {"statuses": [200] * 5, "degraded": [], "noticed": found["noticed"], "attempts": 0}
+    assert found == {
+        "statuses": [200] * 5,
+        "degraded": [],
+        "analysed": ["auto:economy"] * 2,
+        "noticed": found["noticed"],
+        "attempts": 0,
+    }
 
 
 # Python tells an audit hook of every connection that its own sockets make, and of every name that is looked up.
@@ -54,8 +60,9 @@ for module in pkgutil.walk_packages(router_extproc.__path__, "router_extproc."):
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)
 router = router_extproc.Router.from_file(sys.argv[1])
-request = router.read("POST", "/v1/chat/completions", {}, b'{"model": "auto", "messages": []}')
-print(router.decide(request, router_extproc.Situation.unknown()).route, told)
+body = b'{"model": "auto", "messages": [{"role": "user", "content": "Hello"}]}'
+decision = router.decide(router.read("POST", "/v1/chat/completions", {}, body))
+print(decision.route, len(decision.signals) > 3, told)
 """
 EVENTS = {"socket.connect", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo", "socket.gethostbyname", "urllib.Request"}
 
@@ -66,4 +73,4 @@ def test_importing_and_deciding_connect_to_nobody(tmp_path: Path) -> None:
     file.write_text("providers: {openai: {base_url: 'https://api.openai.com/v1', models: [gpt-4o]}}\n")
     program = AUDIT.replace("{EVENTS!r}", repr(EVENTS))
     run = subprocess.run([sys.executable, "-c", program, str(file)], capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert (run.stdout.strip(), run.stderr) == ("auto []", "")
+    assert (run.stdout.strip(), run.stderr) == ("auto True []", "")

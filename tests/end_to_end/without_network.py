@@ -20,13 +20,14 @@ from tests.end_to_end.running import CHAT, HELLO, Instance, Simulators, running
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1  # netdevice(7)
 
 CONFIGURATION = """
+analysis: {{deadline: 5s}}
 providers:
   one: {{base_url: "{one}/v1"}}
   two: {{base_url: "{two}/v1"}}
 models:
-  gpt-4o: {{deployments: [{{provider: one}}, {{provider: two}}]}}
+  gpt-4o: {{deployments: [{{provider: one}}, {{provider: two}}], tier: premium}}
+  small: {{deployments: [{{provider: one}}], tier: economy}}
 routes:
-  auto: {{targets: [gpt-4o]}}
   watched: {{targets: [gpt-4o], timeouts: {{first_token: 5s}}, check: {{answer: true}}}}
 """
 
@@ -63,6 +64,8 @@ def main() -> None:
             for model, stream in (("auto", False), ("watched", True), ("gpt-4o", False)):
                 answers.append(http.post(CHAT, json={"model": model, "messages": HELLO, "stream": stream}))
             answers.append(http.get("/v1/models"))
+            # The classifier has its turn in the worker and in the observer.
+            explained = instance.admin.post(f"{instance.admin_url}/explain", json={"model": "auto", "messages": HELLO}).json()
             # The observer's timers, Envoy's health checks and a reload have their turn too.
             instance.write(text + "aliases: {other: gpt-4o}\n")
             time.sleep(3)
@@ -74,6 +77,7 @@ def main() -> None:
                 "degraded": [
                     answer.headers["x-router-degraded"] for answer in answers if "x-router-degraded" in answer.headers
                 ],
+                "analysed": [answers[0].headers["x-router-reason"], explained["decision"]["reason"]],
                 "noticed": noticed,
                 "attempts": attempts_to_leave() - before - noticed,
             }
