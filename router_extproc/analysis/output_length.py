@@ -30,7 +30,7 @@ _TOKENS_PER_UNIT = {"word": 4 / 3, "sentence": 27, "paragraph": 130, "line": 14,
 _UNITS = "|".join(_TOKENS_PER_UNIT)
 _asked = re.compile(rf"\b(\d{{1,5}}|an?|one|two|three|four|five|six|ten)[- ]+(?:short |brief |long |single )?({_UNITS})s?\b")
 _NUMBERS = {"a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "ten": 10}
-_ANSWER_VERBS = re.compile(
+_speaks_of_answer = re.compile(
     r"\b(?:writ|answer|repl|respond|summari|explain|describ|essay|story|poem|in |about |at most |under )"
 )
 # A length counts when a word that speaks of the answer stands this close before it (characters).
