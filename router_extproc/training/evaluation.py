@@ -13,7 +13,8 @@ from typing import cast
 import msgspec
 
 from router_extproc.errors import TrainingError
-from router_extproc.training.artefact import Manifest, check_files
+from router_extproc.training.artefact import MANIFEST, Manifest, check_files
+from router_extproc.training.data_cards import hash_of
 from router_extproc.training.pipeline import Context
 from router_extproc.training.plots import draw
 from router_extproc.training.report import Report, Section, Table
@@ -64,7 +65,7 @@ def evaluate(context: Context, artefact: Path, out: Path, reports: Mapping[str, 
         (out / f"{name}.md").write_text(section.markdown().replace("## ", "# ", 1) + "\n", encoding="utf-8")
         sections[name] = section
     figures = {name: float(value) for section in sections.values() for name, value in section.figures.items()}
-    (out / INDEX).write_text(_index(manifest, sections, figures), encoding="utf-8")
+    (out / INDEX).write_text(_index(manifest, hash_of(artefact / MANIFEST), sections, figures), encoding="utf-8")
     (out / FIGURES).write_bytes(msgspec.json.format(msgspec.json.encode(dict(sorted(figures.items()))), indent=2) + b"\n")
     return figures
 
@@ -97,10 +98,11 @@ def targets_table(figures: Mapping[str, float]) -> Table:
     return Table("Targets", ("what", "wanted", "aim", "measured", "met"), rows)
 
 
-def _index(manifest: Manifest, sections: Mapping[str, Section], figures: Mapping[str, float]) -> str:
+def _index(manifest: Manifest, digest: str, sections: Mapping[str, Section], figures: Mapping[str, float]) -> str:
     what = (
         f"Of the artefact `{manifest.name}` made {manifest.created} from revision `{manifest.revision[:12]}` with seed "
-        f"{manifest.seed}, by `router-extproc evaluate`. Intervals are 95 % bootstrap intervals."
+        f"{manifest.seed} (its `{MANIFEST}`: SHA-256 `{digest[:16]}`), by `router-extproc evaluate`. Intervals in brackets are "
+        "95 % bootstrap intervals."
     )
     parts = [
         "# Evaluation",
