@@ -72,6 +72,18 @@ def describe(folder: Path, records: Sequence[StageRecord], seed: int) -> Manifes
     )
 
 
+def describe_refit(folder: Path, base: Manifest, metrics: Mapping[str, object]) -> Manifest:
+    """The manifest of an artefact whose routing score was refitted: the base's, with the files as they are now."""
+    names = [name for name in _names(folder) if name not in {MANIFEST, MODEL_CARD}]
+    return msgspec.structs.replace(
+        base,
+        created=dt.datetime.now(dt.UTC).date().isoformat(),
+        revision=git_revision(),
+        files={name: hash_of(folder / name) for name in names},
+        refitted={"on": dt.datetime.now(dt.UTC).date().isoformat(), "base": base.revision, **metrics},
+    )
+
+
 def publish(built: Path, manifest: Manifest, card: str, out: Path) -> None:
     """Puts the files, their manifest and the model card in place.
 
@@ -140,6 +152,10 @@ def _data_used(records: Sequence[StageRecord]) -> dict[str, DataUsed]:
         name: DataUsed(sha256=digest, licence=cards[name].licence, source=cards[name].source, stages=tuple(stages))
         for name, (digest, stages) in sorted(read.items())
     }
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 def _files_of_earlier(out: Path) -> set[str]:

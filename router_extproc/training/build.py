@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
 
-from router_extproc.training.artefact import Manifest, describe, publish
+from router_extproc.training.artefact import Manifest, check_files, describe, describe_refit, publish
 from router_extproc.training.data_cards import load_cards, read_rows
 from router_extproc.training.decontamination import EvaluationPrompts, Vectors, check_texts, excluded_rows
 from router_extproc.training.model_card import model_card
-from router_extproc.training.pipeline import OWN_DATA, Context, Stage, StageRecord, run_stages
+from router_extproc.training.pipeline import OWN_DATA, Context, Metrics, Stage, StageRecord, run_stages
+
+# Changes the files of the artefact in ``context.out`` by a log of outcomes; returns what it measured.
+Refit = Callable[[Context, Path], Metrics]
 
 
 def build_artefact(
@@ -46,6 +49,30 @@ def build_artefact(
     sizes = {name: (context.out / name).stat().st_size for name in manifest.files}
     publish(context.out, manifest, model_card(manifest, sizes), out)
     return manifest
+
+
+def build_refitted(context: Context, base: Path, log: Path, out: Path, refit: Refit) -> Manifest:
+    """Refits the routing score of an artefact on outcomes of one's own, and publishes the whole into ``out``.
+
+    Args:
+        context: ``context.out`` is the workbench.
+        base: the artefact to start from; unchanged unless ``out`` is the same folder.
+        log: JSON lines of prompts and whether the cheap model was good enough.
+        out: where the refitted artefact goes; untouched when the refit is refused.
+        refit: changes the files in ``context.out``, a copy of the base's, and returns what it measured.
+
+    Raises:
+        TrainingError: the log cannot be used, or the refitted score is no better than the base's.
+    """
+    manifest = check_files(base)
+    shutil.rmtree(context.out, ignore_errors=True)
+    for name in manifest.files:
+        (context.out / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(base / name, context.out / name)
+    refitted = describe_refit(context.out, manifest, refit(context, log))
+    sizes = {name: (context.out / name).stat().st_size for name in refitted.files}
+    publish(context.out, refitted, model_card(refitted, sizes), out)
+    return refitted
 
 
 def decontaminate(context: Context, vectors: Vectors | None) -> Mapping[str, frozenset[str]]:

@@ -69,6 +69,8 @@ def model_card(manifest: Manifest, sizes: Mapping[str, int]) -> str:
         "## Figures of training",
     ]
     parts += [_metrics(stage, metrics) for stage, metrics in manifest.stages.items() if metrics]
+    if manifest.refitted is not None:
+        parts += ["## Refitted", "The routing score alone, on outcomes of one's own.", _metrics("refit", manifest.refitted)]
     return "\n\n".join(parts) + "\n"
 
 

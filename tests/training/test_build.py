@@ -12,7 +12,7 @@ from router_extproc.errors import TrainingError
 from router_extproc.training import artefact as artefact_module
 from router_extproc.training import build as build_module
 from router_extproc.training.artefact import MANIFEST, MODEL_CARD, check_files, read_manifest
-from router_extproc.training.build import build_artefact
+from router_extproc.training.build import build_artefact, build_refitted
 from router_extproc.training.decontamination import ContaminationError
 from router_extproc.training.pipeline import Context, Stage
 from tests.training.workshop import write_data, write_rows, write_stage
@@ -117,3 +117,39 @@ def test_the_context_of_the_caller_stays_as_it_was(context: Context, stages: tup
     before = dataclasses.replace(context)
     build_artefact(context, tmp_path / "out", resume=False, stages=stages)
     assert context.excluded == before.excluded == {}
+
+
+def test_a_refit_changes_what_it_refits_and_says_so(context: Context, stages: tuple[Stage, ...], tmp_path: Path) -> None:
+    """The base stays as it is; the refitted artefact is whole, names its base, and its card tells what was measured."""
+    base, out = tmp_path / "base", tmp_path / "out"
+    build_artefact(context, base, resume=False, stages=stages)
+
+    def refit(workbench: Context, log: Path) -> dict[str, object]:
+        (workbench.out / "count.txt").write_text(log.name)
+        return {"apgr": 0.64}
+
+    bench = dataclasses.replace(context, out=tmp_path / "bench")
+    build_refitted(bench, base, tmp_path / "outcomes.jsonl", out, refit)
+    assert (check_files(base).refitted, (base / "count.txt").read_text()) == (None, "2")
+    manifest = check_files(out)
+    assert manifest.refitted is not None
+    assert manifest.refitted["apgr"] == 0.64
+    assert "base" in manifest.refitted
+    assert (out / "count.txt").read_text() == "outcomes.jsonl"
+    assert "| apgr | 0.640 |" in (out / MODEL_CARD).read_text()
+
+
+def test_a_refused_refit_leaves_everything_as_it_was(context: Context, stages: tuple[Stage, ...], tmp_path: Path) -> None:
+    """A worse score is not written, not even over an older artefact."""
+    base = tmp_path / "base"
+    build_artefact(context, base, resume=False, stages=stages)
+    before = (base / MANIFEST).read_bytes()
+
+    def refit(workbench: Context, _: Path) -> dict[str, object]:
+        (workbench.out / "count.txt").write_text("worse")
+        raise TrainingError("no better")
+
+    with pytest.raises(TrainingError, match="no better"):
+        build_refitted(dataclasses.replace(context, out=tmp_path / "bench"), base, tmp_path / "log", base, refit)
+    assert (base / MANIFEST).read_bytes() == before
+    assert (base / "count.txt").read_text() == "2"
