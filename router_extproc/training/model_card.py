@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from router_extproc.training.artefact import Manifest
+from router_extproc.training.pipeline import OWN_DATA
 from router_extproc.training.report import Table, shown
 
 _INTRODUCTION = """\
@@ -21,6 +24,13 @@ a risky domain, whether it carries an injection. It runs on one CPU core in well
 | made again by | `router-extproc train --data DIR` |
 | measured by | `router-extproc evaluate --data DIR`; all tables in `docs/evaluation/` |
 """
+
+_SUBJECTS_FILE = OWN_DATA / "risk" / "subjects.json"
+
+
+class _Subjects(msgspec.Struct, frozen=True):
+    subjects: dict[str, tuple[str, ...]]
+
 
 _LIMITS = """\
 ## What it is for, and what not
@@ -80,6 +90,13 @@ def _data(manifest: Manifest) -> str:
         for name, used in manifest.data.items()
     ]
     return _table(("name", "source", "licence", "used by", "SHA-256"), rows)
+
+
+def _subjects() -> list[str]:
+    """Which exam subjects stand for which risky domain; all others stand for none."""
+    plan = msgspec.json.decode(_SUBJECTS_FILE.read_bytes(), type=_Subjects)
+    rows = [(domain, ", ".join(subjects)) for domain, subjects in plan.subjects.items()]
+    return ["## Subjects behind the risk head", _table(("domain", "subjects of MMLU"), rows)]
 
 
 def _files(manifest: Manifest, sizes: Mapping[str, int]) -> str:
