@@ -23,6 +23,7 @@ STAGES = (
 REPORTS = {
     "routing": f"{_HERE}.routing_report",
     "tasks": f"{_HERE}.task_report",
+    "risk": f"{_HERE}.risk_report",
     "injection": f"{_HERE}.injection_report",
     "encoder": f"{_HERE}.encoder_report",
     "robustness": f"{_HERE}.robustness_report",
