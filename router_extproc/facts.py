@@ -42,6 +42,8 @@ class Analysis(Protocol):
     @property
     def has_code(self) -> bool | None: ...  # noqa: D102
     @property
+    def answer_tokens(self) -> int | None: ...  # noqa: D102
+    @property
     def turn(self) -> int | None: ...  # noqa: D102
     @property
     def step(self) -> str | None: ...  # noqa: D102
@@ -93,6 +95,7 @@ class Facts(msgspec.Struct, frozen=True):
 
     Read from the text:
         has_code: whether program code stands in what was asked or answered; system prompts do not count.
+        answer_tokens: how many tokens an answer will probably have, by the kind of work and the length asked for.
         language: ISO 639-1 code of the language that the request is written in.
         task: the kind of work asked for, by the names of ``models.*.strengths``.
         tasks: the calibrated probability, 0 to 1, of each kind of work; several may be likely.
@@ -118,6 +121,7 @@ class Facts(msgspec.Struct, frozen=True):
     turn: int | None = None
     step: str | None = None
     has_code: bool | None = None
+    answer_tokens: int | None = None
     language: str | None = None
     task: str | None = None
     tasks: Mapping[str, float] = {}

@@ -24,7 +24,7 @@ from router_extproc.policy.auto import QUALITY, Wish, read_wish
 from router_extproc.policy.capability import Demand, demand_of, serves
 from router_extproc.policy.chain import Chain, build_chain, least_bad_chain
 from router_extproc.policy.choice import Menu, make_menu
-from router_extproc.policy.cost import estimate_cost
+from router_extproc.policy.cost import EXPECTED_ANSWER_TOKENS, estimate_cost
 from router_extproc.policy.explanation import (
     Explanation,
     explain_candidates,
@@ -165,7 +165,7 @@ class Router:
             decision = self._decide(course, pool, request, situation)
         except RequestError as error:
             refused = explain_error(error)
-        candidates = explain_candidates(course.menu, pool, request, situation.health)
+        candidates = explain_candidates(course.menu, pool, course.demand, situation.health)
         return replace(
             explanation,
             route=course.route.name,
@@ -191,12 +191,16 @@ class Router:
         narrowing = read_narrowing(request.headers, self.registry)
         rule = first_matching(rules, request) if rules else None
         menu = self._menu(resolved, rule)
-        demand = demand_of(request, narrowing, menu.plan, named=route.named_model is not None, analysed=not route.passthrough)
+        is_held = route.named_model is not None
         wish = None
-        if menu.plan.strategy == AUTO and (route.named_model is None or route.allow_cross_model):
+        if menu.plan.strategy == AUTO and (not is_held or route.allow_cross_model):
             quality = route.plan.quality if menu.plan.quality is None else menu.plan.quality
             floors = self.registry.analysis.risk_floor
             wish = read_wish(request.analysis, QUALITY if quality is None else quality, floors)
+        expected = EXPECTED_ANSWER_TOKENS if wish is None else wish.answer_tokens
+        demand = demand_of(
+            request, narrowing, menu.plan, named=is_held, analysed=not route.passthrough, expected_answer=expected
+        )
         return _Course(route, rule, menu, demand, wish, _reason(resolved, rule, menu))
 
     def _pool(self, course: _Course, situation: Situation) -> Pool:
@@ -314,7 +318,7 @@ def _decision(course: _Course, chain: Chain, request: Request) -> Decision:
         max_attempts=route.max_attempts,
         check_answer=route.check_answer and judged,
         stream=request.stream,
-        estimated_cost_usd=None if route.passthrough else estimate_cost(chosen, request),
+        estimated_cost_usd=None if route.passthrough else estimate_cost(chosen, request, course.demand.expected_answer),
         half_open=chain.half_open,
         degraded=chain.degraded,
         signals=request.analysis.signals(),

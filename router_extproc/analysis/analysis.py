@@ -20,7 +20,9 @@ from router_extproc.analysis.fact import Fact, Part, fact
 from router_extproc.analysis.facts import Counts, offers_tools, read_counts, rough_tokens
 from router_extproc.analysis.heads import Injection, Named, Routing, Task
 from router_extproc.analysis.needs import read_needs
+from router_extproc.analysis.output_length import expected_output_tokens
 from router_extproc.analysis.surface import SurfaceFeatures, surface_features
+from router_extproc.analysis.window import head_and_tail
 from router_extproc.dialects.openai import Envelope, read_envelope
 from router_extproc.errors import RequestError
 from router_extproc.facts import Signal
@@ -226,6 +228,13 @@ class RequestAnalysis:
             return custom
         return None if self.kind is None or self.kind.unsure else self.kind.name
 
+    @fact()
+    def answer_tokens(self) -> int | None:
+        """How many tokens an answer will probably have; None where the kind of work cannot be read."""
+        if self._text is None or self._heads.tasks is None:
+            return None
+        return expected_output_tokens(self._text.encoding.text, task=self.task, prompt_tokens=self.prompt_tokens)
+
     @fact(called="risk", show=_show("name"))
     def danger(self) -> Named | None:
         """The risky domain."""
@@ -252,7 +261,9 @@ class RequestAnalysis:
     def keywords(self) -> frozenset[str] | None:
         """The phrases of rules that stand in the task."""
         reader = self._configured.keywords
-        return None if reader is None or self.conversation is None else frozenset(reader.find(self.conversation.task))
+        if reader is None or self.conversation is None:
+            return None
+        return frozenset(reader.find(head_and_tail(self.conversation.task).text))
 
     @fact()
     def semantic_route(self) -> str | None:

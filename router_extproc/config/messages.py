@@ -26,6 +26,7 @@ _PATTERNS = {
     values.NAME_PATTERN: ("is not a name", "letters, digits and . _ : / @ + - only, with * at the end for any rest"),
     values.OWN_NAME: ("is not a name", "lower-case letters, digits and _ only, a letter first"),
     values.LANGUAGE: ("is not a language", "its ISO 639-1 code, such as en or fr"),
+    values.SOMETHING: ("holds no text", "write a word at least"),
     values.CREDENTIAL_NAME: ("is not a credential's name", "letters, digits and . _ - only, a letter or digit first"),
     values.BASE_URL: ("expected a base URL", "for example https://api.openai.com/v1, without user name, ? or #"),
     values.HEADER_NAME: ("is not a header's name", "lower-case letters, digits and - only"),

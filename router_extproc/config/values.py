@@ -35,6 +35,7 @@ CREDENTIAL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 BASE_URL = r"^https?://[^/\s?#@]+(/[^\s?#]*)?$"
 HEADER_NAME = r"^[a-z0-9-]+$"
 OWN_NAME = r"^[a-z][a-z0-9_]*$"
+SOMETHING = r"\S"
 LANGUAGE = r"^[a-z]{2,3}$"
 VARIABLE_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 API_PATH = r"^/v1/[^\s]*$"
@@ -92,8 +93,8 @@ TaskName = Annotated[
 ]
 OwnName = Annotated[str, Field(pattern=OWN_NAME, max_length=60)]
 LanguageCode = Annotated[str, Field(pattern=LANGUAGE)]
-Phrase = Annotated[str, Field(min_length=1, max_length=200)]
-Example = Annotated[str, Field(min_length=1, max_length=4_000)]
+Phrase = Annotated[str, Field(pattern=SOMETHING, max_length=200)]
+Example = Annotated[str, Field(pattern=SOMETHING, max_length=4_000)]
 FilePath = Annotated[str, Field(min_length=1), AfterValidator(read_path)]
 HttpVersion = Annotated[Literal["1.1", "2"], BeforeValidator(read_http_version), WithJsonSchema({"enum": ["1.1", "2", 1.1, 2]})]
 ApiPath = Annotated[str, Field(pattern=API_PATH, max_length=500)]

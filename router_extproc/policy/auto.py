@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from router_extproc.facts import Analysis
 from router_extproc.policy.choice import Choice
+from router_extproc.policy.cost import EXPECTED_ANSWER_TOKENS
 from router_extproc.registry.snapshot import Model, Tier
 
 # Of a route that writes none.
@@ -24,11 +25,15 @@ UNCLASSIFIED = "unclassified"
 
 
 class Wish(NamedTuple):
-    """The weakest tier that will do, the kind of work, and what of the request decided beside its difficulty."""
+    """The weakest tier that will do, the kind of work, and what of the request decided beside its difficulty.
+
+    ``answer_tokens`` are those that an answer will probably have.
+    """
 
     tier: Tier
     task: str | None = None
     because: str | None = None
+    answer_tokens: int = EXPECTED_ANSWER_TOKENS
 
     def reason(self, chosen: Model) -> str:
         """Why this model was chosen, for machines: ``auto:economy``, ``auto:premium:risk=medical``."""
@@ -53,7 +58,8 @@ def read_wish(analysis: Analysis, quality: float, floors: Mapping[str, Tier]) ->
     floor = None if risk is None else floors.get(risk)
     if floor is not None and floor > Tier.ECONOMY and because != DEADLINE:
         tier, because = max(tier, floor), f"risk={risk}"
-    return Wish(tier, task, because)
+    expected = analysis.answer_tokens
+    return Wish(tier, task, because, EXPECTED_ANSWER_TOKENS if expected is None else expected)
 
 
 def in_order(

@@ -12,7 +12,7 @@ import enum
 from typing import NamedTuple
 
 from router_extproc.policy.choice import Choice
-from router_extproc.policy.cost import estimate_cost
+from router_extproc.policy.cost import EXPECTED_ANSWER_TOKENS, estimate_cost
 from router_extproc.policy.narrowing import Narrowing
 from router_extproc.policy.rules import matches
 from router_extproc.registry.snapshot import Deployment, Model, Plan, Tier
@@ -54,7 +54,10 @@ class Rejection(NamedTuple):
 
 
 class Demand(NamedTuple):
-    """One request as the filters see it. ``prompt_tokens`` includes the margin, ``answer_tokens`` is the caller's limit."""
+    """One request as the filters see it. ``prompt_tokens`` includes the margin, ``answer_tokens`` is the caller's limit.
+
+    ``expected_answer`` are the tokens that an answer will probably have, for what it costs.
+    """
 
     request: Request
     needs: frozenset[str]
@@ -63,9 +66,18 @@ class Demand(NamedTuple):
     min_tier: Tier | None
     min_quality: float | None
     narrowing: Narrowing
+    expected_answer: int = EXPECTED_ANSWER_TOKENS
 
 
-def demand_of(request: Request, narrowing: Narrowing, plan: Plan, *, named: bool, analysed: bool) -> Demand:
+def demand_of(
+    request: Request,
+    narrowing: Narrowing,
+    plan: Plan,
+    *,
+    named: bool,
+    analysed: bool,
+    expected_answer: int = EXPECTED_ANSWER_TOKENS,
+) -> Demand:
     """What a request demands. ``analysed`` is False on routes that pass everything through."""
     tiers = [tier for tier in (plan.min_tier, narrowing.min_tier) if tier is not None]
     strongest = max(tiers) if tiers else None
@@ -77,7 +89,7 @@ def demand_of(request: Request, narrowing: Narrowing, plan: Plan, *, named: bool
     # Embeddings come in batches: the texts share no context window.
     tokens = 0 if request.path == EMBEDDINGS else int(request.analysis.prompt_tokens * PROMPT_MARGIN)
     answer = request.analysis.max_output_tokens or 0
-    return Demand(request, needs, tokens, answer, strongest, plan.min_quality, narrowing)
+    return Demand(request, needs, tokens, answer, strongest, plan.min_quality, narrowing, expected_answer)
 
 
 def usable_deployments(choice: Choice, demand: Demand) -> tuple[Deployment, ...] | Rejection:
@@ -123,7 +135,7 @@ def why_not(model: Model, demand: Demand) -> Rejection | None:  # noqa: PLR0911 
         return Rejection(Stage.OUTPUT, f"writes at most {model.output_limit} tokens, {demand.answer_tokens} are asked for")
     limit = demand.narrowing.max_cost_usd
     if limit is not None:
-        cost = estimate_cost(model, demand.request)
+        cost = estimate_cost(model, demand.request, demand.expected_answer)
         if cost is None:
             return Rejection(Stage.COST, "has no price to hold against the caller's limit")
         if cost > limit:

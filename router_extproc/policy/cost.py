@@ -12,9 +12,10 @@ EXPECTED_ANSWER_TOKENS = 400
 _PRICED_BY_TOKENS = (CHAT_COMPLETIONS, "/v1/completions", "/v1/responses", EMBEDDINGS)
 
 
-def estimate_cost(model: Model, request: Request) -> float | None:
+def estimate_cost(model: Model, request: Request, expected: int = EXPECTED_ANSWER_TOKENS) -> float | None:
     """The prompt's estimated tokens and the caller's own limit for each answer, at list prices; None without a price.
 
+    Without a limit an answer has the ``expected`` tokens, at most as many as the model writes.
     The limit makes it an upper bound for callers who set one. What a provider has cached is not known beforehand. Sound
     and pictures are not priced by tokens of a prompt: None too.
     """
@@ -25,5 +26,5 @@ def estimate_cost(model: Model, request: Request) -> float | None:
     if request.path == EMBEDDINGS:
         answer = 0
     elif answer is None:
-        answer = EXPECTED_ANSWER_TOKENS if model.output_limit is None else min(EXPECTED_ANSWER_TOKENS, model.output_limit)
+        answer = expected if model.output_limit is None else min(expected, model.output_limit)
     return prices.cost(request.analysis.prompt_tokens, answer * request.analysis.choices)

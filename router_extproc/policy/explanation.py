@@ -9,6 +9,7 @@ import msgspec
 from router_extproc.decision import Candidate, Decision
 from router_extproc.errors import RequestError
 from router_extproc.facts import Facts, Signal, facts_of
+from router_extproc.policy.capability import Demand
 from router_extproc.policy.choice import Menu
 from router_extproc.policy.cost import estimate_cost
 from router_extproc.policy.health import UNSEEN
@@ -92,14 +93,12 @@ def explain_rules(rules: tuple[Rule, ...], request: Request) -> tuple[RuleLooked
     return tuple(looked_at)
 
 
-def explain_candidates(
-    menu: Menu, pool: Pool, request: Request, health: Mapping[str, DeploymentHealth]
-) -> tuple[Candidate, ...]:
+def explain_candidates(menu: Menu, pool: Pool, demand: Demand, health: Mapping[str, DeploymentHealth]) -> tuple[Candidate, ...]:
     """Every deployment that the plan could use, each with the reason it fell, or None where it stayed."""
     found: dict[str, Candidate] = {}
     for choice in menu.choices():
         pool.usable(choice)
-        cost = estimate_cost(choice.model, request)
+        cost = estimate_cost(choice.model, demand.request, demand.expected_answer)
         for deployment in choice.deployments:
             name = deployment.name
             fallen = pool.fallen.get(name)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 
 from router_extproc.policy.auto import Wish, in_order
 from router_extproc.policy.choice import Choice, Group, Option
-from router_extproc.policy.cost import estimate_cost
+from router_extproc.policy.cost import EXPECTED_ANSWER_TOKENS, estimate_cost
 from router_extproc.policy.health import UNSEEN
 from router_extproc.policy.weights import Draws, order_by_weight
 from router_extproc.registry.health import DeploymentHealth
@@ -45,7 +45,9 @@ def rank(
     if strategy == FAST:
         return iter(_by_speed([Option(choice, one) for choice in choices for one in usable(choice)], health, draws))
     if strategy == AUTO and wish is not None:
-        ordered = in_order(choices, wish, lambda model: _price(model, request), lambda choice: bool(usable(choice)))
+        ordered = in_order(
+            choices, wish, lambda model: _price(model, request, wish.answer_tokens), lambda choice: bool(usable(choice))
+        )
         return _spread(ordered, usable, draws)
     if strategy == CHEAP:
         return _spread(sorted(choices, key=lambda choice: _price(choice.model, request)), usable, draws)
@@ -95,8 +97,8 @@ def _by_speed(options: list[Option], health: Mapping[str, DeploymentHealth], dra
     return [options[index] for index in sorted(range(len(options)), key=keys.__getitem__)]
 
 
-def _price(model: Model, request: Request) -> float:
-    cost = estimate_cost(model, request)
+def _price(model: Model, request: Request, expected: int = EXPECTED_ANSWER_TOKENS) -> float:
+    cost = estimate_cost(model, request, expected)
     return math.inf if cost is None else cost
 
 
