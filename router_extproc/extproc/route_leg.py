@@ -110,6 +110,7 @@ class RouteLeg:
                 self.outcome.is_cut_short = self._request.analysis.is_cut_short
             self.outcome.seconds = time.perf_counter() - started
             # Sending may take a while, and a large body is now held by the answer.
+            self._request = None
             self._pieces.clear()
 
     def _decide(self) -> list[bytes]:
