@@ -10,10 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from router_extproc.analysis import risk, tasks
 from router_extproc.analysis.encoders import Encoder
 from router_extproc.analysis.encoders.static import StaticEncoder
 from router_extproc.analysis.heads import InjectionReader, RiskReader, RoutingReader, TaskReader
 from router_extproc.analysis.location import artefact_folder
+from router_extproc.analysis.risk import RiskHead
+from router_extproc.analysis.routing import ROUTING_FILE, RoutingHead
+from router_extproc.analysis.tasks import TaskHead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -36,7 +40,13 @@ class Classifier:
             ValueError: files do not belong together.
         """
         folder = artefact_folder({}) if folder is None else folder
-        return cls(folder=folder, encoder=StaticEncoder.load(folder))
+        return cls(
+            folder=folder,
+            encoder=StaticEncoder.load(folder),
+            routing=RoutingHead.load(folder) if (folder / ROUTING_FILE).exists() else None,
+            tasks=TaskHead.load(folder) if (folder / tasks.FILE).exists() else None,
+            risk=RiskHead.load(folder) if (folder / risk.FILE).exists() else None,
+        )
 
     def encoder_named(self, name: str) -> Encoder:
         """The encoder of this name: the one all heads share, or another, loaded now.

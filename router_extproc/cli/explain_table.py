@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from router_extproc.decision import Attempt, Candidate, Decision
 from router_extproc.policy.explanation import Explanation
+from router_extproc.registry.snapshot import Tier
 
 # Of what is not a terminal: wide enough that no reason is cut.
 _PLAIN_WIDTH = 160
@@ -20,6 +22,8 @@ def print_explanation(explanation: Explanation, console: Console | None = None) 
         if not console.is_terminal:
             console = Console(width=_PLAIN_WIDTH, color_system=None)
     console.print(_request(explanation))
+    if explanation.signals:
+        console.print(_signals(explanation))
     if explanation.rules:
         console.print(_rules(explanation))
     if explanation.candidates:
@@ -53,12 +57,40 @@ def _request(explanation: Explanation) -> Table:
         ("prompt tokens", f"about {facts.prompt_tokens}"),
         ("answer limit", "none" if limit is None else f"{limit} tokens"),
         ("needs", ", ".join(explanation.needs) or "nothing special"),
-        ("code", _word(yes=bool(facts.has_code))),
+        ("code", _known(facts.has_code)),
         ("tools", _word(yes=facts.has_tools)),
         ("images", str(facts.images)),
+        ("turn", _known(facts.turn)),
+        ("language", _known(facts.language)),
+        ("task", _known(facts.task)),
+        ("risk", _known(facts.risk)),
+        ("complexity", "not known" if facts.complexity is None else f"{facts.complexity} of 10"),
+        ("good enough", _adequacy(facts.adequacy)),
+        ("unsure", ", ".join(facts.unsure) or "no"),
+        ("injection", "not known" if facts.injection is None else f"{facts.injection:.2f}"),
     ):
         table.add_row(name, value)
     return table
+
+
+def _signals(explanation: Explanation) -> Table:
+    table = _table("\nFound out", "signal", "milliseconds", "value")
+    for signal in explanation.signals:
+        value = "" if signal.value is None else msgspec.json.encode(signal.value).decode()
+        table.add_row(signal.name, f"{signal.milliseconds:.3f}", value)
+    return table
+
+
+def _adequacy(adequacy: tuple[float, float, float] | None) -> str:
+    if adequacy is None:
+        return "not known"
+    return ", ".join(f"{tier.label} {enough:.2f}" for tier, enough in zip(Tier, adequacy, strict=True))
+
+
+def _known(value: object) -> str:
+    if isinstance(value, bool):
+        return _word(yes=value)
+    return "not known" if value is None else str(value)
 
 
 def _rules(explanation: Explanation) -> Table:
