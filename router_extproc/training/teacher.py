@@ -41,11 +41,6 @@ SOURCES = (
     "mmlupro",
     "gsm8k_steps",
 )
-# How many random spans, and how many texts spliced of two short ones, are added. Spans are of 3 to 27 words, short ones
-# more often; a splice takes at most 12 words of each.
-SPANS, SPLICES = 62_000, 40_000
-_SPAN_SHORTEST, _SPAN_GROWTH, _SPLICE_WORDS = 3, 0.95, 12
-_LONG_ENOUGH, _SPLICED_LENGTHS = 10, range(4, 26)
 
 
 def model_folder() -> Path:
@@ -66,30 +61,13 @@ def model_folder() -> Path:
 
 
 def teaching_texts(context: Context, vocabulary: Vocabulary) -> list[str]:
-    """What the teacher is asked about: all sources, random spans of them, splices of two, and single words.
+    """What the teacher is asked about: all sources, and every single word of the vocabulary, so that none is left as it was.
 
-    A sum of word vectors learns what a word means from the company it is seen in; spans and splices show more companies
-    than whole texts do.
+    Random spans of the texts and splices of two, a hundred thousand more, were tried and left out: they bring the sums nearer
+    to the teacher (cosine 0.87 instead of 0.83 on texts held out), but few-shot accuracy a point down, and double the time.
     """
-    texts = list(dict.fromkeys(text.strip() for name in SOURCES for text in _texts(context, name)))
-    random = context.random("teaching texts")
-    split = [text.split() for text in texts]
-    long = [words for words in split if len(words) > _LONG_ENOUGH]
-    weights = np.array([min(len(words), 400) ** 0.7 for words in long])
-    spans: list[str] = []
-    if long:
-        for place in random.choice(len(long), SPANS, p=weights / weights.sum()):
-            words = long[place]
-            length = round(_SPAN_SHORTEST * 10 ** float(random.random() * _SPAN_GROWTH))
-            start = int(random.integers(max(1, len(words) - length + 1)))
-            spans.append(" ".join(words[start : start + length]))
-    short = [words for words in split if len(words) in _SPLICED_LENGTHS]
-    if short:
-        for one, other in random.integers(len(short), size=(SPLICES, 2)):
-            first, second = short[one], short[other]
-            end, start = int(random.integers(1, len(first) + 1)), int(random.integers(len(second)))
-            spans.append(" ".join(first[:end][:_SPLICE_WORDS] + second[start:][:_SPLICE_WORDS]))
-    return [text for text in dict.fromkeys([*texts, *spans, *vocabulary.whole_words()]) if text]
+    texts = [text.strip() for name in SOURCES for text in _texts(context, name)]
+    return [text for text in dict.fromkeys([*texts, *vocabulary.whole_words()]) if text]
 
 
 def _texts(context: Context, name: str) -> list[str]:
