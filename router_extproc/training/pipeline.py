@@ -152,7 +152,7 @@ def _run(stage: Stage, after: dict[str, str], context: Context) -> StageRecord:
     before = _written_at(context.out)
     context.reads.clear()
     started = time.monotonic()
-    metrics = dict(stage.run(context))
+    metrics = {str(name): _plain(value) for name, value in stage.run(context).items()}
     seconds = round(time.monotonic() - started, 1)
     # By time, not by content: a stage that is run again may write the very same bytes.
     written = [name for name, moment in _written_at(context.out).items() if before.get(name) != moment]
@@ -164,6 +164,17 @@ def _run(stage: Stage, after: dict[str, str], context: Context) -> StageRecord:
     return StageRecord(
         name=stage.name, code=code, seed=context.seed, after=after, reads=reads, files=files, seconds=seconds, metrics=metrics
     )
+
+
+def _plain(value: object) -> object:
+    """A figure without numpy's types, which JSON does not know."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
 
 
 def _kept(path: Path, stage: Stage, after: dict[str, str], context: Context) -> StageRecord | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from router_extproc.errors import TrainingError
@@ -65,6 +66,21 @@ def test_a_stage_is_run_again_when_its_file_is_gone_or_changed(stage: Stage, con
     (context.out / "count.txt").unlink()
     assert run((stage,), context) == [("counting", False)]
     assert (context.out / "count.txt").read_text() == "2"
+
+
+def test_figures_of_numpy_s_types_can_be_kept(stage: Stage, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head may return what numpy counted; the record holds plain numbers and words."""
+    train = Stage.run
+
+    def numpy_figures(self: Stage, within: Context) -> dict[str, object]:
+        train(self, within)
+        return {"shares": {np.str_("a"): np.float32(0.5)}, "counts": np.array([1, 2])}
+
+    monkeypatch.setattr(Stage, "run", numpy_figures)
+    records: list[StageRecord] = []
+    run_stages((stage,), context, lambda record, _kept: records.append(record))
+    assert records[0].metrics == {"shares": {"a": 0.5}, "counts": [1, 2]}
+    assert run((stage,), context) == [("counting", True)]
 
 
 def test_a_stage_that_writes_nothing_is_refused(stage: Stage, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
