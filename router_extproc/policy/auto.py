@@ -22,6 +22,7 @@ from router_extproc.registry.snapshot import Model, Tier
 QUALITY = 0.7
 DEADLINE = "analysis-deadline"
 UNCLASSIFIED = "unclassified"
+NO_RISK = "none"
 
 
 class Wish(NamedTuple):
@@ -46,43 +47,42 @@ class Wish(NamedTuple):
 
 
 def read_wish(analysis: Analysis, quality: float, floors: Mapping[str, Tier]) -> Wish:
-    """What a request asks for. ``quality`` is the least probability, 0 to 1, of a good enough answer."""
-    adequacy, risk = analysis.adequacy, analysis.risk
-    task = analysis.task
+    """What a request asks for. ``quality`` is the least probability, 0 to 1, of a good enough answer.
+
+    ``floors`` are tiers by risky domain; where there are none, nobody asks for the risk.
+    """
+    adequacy, risk = analysis.adequacy, analysis.risk if floors else NO_RISK
+    expected = EXPECTED_ANSWER_TOKENS if analysis.answer_tokens is None else analysis.answer_tokens
     because: str | None
-    if adequacy is None:
-        tier, because = Tier.PREMIUM, DEADLINE if analysis.is_cut_short else UNCLASSIFIED
+    if analysis.is_cut_short:
+        return Wish(Tier.PREMIUM, analysis.task, DEADLINE, expected)
+    if adequacy is None or risk is None:
+        tier, because = Tier.PREMIUM, UNCLASSIFIED
     else:
         tier = next((tier for tier, enough in zip(Tier, adequacy, strict=True) if enough >= quality), Tier.PREMIUM)
         because = f"unsure={analysis.unsure[0]}" if analysis.unsure and tier > Tier.ECONOMY else None
-    floor = None if risk is None else floors.get(risk)
-    if floor is not None and floor > Tier.ECONOMY and because != DEADLINE:
+    floor = Tier.ECONOMY if risk is None else floors.get(risk, Tier.ECONOMY)
+    if floor > Tier.ECONOMY:
         tier, because = max(tier, floor), f"risk={risk}"
-    expected = analysis.answer_tokens
-    return Wish(tier, task, because, EXPECTED_ANSWER_TOKENS if expected is None else expected)
+    return Wish(tier, analysis.task, because, expected)
 
 
 def in_order(
     choices: Sequence[Choice], wish: Wish, price: Callable[[Model], float], can_serve: Callable[[Choice], bool]
 ) -> Iterator[Choice]:
-    """The choices as ``auto`` tries them; looks no further than it is asked."""
+    """The choices as ``auto`` tries them."""
     tiers: dict[Tier, list[Choice]] = {}
-    for choice in choices:
-        tiers.setdefault(choice.model.tier, []).append(choice)
-    ranked = {
-        tier: sorted(found, key=lambda choice: (wish.task not in choice.model.strengths, price(choice.model)))
-        for tier, found in tiers.items()
-    }
-    up = [[choice for choice in ranked[tier] if can_serve(choice)] for tier in sorted(ranked) if tier >= wish.tier]
-    up = [found for found in up if found]
-    if up:
-        first, *above = up
+    for choice in sorted(choices, key=lambda one: (wish.task not in one.model.strengths, price(one.model))):
+        if can_serve(choice):
+            tiers.setdefault(choice.model.tier, []).append(choice)
+    first, *above = [tiers[tier] for tier in sorted(tiers) if tier >= wish.tier] or [[]]
+    if first:
         yield first[0]
         if above:
-            yield above[0][0]
+            yield above[0].pop(0)
         yield from first[1:]
-        for place, found in enumerate(above):
-            yield from found[1 if place == 0 else 0 :]
+        for found in above:
+            yield from found
     else:
-        for tier in sorted(ranked, reverse=True):
-            yield from ranked[tier]
+        for tier in sorted(tiers, reverse=True):
+            yield from tiers[tier]

@@ -34,10 +34,15 @@ MODELS = (
 )
 
 
-def decide(facts: Facts, *models: Model, situation: Situation | None = None, **plan: object) -> Decision:
+def facts(adequacy: tuple[float, float, float] | None, **more: object) -> Facts:
+    """Of a request in no risky domain, unless more is said."""
+    return Facts(adequacy=adequacy, **{"risk": "none", **more})  # type: ignore[arg-type]
+
+
+def decide(found: Facts, *models: Model, situation: Situation | None = None, **plan: object) -> Decision:
     route = Route("auto", Plan(strategy="auto", **plan))  # type: ignore[arg-type]
     router = Router(build.registry(*(models or MODELS), routes=(route,)))
-    return router.decide(build.chat("auto", analysis=facts), situation or Situation.unknown())
+    return router.decide(build.chat("auto", analysis=found), situation or Situation.unknown())
 
 
 def order(decision: Decision) -> list[str]:
@@ -45,26 +50,27 @@ def order(decision: Decision) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("facts", "first", "reason"),
+    ("found", "first", "reason"),
     [
-        (Facts(adequacy=EASY), "small", "auto:economy"),
-        (Facts(adequacy=MIDDLING), "medium", "auto:standard"),
-        (Facts(adequacy=HARD), "large", "auto:premium"),
-        (Facts(adequacy=EASY, task="code"), "small-coder", "auto:economy:task=code"),
-        (Facts(adequacy=MIDDLING, task="code"), "medium-coder", "auto:standard:task=code"),
-        (Facts(adequacy=EASY, task="chat"), "small", "auto:economy"),
-        (Facts(adequacy=EASY, risk="medical"), "large", "auto:premium:risk=medical"),
-        (Facts(adequacy=HARD, risk="legal", task="code"), "large-coder", "auto:premium:risk=legal"),
-        (Facts(adequacy=EASY, risk="none"), "small", "auto:economy"),
-        (Facts(adequacy=HARD, unsure=("foreign",)), "large", "auto:premium:unsure=foreign"),
-        (Facts(adequacy=EASY, unsure=("misspelt",)), "small", "auto:economy"),
+        (facts(EASY), "small", "auto:economy"),
+        (facts(MIDDLING), "medium", "auto:standard"),
+        (facts(HARD), "large", "auto:premium"),
+        (facts(EASY, task="code"), "small-coder", "auto:economy:task=code"),
+        (facts(MIDDLING, task="code"), "medium-coder", "auto:standard:task=code"),
+        (facts(EASY, task="chat"), "small", "auto:economy"),
+        (facts(EASY, risk="medical"), "large", "auto:premium:risk=medical"),
+        (facts(HARD, risk="legal", task="code"), "large-coder", "auto:premium:risk=legal"),
+        (facts(EASY, risk=None), "large", "auto:premium:unclassified"),
+        (facts(None), "large", "auto:premium:unclassified"),
+        (facts(HARD, unsure=("foreign",)), "large", "auto:premium:unsure=foreign"),
+        (facts(EASY, unsure=("misspelt",)), "small", "auto:economy"),
         (Facts(), "large", "auto:premium:unclassified"),
         (Facts(risk="medical"), "large", "auto:premium:risk=medical"),
     ],
 )
-def test_the_weakest_tier_that_is_good_enough_is_chosen(facts: Facts, first: str, reason: str) -> None:
+def test_the_weakest_tier_that_is_good_enough_is_chosen(found: Facts, first: str, reason: str) -> None:
     """Difficulty, risk and kind of work decide, and the reason says which of them did."""
-    decision = decide(facts)
+    decision = decide(found)
     assert (order(decision)[0], decision.reason) == (first, reason)
 
 
@@ -73,7 +79,7 @@ def test_the_weakest_tier_that_is_good_enough_is_chosen(facts: Facts, first: str
 )
 def test_quality_is_the_least_probability_of_a_good_answer(quality: float, first: str) -> None:
     """A route that asks for more gets a stronger tier for the same request; beyond every tier's reach it gets the strongest."""
-    assert order(decide(Facts(adequacy=MIDDLING), quality=quality))[0] == first
+    assert order(decide(facts(MIDDLING), quality=quality))[0] == first
 
 
 def test_without_a_quality_of_its_own_a_rule_asks_for_its_routes() -> None:
@@ -82,16 +88,16 @@ def test_without_a_quality_of_its_own_a_rule_asks_for_its_routes() -> None:
     strict = Rule("images", Condition(images=True), Plan(strategy="auto", quality=0.85))
     route = Route("auto", Plan(strategy="auto", quality=0.2))
     router = Router(build.registry(*MODELS, routes=(route,), rules=(rule, strict)))
-    for facts, first in ((Facts(adequacy=MIDDLING, has_tools=True), "small"), (Facts(adequacy=MIDDLING, images=1), "large")):
-        decision = router.decide(build.chat("auto", analysis=facts))
+    for found, first in ((facts(MIDDLING, has_tools=True), "small"), (facts(MIDDLING, images=1), "large")):
+        decision = router.decide(build.chat("auto", analysis=found))
         assert (decision.chain[0].model, decision.reason.partition(":")[0]) == (first, "rule")
 
 
 def test_failures_go_up_a_tier_and_then_sideways() -> None:
     """After the first model the next tier's best is tried, then the tier's others; a weaker tier never is."""
-    assert order(decide(Facts(adequacy=EASY))) == ["small", "medium", "small-coder", "medium-coder"]
-    assert order(decide(Facts(adequacy=MIDDLING))) == ["medium", "large", "medium-coder", "large-coder"]
-    assert order(decide(Facts(adequacy=HARD))) == ["large", "large-coder"]
+    assert order(decide(facts(EASY))) == ["small", "medium", "small-coder", "medium-coder"]
+    assert order(decide(facts(MIDDLING))) == ["medium", "large", "medium-coder", "large-coder"]
+    assert order(decide(facts(HARD))) == ["large", "large-coder"]
 
 
 def test_a_weaker_tier_only_serves_where_no_other_can() -> None:
@@ -100,11 +106,10 @@ def test_a_weaker_tier_only_serves_where_no_other_can() -> None:
     unable = [
         build.model(name, tier, capabilities=frozenset()) for name, tier in (("top", Tier.PREMIUM), ("low", Tier.ECONOMY))
     ]
-    facts = Facts(adequacy=HARD, needs=frozenset({"vision"}))
-    decision = decide(facts, able, *unable)
+    decision = decide(facts(HARD, needs=frozenset({"vision"})), able, *unable)
     assert (order(decision), decision.reason) == (["able"], "auto:standard")
     cooling = {f"p/{name}@1": DeploymentHealth(OPEN, open_until=99) for name in ("large", "large-coder")}
-    decision = decide(Facts(adequacy=HARD), situation=Situation(health=cooling))
+    decision = decide(facts(HARD), situation=Situation(health=cooling))
     assert (order(decision)[0], decision.degraded) == ("medium", None)
 
 
@@ -114,21 +119,21 @@ def test_a_tier_without_a_capable_model_is_passed_over() -> None:
         build.model("blind", Tier.ECONOMY, capabilities=frozenset()),
         build.model("seeing", Tier.STANDARD, capabilities=frozenset({"vision"})),
     )
-    decision = decide(Facts(adequacy=EASY, needs=frozenset({"vision"})), *models)
+    decision = decide(facts(EASY, needs=frozenset({"vision"})), *models)
     assert (order(decision), decision.reason) == (["seeing"], "auto:standard")
 
 
 def test_the_strongest_there_is_will_do_for_a_risk() -> None:
     """Without a premium model a risky request goes to the strongest, and still says that it was one."""
     small, medium = (priced(name, tier, 1) for name, tier in (("small", Tier.ECONOMY), ("medium", Tier.STANDARD)))
-    decision = decide(Facts(adequacy=EASY, risk="medical"), small, medium)
+    decision = decide(facts(EASY, risk="medical"), small, medium)
     assert (order(decision)[0], decision.reason) == ("medium", "auto:standard:risk=medical")
 
 
 def test_floors_and_targets_bound_what_auto_may_choose() -> None:
     """With targets auto chooses among these, and a minimum tier holds however easy the request is."""
-    assert order(decide(Facts(adequacy=EASY), min_tier=Tier.STANDARD))[0] == "medium"
-    chosen = decide(Facts(adequacy=EASY), targets=build.targets("large", "medium-coder"), same_tier=False)
+    assert order(decide(facts(EASY), min_tier=Tier.STANDARD))[0] == "medium"
+    chosen = decide(facts(EASY), targets=build.targets("large", "medium-coder"), same_tier=False)
     assert (order(chosen), chosen.reason) == (["medium-coder", "large"], "auto:standard")
 
 
@@ -140,8 +145,20 @@ def test_an_analysis_cut_short_is_the_reason() -> None:
         def is_cut_short(self) -> bool:
             return True
 
-    decision = decide(Late(risk="medical"))
-    assert (order(decision)[0], decision.reason) == ("large", "analysis-deadline")
+    for late in (Late(risk="medical"), Late(adequacy=EASY), Late(adequacy=EASY, risk="none")):
+        decision = decide(late)
+        assert (order(decision)[0], decision.reason) == ("large", "analysis-deadline")
+
+
+def test_where_no_domain_has_a_floor_nobody_asks_for_the_risk() -> None:
+    """A configuration without floors does not pay for them."""
+
+    class Untouchable(Facts, frozen=True):
+        @property
+        def risk(self) -> None:  # type: ignore[override]
+            raise AssertionError("asked")
+
+    assert read_wish(Untouchable(adequacy=EASY), 0.7, {}) == Wish(Tier.ECONOMY)
 
 
 def test_a_named_model_is_not_analysed() -> None:
@@ -185,7 +202,8 @@ def test_the_order_keeps_its_promises(models: list[tuple[Tier, float, bool, bool
         best = min((task not in one.model.strengths, price(one.model)) for one in rivals)
         assert (task not in found[0].model.strengths, price(found[0].model)) == best
     else:
-        assert [choice.model.tier for choice in found] == sorted((choice.model.tier for choice in choices), reverse=True)
+        left = [choice.model.tier for choice in choices if choice.name in able]
+        assert [choice.model.tier for choice in found] == sorted(left, reverse=True)
 
 
 @given(
@@ -197,6 +215,6 @@ def test_risk_never_lowers_and_quality_never_either(
     adequacy: tuple[float, float, float], quality: float, risk: str | None
 ) -> None:
     """Asking for more never gives a weaker tier, and neither does a risk."""
-    plain = read_wish(Facts(adequacy=adequacy), quality, FLOORS).tier
-    assert read_wish(Facts(adequacy=adequacy, risk=risk), quality, FLOORS).tier >= plain
-    assert read_wish(Facts(adequacy=adequacy), min(1.0, quality + 0.1), FLOORS).tier >= plain
+    plain = read_wish(facts(adequacy), quality, FLOORS).tier
+    assert read_wish(facts(adequacy, risk=risk), quality, FLOORS).tier >= plain
+    assert read_wish(facts(adequacy), min(1.0, quality + 0.1), FLOORS).tier >= plain
