@@ -16,7 +16,7 @@ from router_extproc.training.metrics import auc
 from router_extproc.training.pipeline import Context, Metrics
 from router_extproc.training.task_texts import NARROW, REAL, task_examples
 
-PENALTY = Penalty(dense=1.0, ngrams=0.2, steps=60)
+PENALTY = Penalty(dense=0.2, ngrams=0.2, steps=60)
 # What real prompts, narrow sources and all the rest count together when probabilities are fitted.
 _SHARES = {"real": 0.5, "narrow": 0.2, "rest": 0.3}
 
