@@ -87,7 +87,8 @@ def _analyser(folder: Path | None) -> Analyser:
     folder = folder or artefact_folder(os.environ)
     try:
         classifier = Classifier.load(folder)
-    except (OSError, ValueError) as error:
+    except (KeyError, OSError, ValueError) as error:
+        # A KeyError: the files are of another version, and lack an array.
         raise StartError(f"the classifier cannot be loaded from {folder}: {error}") from error
     if classifier.routing is None:
         raise StartError(f"{folder} holds no classifier: name one with --artefact DIR")

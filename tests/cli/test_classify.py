@@ -127,7 +127,7 @@ def test_a_file_that_is_not_there_is_wrong_use(tmp_path: Path, capsys: pytest.Ca
     assert "nothing.jsonl" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("problem", [FileNotFoundError("no table"), ValueError("of another shape")])
+@pytest.mark.parametrize("problem", [FileNotFoundError("no table"), ValueError("of another shape"), KeyError("ceiling")])
 def test_an_artefact_that_cannot_be_loaded_is_named(
     problem: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
