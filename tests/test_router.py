@@ -631,6 +631,18 @@ def test_a_named_model_is_not_read() -> None:
     assert [signal.name for signal in router.decide(read(router, "economy")).signals] == ["tokens"]
 
 
+def test_a_rule_of_keywords_is_a_fast_path() -> None:
+    """Where words alone decide, no head of the classifier is asked."""
+    rule = Rule("french", Condition(any_keyword=("translate to French",)), Plan(targets=build.targets("small")))
+    registry = build.registry(build.model("small"), build.model("large"), routes=(Route("auto"),), rules=(rule,))
+    router = Router(registry, reading().analyser.classifier)
+    decision = router.decide(read(router, "auto", "Please translate to french: good morning"))
+    assert (decision.chain[0].model, decision.reason) == ("small", "rule:french")
+    assert [signal.name for signal in decision.signals] == ["conversation", "keywords", "tokens"]
+    denied = router.decide(read(router, "auto", "Do not translate to French, I read it well"))
+    assert denied.rule is None
+
+
 def test_an_interrupted_decision_is_made_again_without_reading() -> None:
     """What hangs is given up: the same request then goes to the strongest, with what was known before."""
 

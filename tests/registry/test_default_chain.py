@@ -39,6 +39,7 @@ EVERYTHING = to("large", "huge", "middle", "small", "free")
     ("plan", "chain"),
     [
         (Plan("cheap", EVERYTHING), ["p/small@1", "p/middle@1", "p/large@1", "p/huge@1"]),
+        (Plan("auto", EVERYTHING), ["p/large@1", "p/huge@1", "p/middle@1", "p/small@1"]),
         (Plan("best", EVERYTHING), ["p/huge@1", "p/large@1", "p/middle@1", "p/small@1"]),
         (Plan("fast", EVERYTHING), ["p/large@1", "p/huge@1", "p/middle@1", "p/small@1"]),
         (Plan("ordered", to("small"), same_tier=False), ["p/small@1", "p/small@2"]),
