@@ -69,7 +69,7 @@ def report(context: Context, artefact: Path) -> Section:
     return Section(
         "Latency and memory",
         f"One thread, {PROMPTS} different prompts a length, made of sentences from the training data; milliseconds of the "
-        "core's time from the request's bytes to the facts; `wall` is what a clock on the wall said meanwhile, which is more where "
+        "core's time from the request's bytes to the facts; `wall` is what a clock on the wall said, which is more where "
         "other processes had the core. `auto` asks for the strength needed, the risk, the kind of work and the tokens.",
         tables=(
             Table(
