@@ -21,6 +21,7 @@ from typing import Any
 import httpx
 import openai
 
+from router_extproc.analysis.location import ENVIRONMENT_VARIABLE
 from router_extproc.config.state import StateDirectory
 from tests.tied import tied
 
@@ -170,7 +171,9 @@ class Instance:
         temporary.replace(self.file)
 
     def start(self, command: str = "up") -> Instance:
-        environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **self.environment}
+        # Nothing else of the environment: a key in it would change what runs. An artefact may be tested before it is shipped.
+        passed_on = {name: os.environ[name] for name in ("PATH", "HOME", ENVIRONMENT_VARIABLE) if name in os.environ}
+        environment = {"HOME": "/", **passed_on, **self.environment}
         log = (self.folder / "up.log").open("ab")
         said_before = log.tell()
         self.process = subprocess.Popen(

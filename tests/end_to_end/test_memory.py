@@ -131,13 +131,6 @@ def test_workers_share_the_table_of_the_classifier(instance: Instance) -> None:
         assert table["Private_Dirty"] == table["Shared_Dirty"] == 0
 
 
-def test_a_worker_computes_with_one_thread(instance: Instance) -> None:
-    """The numerical libraries are told before they are loaded: a worker has one core, and memory for one thread."""
-    for pid in instance.pids("worker"):
-        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        assert {b"OMP_NUM_THREADS=1", b"OPENBLAS_NUM_THREADS=1"} <= set(environment)
-
-
 def test_the_largest_bodies_are_bounded_in_flight(instance: Instance, capsys: pytest.CaptureFixture[str]) -> None:
     """Twelve bodies of 20 MiB at once are all decided, by workers that never hold more than the limit says."""
     small = {pid: status(pid, "VmRSS") for pid in instance.pids("worker")}
