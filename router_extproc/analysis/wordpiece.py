@@ -19,6 +19,9 @@ from typing import NamedTuple
 # Of google-research/bert tokenization.py: longer words are not looked at.
 MAX_WORD_CHARACTERS = 100
 _CONTINUES = "##"
+# Pieces are looked for by their first letters; shorter ones are tried wherever no longer one begins so.
+_START = 3
+_SHORT = (2, 1)
 
 _PUNCTUATION = r"!-/:-@\[-`{-~"
 _ascii_words = re.compile(rf"[^\s{_PUNCTUATION}]+|[{_PUNCTUATION}]").findall
@@ -79,7 +82,7 @@ class Vocabulary:
         self.size = len(pieces)
         self._whole = {piece: place for place, piece in enumerate(pieces)}
         self._unknown = self._whole["[UNK]"]
-        self._longest = max(map(len, pieces))
+        self._lengths = _lengths_by_start(pieces)
         self._characters = _Characters()
 
     @classmethod
@@ -132,15 +135,32 @@ class Vocabulary:
 
     def _greedy(self, word: str) -> Iterator[int | None]:
         """The longest piece that fits, again and again; a single None where nothing does."""
-        start, whole = 0, self._whole
+        start, whole, lengths = 0, self._whole, self._lengths
         while start < len(word):
             before = _CONTINUES if start else ""
-            for end in range(min(len(word), start + self._longest), start, -1):
-                place = whole.get(before + word[start:end])
+            for length in lengths.get(before + word[start : start + _START], _SHORT):
+                place = whole.get(before + word[start : start + length])
                 if place is not None:
                     yield place
-                    start = end
+                    start += length
                     break
             else:
                 yield None
                 return
+
+
+def _lengths_by_start(pieces: list[str]) -> dict[str, tuple[int, ...]]:
+    """For each beginning of the pieces, which lengths in letters the pieces that begin so have, the longest first.
+
+    Most beginnings of random letters are no piece's, so they cost three look-ups instead of one for every length.
+    """
+    found: dict[str, set[int]] = {}
+    for piece in pieces:
+        before = _CONTINUES if piece.startswith(_CONTINUES) else ""
+        letters = piece.removeprefix(before)
+        if len(letters) >= _START:
+            found.setdefault(before + letters[:_START], set(_SHORT)).add(len(letters))
+    # A few dozen different sets: equal ones are kept once.
+    kept: dict[tuple[int, ...], tuple[int, ...]] = {}
+    ordered = {start: tuple(sorted(lengths, reverse=True)) for start, lengths in found.items()}
+    return {start: kept.setdefault(lengths, lengths) for start, lengths in ordered.items()}
