@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from router_extproc.config.schema import Keywords, Probability, Range, When
+from router_extproc.config.when import Keywords, Probability, Range, When
 
 DEFAULT_ROUTES = ("auto",)
 _FLAGS = ("code", "tools", "images", "stream")

@@ -14,9 +14,12 @@ import msgspec
 from msgspec.structs import replace
 
 from router_extproc.config import schema
+from router_extproc.config.analysis import NO_FLOOR, Analysis
 from router_extproc.config.conditions import covers_text
 from router_extproc.config.deployments import configured_deployments
 from router_extproc.config.schema import RouterConfig
+from router_extproc.config.section import Section
+from router_extproc.config.when import Probability, Range
 from router_extproc.registry.catalogue import Catalogue
 from router_extproc.registry.default_chain import derived_chain, explicit_chain
 from router_extproc.registry.models import compile_models
@@ -41,7 +44,7 @@ DEFAULT_ROUTES = {"auto": "auto", "fast": "fast", "cheap": "cheap", "best": "bes
 AUTO = "auto"
 _REVISION_DIGITS = 16
 
-Section = TypeVar("Section", bound=schema.Section)
+_Section = TypeVar("_Section", bound=Section)
 _Floor = TypeVar("_Floor", Tier, float)
 
 
@@ -70,8 +73,8 @@ def compile_registry(config: RouterConfig, catalogue: Catalogue, unreachable: Co
     return replace(registry, revision=_revision(registry))
 
 
-def _analysis(written: schema.Analysis) -> AnalysisSettings:
-    floors = {name: tier for name in RISKS if (tier := getattr(written.risk_floor, name)) != schema.NO_FLOOR}
+def _analysis(written: Analysis) -> AnalysisSettings:
+    floors = {name: tier for name in RISKS if (tier := getattr(written.risk_floor, name)) != NO_FLOOR}
     return AnalysisSettings(
         deadline_ms=written.deadline,
         encoder=written.encoder,
@@ -148,7 +151,7 @@ def _route_plan(name: str, written: schema.Route, models: dict[str, Model], plan
     return plan
 
 
-def _filled(defaults: Section, written: Section | None) -> Section:
+def _filled(defaults: _Section, written: _Section | None) -> _Section:
     """The section as written, what it leaves out taken from the file's defaults."""
     if written is None:
         return defaults
@@ -182,7 +185,7 @@ def _rule(written: schema.Rule, plans: PlanCompiler) -> Rule:
     return Rule(name=written.name, when=condition, plan=plans.plan(written.then))
 
 
-def _bounds(written: schema.Range | schema.Probability | None) -> Bounds | None:
+def _bounds(written: Range | Probability | None) -> Bounds | None:
     return None if written is None else Bounds(written.at_least, written.at_most)
 
 

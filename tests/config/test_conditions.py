@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from router_extproc.config.conditions import covers, is_unconditional
-from router_extproc.config.schema import Keywords, Range, When
+from router_extproc.config.when import Keywords, Range, When
 
 FLAG = st.sampled_from([None, True, False])
 PATTERN = st.sampled_from(["a", "ab", "abc", "a*", "ab*", "*", "b"])
