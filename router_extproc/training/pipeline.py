@@ -140,6 +140,8 @@ def run_stages(stages: tuple[Stage, ...], context: Context, done: Callable[[Stag
         after = {name: digest for before in stage.after for name, digest in records[before].files.items()}
         path = context.work / "records" / f"{stage.name}.json"
         kept = _kept(path, stage, after, context)
+        if kept is None:
+            context.progress.note(f"{stage.name}: training")
         records[stage.name] = kept or _run(stage, after, context)
         if kept is None:
             path.parent.mkdir(parents=True, exist_ok=True)
