@@ -1,31 +1,16 @@
-"""Estimates of prompt tokens without a tokenizer: constant work for most texts, and never a network.
+"""Tokens of prompts: text as o200k_base counts it, what is no text by published rules; bounded work, never a network.
 
-An estimate serves two questions, will it fit and what will it cost, for models whose tokenizers differ; a margin is
-added where the first is asked. Figures and their sources stand beside each constant.
+An estimate serves two questions, will it fit and what will it cost, for models whose tokenizers differ: a ratio learned from
+what a model reported corrects it. Figures and their sources stand beside each constant.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-# Fitted to counts of o200k_base over prose, Python, Lua, SQL, HTML, indented and flat JSON, CSV, logs, hex and base64:
-# within 20 % on each, but for minified JSON schemas (1.5 times too much). Words cost by their letters, digits and
-# punctuation more each, and text without spaces (base64, identifiers) is cut finer than prose.
-_LETTERS_PER_TOKEN = 3.8
-_LETTERS_PER_TOKEN_WITHOUT_SPACES = 1.8
-_SPACES_IN_PROSE = 0.05
-_TOKENS_PER_SPACE = 0.06
-_TOKENS_PER_OTHER = 0.6
-# UTF-8 bytes beyond ASCII: with o200k_base (cl100k_base) Chinese takes 0.22 (0.36) a byte, Russian 0.13 (0.27), Hindi
-# 0.10 (0.35), Arabic 0.16 (0.35), emoji 0.42 (0.67).
-_TOKENS_PER_HIGH_BYTE = 0.22
-# Shorter texts say too little about their kind.
-_SHORT = 40
-# Of longer texts three windows are counted, in characters.
-_LONG, _WINDOW = 24_000, 4_000
+from router_extproc.analysis.token_count import text_tokens
 
-_LETTERS_AND_SPACE = bytes((*range(ord("A"), ord("Z") + 1), *range(ord("a"), ord("z") + 1), ord(" ")))
-_HIGH = bytes(range(128, 256))
+__all__ = ["audio_tokens", "count_tokens", "image_tokens", "json_tokens", "text_tokens"]
 
 # JSON that describes tools: 3.9 characters a token with o200k_base.
 _JSON_CHARACTERS_PER_TOKEN = 4.0
@@ -58,26 +43,9 @@ _image_url = msgspec.json.Decoder(_ImageUrl)
 _audio = msgspec.json.Decoder(_Audio)
 
 
-def text_tokens(text: str) -> float:
-    """Tokens in a text; the work is bounded whatever its length."""
-    length = len(text)
-    if length <= _LONG:
-        return _count(text)
-    middle = (length - _WINDOW) // 2
-    seen = _count(text[:_WINDOW]) + _count(text[middle : middle + _WINDOW]) + _count(text[-_WINDOW:])
-    return seen * length / (3 * _WINDOW)
-
-
-def _count(text: str) -> float:
-    encoded = text.encode("utf-8", "replace")
-    rest = encoded.translate(None, _LETTERS_AND_SPACE)
-    spaces = encoded.count(b" ")
-    high = 0 if encoded.isascii() else len(rest) - len(rest.translate(None, _HIGH))
-    size = len(encoded) - high
-    letters, others = len(encoded) - len(rest) - spaces, len(rest) - high
-    prose = 1.0 if size < _SHORT else min(1.0, spaces / (size * _SPACES_IN_PROSE))
-    per_token = _LETTERS_PER_TOKEN_WITHOUT_SPACES + prose * (_LETTERS_PER_TOKEN - _LETTERS_PER_TOKEN_WITHOUT_SPACES)
-    return letters / per_token + spaces * _TOKENS_PER_SPACE + others * _TOKENS_PER_OTHER + high * _TOKENS_PER_HIGH_BYTE
+def count_tokens(text: str, ratio: float = 1.0) -> int:
+    """Tokens in a text for a model that takes `ratio` tokens for each of o200k_base; not less than one unless it is empty."""
+    return max(1, round(text_tokens(text) * ratio)) if text else 0
 
 
 def json_tokens(raw: msgspec.Raw | msgspec.UnsetType) -> float:
