@@ -246,7 +246,7 @@ class RequestAnalysis:
         """The name of the risky domain."""
         return None if self.danger is None else self.danger.name
 
-    @fact(called="injection", show=_show("probability", "source"))
+    @fact(called="injection", show=_show("probability", "source", "rule", "truncated"))
     def attack(self) -> Injection | None:
         """The worst piece of the conversation."""
         head = self._heads.injection

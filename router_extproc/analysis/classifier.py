@@ -7,17 +7,22 @@ Rules of this file
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from router_extproc.analysis import risk, tasks
+from router_extproc.analysis import injection, risk, tasks
 from router_extproc.analysis.encoders import Encoder
 from router_extproc.analysis.encoders.static import StaticEncoder
 from router_extproc.analysis.heads import InjectionReader, RiskReader, RoutingReader, TaskReader
+from router_extproc.analysis.injection import InjectionHead
 from router_extproc.analysis.location import artefact_folder
 from router_extproc.analysis.risk import RiskHead
 from router_extproc.analysis.routing import ROUTING_FILE, RoutingHead
 from router_extproc.analysis.tasks import TaskHead
+
+_Head = TypeVar("_Head")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,15 +42,16 @@ class Classifier:
 
         Raises:
             OSError: a file cannot be read.
-            ValueError: files do not belong together.
+            ValueError: files are of another version, or do not belong together.
         """
         folder = artefact_folder({}) if folder is None else folder
         return cls(
             folder=folder,
             encoder=StaticEncoder.load(folder),
-            routing=RoutingHead.load(folder) if (folder / ROUTING_FILE).exists() else None,
-            tasks=TaskHead.load(folder) if (folder / tasks.FILE).exists() else None,
-            risk=RiskHead.load(folder) if (folder / risk.FILE).exists() else None,
+            routing=_load(RoutingHead.load, folder, ROUTING_FILE),
+            tasks=_load(TaskHead.load, folder, tasks.FILE),
+            risk=_load(RiskHead.load, folder, risk.FILE),
+            injection=_load(InjectionHead.load, folder, injection.FILE),
         )
 
     def encoder_named(self, name: str) -> Encoder:
@@ -62,3 +68,12 @@ class Classifier:
 
 
 NOTHING_LEARNED = Classifier()
+
+
+def _load(load: Callable[[Path], _Head], folder: Path, file: str) -> _Head | None:
+    if not (folder / file).exists():
+        return None
+    try:
+        return load(folder)
+    except KeyError as error:
+        raise ValueError(f"{folder / file} is of another version: it lacks {error}") from None

@@ -45,12 +45,16 @@ class Task(Named, Protocol):
 
 
 class Injection(Protocol):
-    """The probability of an injection in the worst piece of a conversation."""
+    """The probability of an injection in the worst piece of a conversation, and the rule it meets that counts most."""
 
     @property
     def probability(self) -> float: ...  # noqa: D102
     @property
     def source(self) -> str: ...  # noqa: D102
+    @property
+    def rule(self) -> str | None: ...  # noqa: D102
+    @property
+    def truncated(self) -> bool: ...  # noqa: D102
 
 
 class RoutingReader(Protocol):

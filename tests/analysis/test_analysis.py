@@ -48,6 +48,8 @@ class Named:
 class Attack:
     probability: float = 0.125
     source: str = "tool"
+    rule: str | None = "new_orders"
+    truncated: bool = False
 
 
 @dataclass
@@ -135,7 +137,7 @@ def test_the_record_shows_values() -> None:
         "verifiable": 0.5,
         "unsure": ["misspelt"],
     }
-    assert shown["injection"] == {"probability": 0.125, "source": "tool"}
+    assert shown["injection"] == {"probability": 0.125, "source": "tool", "rule": "new_orders", "truncated": False}
     assert shown["encoding"] == {"truncated": False}
     assert shown["tokens"] == analysis.prompt_tokens
     assert json.loads(json.dumps(shown)) == shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from router_extproc.analysis.classifier import NOTHING_LEARNED, Classifier
@@ -34,6 +35,16 @@ def test_heads_that_an_artefact_lacks_are_none(tmp_path: Path) -> None:
     classifier = Classifier.load(tmp_path)
     assert classifier.encoder is not None
     assert (classifier.routing, classifier.tasks, classifier.risk, classifier.injection) == (None, None, None, None)
+
+
+def test_a_head_of_another_version_is_told(tmp_path: Path) -> None:
+    """A file that lacks what this version reads is an error that names it, and no surprise later."""
+    for path in artefact_folder(os.environ).iterdir():
+        if path.name.startswith(("static", "vocabulary")):
+            (tmp_path / path.name).symlink_to(path)
+    np.savez(tmp_path / "routing.npz", something=np.zeros(1))
+    with pytest.raises(ValueError, match=r"routing\.npz is of another version: it lacks"):
+        Classifier.load(tmp_path)
 
 
 def test_nothing_learned_has_no_reader() -> None:
