@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from router_extproc.analysis import pretokens, token_table
+from router_extproc.analysis import pretokens, slice_hashes, token_table
 
 # As tiktoken checks it.
 SHA256 = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
@@ -64,7 +64,7 @@ def fingerprints(tokens: list[str], classes: NDArray[np.uint32]) -> NDArray[np.u
     empty = token_table.TokenTable(np.zeros(2 * places, np.uint16), classes)
     table: list[int | None] = [None] * (2 * places)
     for token in tokens:
-        points = pretokens.code_points(token)
+        points = slice_hashes.code_points(token)
         moving = int(empty.hashes(empty.prefix_sums(points), np.array([0]), np.array([len(points)]))[0])
         place = moving >> (64 - token_table.PLACE_BITS)
         for _ in range(_MOST_MOVES):

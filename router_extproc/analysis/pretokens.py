@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from router_extproc.analysis.slice_hashes import Indices, Points
+
 # Classes of code points. Caseless letters (CJK, Arabic, marks) follow and precede letters of either case. A break belongs to
 # nothing before or after it: it stands between texts that are cut together.
 LOWER, UPPER, CASELESS, DIGIT, NEWLINE, SPACE, SYMBOL, BREAK = range(8)
@@ -21,14 +23,6 @@ _DIGITS_TOGETHER = 3
 _BLANK, _APOSTROPHE, _SMALL = ord(" "), ord("'"), 0x20
 _ENDINGS = tuple(map(ord, "stmd"))
 _LONG_ENDINGS = tuple((ord(first), ord(second)) for first, second in ("re", "ve", "ll"))
-
-Points = NDArray[np.uint32]
-Indices = NDArray[np.intp]
-
-
-def code_points(text: str) -> Points:
-    """The code points of a text, lone surrogates included."""
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
 def pretoken_starts(points: Points, classes_of: NDArray[np.uint8]) -> Indices:

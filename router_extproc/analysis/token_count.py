@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from router_extproc.analysis.pretokens import BREAK_CHARACTER, Indices, Points, code_points, pretoken_starts
+from router_extproc.analysis.pretokens import BREAK_CHARACTER, pretoken_starts
+from router_extproc.analysis.slice_hashes import Indices, Points, code_points
 from router_extproc.analysis.token_table import TokenTable, token_table
 
 # Of longer texts windows are counted; characters. A window begins and ends at a blank this near.
@@ -39,9 +40,10 @@ _costs: dict[str, float] = {}
 
 def text_tokens(text: str) -> float:
     """Tokens in a text; the work is bounded whatever its length."""
-    length = len(text)
-    if not length:
+    if not text:
         return 0.0
+    text = text.replace(BREAK_CHARACTER, "?")
+    length = len(text)
     if length <= _LONG:
         return _count(text)
     seen = _windows(text)

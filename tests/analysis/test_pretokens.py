@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import regex
 
-from router_extproc.analysis.pretokens import code_points, pretoken_starts
+from router_extproc.analysis.pretokens import pretoken_starts
+from router_extproc.analysis.slice_hashes import code_points
 from router_extproc.analysis.token_table import token_table
 
 CORPUS = json.loads((Path(__file__).parent / "corpora" / "tokens.json").read_text("utf-8"))

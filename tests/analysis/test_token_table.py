@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 
-from router_extproc.analysis.pretokens import code_points
+from router_extproc.analysis.slice_hashes import code_points
 from router_extproc.analysis.token_table import FINGERPRINTS_FILE, FOLDER, LONGEST, token_table
 
 
