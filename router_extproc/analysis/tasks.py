@@ -41,8 +41,8 @@ TASKS = (
 UNSURE = 0.4
 # What structure adds, in log-odds: offered tools are often ignored, a response format is nearly always meant.
 _OFFERED_TOOLS, _WANTED_FORMAT = 1.0, 2.5
-# The probability of ``tool_step`` in the middle of a tool loop.
-_IN_TOOL_LOOP = 0.97
+# The probability of ``tool_step`` in the middle of a tool loop, and by how much it is the likeliest.
+_IN_TOOL_LOOP, _STEP_FIRST = 0.97, 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +104,8 @@ class TaskHead:
             logits[self._places["structured_extraction"]] += _WANTED_FORMAT
         probabilities = 1 / (1 + np.exp(-logits))
         if conversation.step in {TOOL_RESULT, TOOL_CALL}:
+            # What the whole task is stays visible, but what is due now is a step of it.
+            probabilities = np.minimum(probabilities, _IN_TOOL_LOOP - _STEP_FIRST)
             probabilities[self._places["tool_step"]] = _IN_TOOL_LOOP
         best = int(probabilities.argmax())
         scores = dict(zip(TASKS, probabilities.tolist(), strict=True))

@@ -103,7 +103,7 @@ def decided(held_out: HeldOut) -> tuple[Values, NDArray[np.str_]]:
     names = np.full(len(folds), NONE, dtype=object)
     for fold in range(FOLDS):
         inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        decision = decide(HeldOut([held_out.examples[row] for row in inside], held_out.evidence[inside]))
+        decision = decide(HeldOut([held_out.examples[row] for row in inside.tolist()], held_out.evidence[inside]))
         probabilities[outside] = decision.probabilities(held_out.evidence[outside])
         names[outside] = decision.names(held_out.evidence[outside])
     return probabilities, names.astype(str)

@@ -6,7 +6,7 @@ not seen them. Real prompts are the judge: just-eval with its own tags, arena-ha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -108,7 +108,7 @@ def measure(context: Context, artefact: Path) -> Measured:
 def _part(held_out: HeldOut, rows: NDArray[np.intp]) -> HeldOut:
     return replace(
         held_out,
-        examples=[held_out.examples[row] for row in rows],
+        examples=[held_out.examples[row] for row in rows.tolist()],
         logits=held_out.logits[rows],
         labels=held_out.labels[rows],
         judged=held_out.judged[rows],
@@ -144,7 +144,7 @@ def _by_kind(measured: Measured, asked: NDArray[np.intp], seed: int) -> tuple[Ta
     return Table(f"One kind against the rest; asked = {' and '.join(_ASKED)}", columns, rows), figures
 
 
-def _auc_of(scores: Values, labels: Values) -> object:
+def _auc_of(scores: Values, labels: Values) -> Callable[[NDArray[np.intp]], float]:
     def figure(rows: NDArray[np.intp]) -> float:
         return auc(scores[rows], labels[rows])
 
@@ -153,8 +153,8 @@ def _auc_of(scores: Values, labels: Values) -> object:
 
 def _confusion(measured: Measured, real: NDArray[np.intp]) -> NDArray[np.int64]:
     """A named kind that is among the labels counts as the main one: several may hold."""
-    true = [measured.held_out.examples[row].labels for row in real]
-    named = [measured.names[row] for row in real]
+    true = [measured.held_out.examples[row].labels for row in real.tolist()]
+    named = [measured.names[row] for row in real.tolist()]
     return confusion(
         named, [name if name in labels else labels[0] for name, labels in zip(named, true, strict=True)], list(TASKS)
     )
