@@ -106,7 +106,7 @@ class RouteLeg:
             return [self._refuse(error)]
         finally:
             if self._request is not None:
-                self.outcome.signals = self._request.analysis.signals()
+                self.outcome.signals = self.outcome.signals or self._request.analysis.signals()
                 self.outcome.is_cut_short = self._request.analysis.is_cut_short
             self.outcome.seconds = time.perf_counter() - started
             # Sending may take a while, and a large body is now held by the answer.
@@ -125,7 +125,7 @@ class RouteLeg:
         if headers.get("x-router-dry-run", "").lower() not in _NO:
             return [self._dry_run(request)]
         decision = self._book(request)
-        self.outcome.decided = True
+        self.outcome.decided, self.outcome.signals = True, decision.signals
         ticket = self._office.encode(decision)
         provider_model = decision.chain[0].provider_model
         changed = rename_model(headers, body, provider_model) if self._pieces and provider_model != request.model else None
