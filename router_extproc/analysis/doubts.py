@@ -1,4 +1,4 @@
-"""Whether a text is understood at all; what is not asks for a stronger model (DESIGN: unsure means upwards).
+"""Whether a text is understood at all; what is not asks for a stronger model.
 
 The encoder knows English. A foreign text, random letters, a word or two without a request, or a subject unlike anything in
 training may look easy to it and be anything.
@@ -6,7 +6,7 @@ training may look easy to it and be anything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,9 +19,15 @@ FOREIGN, GIBBERISH, MISSPELT, UNFAMILIAR, TOO_SHORT = "foreign", "gibberish", "m
 DOUBTS = (FOREIGN, GIBBERISH, MISSPELT, UNFAMILIAR, TOO_SHORT)
 # Share of the bytes above 127 from which a text is not English whatever its language; quotes and accents stay below.
 _FOREIGN_BYTES = 0.2
-# Share of unknown words: from here on mistakes, and from here on no words at all.
-_MISSPELT, _GIBBERISH = 0.25, 0.6
-_NO_DEMAND = float("-inf")
+# Words of which one is enough to be foreign, if there are no more English ones.
+_FOREIGN_WORDS_COUNT = 1.5
+# Shares of unknown words: from here on mistakes, and from here on no words at all.
+_MISSPELT, _GIBBERISH = 0.34, 0.6
+# So many words may be a request for anything.
+_FEW_WORDS = 2
+# Only of short texts is an unusual vector a sign of something unusual: that of a long one is near the middle.
+_SHORT_TEXT = 40
+NO_DEMAND = float("-inf")
 
 
 class Doubt(NamedTuple):
@@ -39,19 +45,41 @@ class Doubts:
         self._familiar = float(arrays["familiar"])  # the least cosine to the nearest of them
         # The least demand for each of DOUBTS.
         self._floors = dict(zip(DOUBTS, arrays["floors"].tolist(), strict=True))
+        self._english = frozenset(arrays["english"].tolist())
+        self._foreign = frozenset(arrays["foreign"].tolist())
+        self._short_talk = frozenset(arrays["short_talk"].tolist())
 
     def of(self, encoding: TextEncoding, surface: SurfaceFeatures, language: str | None) -> Doubt:
         """What is doubtful about a text."""
         reasons = tuple(self._reasons(encoding, surface, language))
-        return Doubt(reasons, max((self._floors[reason] for reason in reasons), default=_NO_DEMAND))
+        return Doubt(reasons, max((self._floors[reason] for reason in reasons), default=NO_DEMAND))
 
-    def _reasons(self, encoding: TextEncoding, surface: SurfaceFeatures, language: str | None) -> list[str]:
-        if (language or "en") != "en" or surface.named("foreign_bytes") > _FOREIGN_BYTES:
-            return [FOREIGN]
+    def _reasons(self, encoding: TextEncoding, surface: SurfaceFeatures, language: str | None) -> Iterator[str]:
+        words = encoding.words
+        if self._is_foreign(words, surface, language):
+            yield FOREIGN
+            return
+        alphabetic = sum(map(str.isalpha, words))
         unknown = encoding.unknown_share
-        if unknown > _GIBBERISH or not any(map(str.isalpha, encoding.words)):
-            return [GIBBERISH]
-        reasons = [MISSPELT] if unknown > _MISSPELT else []
-        if float((self._centres @ encoding.vector).max()) < self._familiar:
-            reasons.append(UNFAMILIAR)
-        return reasons
+        if alphabetic and unknown > _GIBBERISH:
+            yield GIBBERISH
+            return
+        if unknown > _MISSPELT:
+            yield MISSPELT
+        if alphabetic <= _FEW_WORDS:
+            if not self._is_request(words):
+                yield TOO_SHORT
+        elif len(words) <= _SHORT_TEXT and float((self._centres @ encoding.vector).max()) < self._familiar:
+            yield UNFAMILIAR
+
+    def _is_foreign(self, words: list[str], surface: SurfaceFeatures, language: str | None) -> bool:
+        if surface.named("foreign_bytes") > _FOREIGN_BYTES:
+            return True
+        if language is not None:
+            return language != "en"
+        foreign = sum(word in self._foreign for word in words)
+        return foreign > 0 and foreign * _FOREIGN_WORDS_COUNT >= sum(word in self._english for word in words)
+
+    def _is_request(self, words: list[str]) -> bool:
+        """Whether a text of few words is small talk, or holds a sum."""
+        return not self._short_talk.isdisjoint(words) or any(map(str.isdigit, words))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from router_extproc.analysis.encoders.static import StaticEncoder
 from router_extproc.analysis.instruction import instruction_ngrams
 from router_extproc.analysis.window import head_and_tail
-from router_extproc.analysis.wordpiece import Words
+from router_extproc.analysis.wordpiece import Vocabulary, Words
 
 
 class TextEncoding:
@@ -38,6 +39,20 @@ class TextEncoding:
     def words(self) -> list[str]:
         """Words and punctuation marks, lower case and without accents, in order."""
         return self._read.words
+
+    @property
+    def pieced(self) -> list[str]:
+        """The words, in order, that the vocabulary does not hold whole."""
+        return self._read.pieced
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The encoder's word pieces."""
+        return self._encoder.vocabulary
+
+    def respelt(self, meant: Mapping[str, str]) -> TextEncoding:
+        """The same text with some of its words replaced; the case of letters is lost."""
+        return TextEncoding(" ".join([meant.get(word, word) for word in self.words]), self._encoder)
 
     @cached_property
     def ids(self) -> NDArray[np.int32]:

@@ -16,15 +16,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from router_extproc.analysis.doubts import Doubts
+from router_extproc.analysis.doubts import FOREIGN, NO_DEMAND, Doubts
 from router_extproc.analysis.encoding import TextEncoding
-from router_extproc.analysis.surface import SurfaceFeatures
+from router_extproc.analysis.spelling import corrections
+from router_extproc.analysis.surface import FEATURES, SurfaceFeatures, surface_features
 from router_extproc.analysis.word_classes import WordClasses
 
 ROUTING_FILE = "routing.npz"
 # Beyond so many standard deviations of the training texts a countable feature says no more.
 _CLIP = 3.0
 _HIGHEST_COMPLEXITY = 10
+# Longer texts, in words, are not looked through for mistakes: one changes little there.
+_SPELLING_UP_TO = 120
+# Added for each corrected word.
+_ALLOWANCE = 0.25
 
 Values = NDArray[np.float32]
 
@@ -49,19 +54,38 @@ class RoutingScore:
     unsure: tuple[str, ...]
 
 
+# Products that tell a long document with a simple request from a long question.
+PRODUCTS = (("passage", "characters"), ("creation", "characters"))
+
+
 class Reading(NamedTuple):
-    """The linear outputs before calibration."""
+    """The linear outputs before calibration.
+
+    ``kind`` is the demand by the kind of request alone: short questions of experts have a low ``demand`` for their length.
+    ``verifiable`` and ``document`` (a document with a simple request) are log-odds.
+    """
 
     demand: float
+    kind: float
     verifiable: float
+    document: float
 
 
 class RoutingFeatures:
     """A text as a row of numbers: what it means, what can be counted, and the squares of that, since effects level off."""
 
-    def __init__(self, words: WordClasses, mean: Values, scale: Values) -> None:
+    def __init__(self, words: WordClasses, ceiling: Values, mean: Values, scale: Values) -> None:
+        """Above its ceiling, the highest of judged prompts, a countable feature says no more."""
         self.words = words
-        self._mean, self._scale = mean, scale
+        self._ceiling, self._mean, self._scale = ceiling, mean, scale
+        place = {name: number for number, name in enumerate((*FEATURES, *words.names))}
+        self._left = [place[left] for left, _ in PRODUCTS]
+        self._right = [place[right] for _, right in PRODUCTS]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the countable features, in order."""
+        return (*FEATURES, *self.words.names, "unknown_share")
 
     @staticmethod
     def countable(words: WordClasses, encoding: TextEncoding, surface: SurfaceFeatures) -> Values:
@@ -70,25 +94,29 @@ class RoutingFeatures:
 
     def standard(self, countable: Values) -> Values:
         """In standard deviations of the training texts, bounded; one text or rows of them."""
-        standard: Values = np.clip((countable - self._mean) / self._scale, -_CLIP, _CLIP)
+        standard: Values = np.clip((np.minimum(countable, self._ceiling) - self._mean) / self._scale, -_CLIP, _CLIP)
         return standard
 
     def row(self, vector: Values, countable: Values) -> Values:
-        """All features of one text."""
+        """All features of one text, or rows of them: meaning, countable features, products, squares."""
         standard = self.standard(countable)
-        return np.concatenate((vector, standard, standard * standard))
+        products = standard[..., self._left] * standard[..., self._right]
+        return np.concatenate((vector, standard, products, standard * standard), axis=-1)
 
 
 class RoutingHead:
     """Reads ``RoutingScore`` from a text."""
 
     def __init__(self, arrays: Mapping[str, Any]) -> None:
-        self._features = RoutingFeatures(WordClasses.from_arrays(arrays), arrays["mean"], arrays["scale"])
-        self._weights: Values = arrays["weights"]  # [features, 2], the columns of ``Reading``
+        self._features = RoutingFeatures(WordClasses.from_arrays(arrays), arrays["ceiling"], arrays["mean"], arrays["scale"])
+        self._weights: Values = arrays["weights"]  # [features, 4], the columns of ``Reading``
         self._bias: Values = arrays["bias"]
         # Each tier is good enough with the probability sigmoid(offset - slope * demand).
         self._offset: Values = arrays["tier_offset"]
         self._slope: Values = arrays["tier_slope"]
+        self._expert = frozenset(arrays["expert"].tolist())
+        self._expert_demand = float(arrays["expert_demand"])
+        self._document_discount = float(arrays["document_discount"])
         self._doubts = Doubts(arrays)
 
     @classmethod
@@ -105,10 +133,12 @@ class RoutingHead:
 
     def score(self, encoding: TextEncoding, surface: SurfaceFeatures, language: str | None) -> RoutingScore:
         """How strong a model the text needs. ``language`` is ISO 639-1, None where it is not known."""
-        countable = self._features.countable(self._features.words, encoding, surface)
-        reading = self._read(encoding.vector, countable)
+        reading = self._read(encoding, surface)
         doubt = self._doubts.of(encoding, surface, language)
-        adequacy = self._adequacy(max(reading.demand, doubt.demand))
+        demand = max(self._demand(reading, encoding, surface), doubt.demand)
+        if FOREIGN not in doubt.reasons:
+            demand = max(demand, self._demand_as_meant(encoding))
+        adequacy = self._adequacy(demand)
         return RoutingScore(
             needs_strong=1 - adequacy[0],
             complexity=round(_HIGHEST_COMPLEXITY * (1 - adequacy[0])),
@@ -117,9 +147,27 @@ class RoutingHead:
             unsure=doubt.reasons,
         )
 
-    def _read(self, vector: Values, countable: Values) -> Reading:
-        demand, verifiable = self._features.row(vector, countable) @ self._weights + self._bias
-        return Reading(float(demand), float(verifiable))
+    def _read(self, encoding: TextEncoding, surface: SurfaceFeatures) -> Reading:
+        countable = self._features.countable(self._features.words, encoding, surface)
+        return Reading(*(self._features.row(encoding.vector, countable) @ self._weights + self._bias).tolist())
+
+    def _demand(self, reading: Reading, encoding: TextEncoding, surface: SurfaceFeatures) -> float:
+        """Long is hard, but for a document with a simple request; a word of experts is never cheap."""
+        demand = max(reading.demand, reading.kind)
+        if not surface.named("options"):  # an exam question, however long, is no document
+            demand -= self._document_discount * _sigmoid(reading.document)
+        return demand if self._expert.isdisjoint(encoding.words) else max(demand, self._expert_demand)
+
+    def _demand_as_meant(self, encoding: TextEncoding) -> float:
+        """The demand of a misspelt text without its mistakes, with an allowance for those not found."""
+        if not encoding.pieced or len(encoding.words) > _SPELLING_UP_TO:
+            return NO_DEMAND
+        meant = corrections(encoding.pieced, encoding.vocabulary.ranks)
+        if not meant:
+            return NO_DEMAND
+        corrected = encoding.respelt(meant)
+        surface = surface_features(corrected.text)
+        return self._demand(self._read(corrected, surface), corrected, surface) + _ALLOWANCE * len(meant)
 
     def _adequacy(self, demand: float) -> tuple[float, float, float]:
         enough = 1 / (1 + np.exp(self._slope * demand - self._offset))

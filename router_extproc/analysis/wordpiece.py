@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,6 +94,11 @@ class Vocabulary:
             KeyError: it holds no [UNK].
         """
         return cls(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"))
+
+    @property
+    def ranks(self) -> Mapping[str, int]:
+        """Every piece with its id; the commonest words have the lowest."""
+        return self._whole
 
     def whole_words(self) -> list[str]:
         """The words of two or more plain letters that are one piece each, in the order of their ids."""

@@ -1,7 +1,7 @@
-"""What the routing score is trained on: prompts of four kinds, each with the label it can honestly carry.
+"""What the routing score is trained on: prompts of five kinds, each with the label it can honestly carry.
 
-- demand: prompts written for this project with how much model each asks for (``data/routing_demand.jsonl``), and real
-  documents with a simple request (summaries, questions about a passage), which teach that long is not hard;
+- demand: prompts written for this project with how much model each asks for (``data/routing_demand.jsonl``);
+- document: real documents with a simple request (summaries, questions about a passage): long, and not hard;
 - exam: hard questions with the share of 29 models that failed, once as they are and once with four options;
 - steps: school problems with the number of steps of their solution;
 - tagged: real and benchmark prompts of which is known whether an answer can be checked, and by whom they were called hard.
@@ -34,8 +34,7 @@ ENOUGH = {
 _TAGGED_ENOUGH = {"easy": ENOUGH["trivial"], "medium": ENOUGH["open"], "hard": ENOUGH["moderate"]}
 # Kinds of the category file that hold a document and ask little of it, and those whose answers can be checked.
 _DOCUMENT_KINDS = ("rag_qa", "summarization", "classification")
-_CHECKABLE = {"math": 1, "code": 1, "reasoning": 1, "qa": 1, "rag_qa": 1, "classification": 1}
-_CHECKABLE |= {"creative": 0, "summarization": 0, "other": 0}
+_CHECKABLE = {"math": 1, "code": 1, "reasoning": 1, "creative": 0, "summarization": 0, "other": 0}
 _CHECKABLE_TAGS = {"reasoning", "coding", "math"}
 _LETTERS = "ABCD"
 # A model of an exam file stands for a tier by its share of right answers there.
@@ -111,8 +110,7 @@ def read_pool(context: Context) -> Pool:
             row["text"],
             "document" if easy else "category",
             row["source"],
-            demand=_log_odds(1 - ENOUGH["open"][0]) if easy else np.nan,
-            checkable=_CHECKABLE[kind],
+            checkable=_CHECKABLE.get(kind, np.nan),
         )
     for row in context.rows("justeval"):
         enough = _TAGGED_ENOUGH[row["difficulty"]]
