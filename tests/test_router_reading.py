@@ -5,15 +5,27 @@ from __future__ import annotations
 import itertools
 import json
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from router_extproc import Router
+from router_extproc.analysis import risk, tasks
 from router_extproc.analysis.classifier import Classifier
-from router_extproc.registry.snapshot import Bounds, Condition, Plan, Prices, Route, Rule, Tier
+from router_extproc.config import values
+from router_extproc.config.analysis import RiskFloor
+from router_extproc.policy.auto import NO_RISK
+from router_extproc.registry.snapshot import RISKS, Bounds, Condition, Plan, Prices, Route, Rule, Tier
 from router_extproc.request import CHAT_COMPLETIONS, Request
 from tests.policy import registries as build
+
+
+def test_every_room_knows_the_same_names() -> None:
+    """What the classifier says can be written in a file, and what a file asks for is something the classifier says."""
+    assert tasks.TASKS == values.TASKS
+    risks = get_args(values.RiskName)
+    assert {*risk.RISKS} - {NO_RISK} == set(RISKS) == set(RiskFloor.model_fields) == {*risks} - {NO_RISK}
+    assert {tier.label for tier in Tier} == set(get_args(values.TierName))
 
 
 class Always:
