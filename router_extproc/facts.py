@@ -42,6 +42,10 @@ class Analysis(Protocol):
     @property
     def has_code(self) -> bool | None: ...  # noqa: D102
     @property
+    def code_language(self) -> str | None: ...  # noqa: D102
+    @property
+    def code_intent(self) -> str | None: ...  # noqa: D102
+    @property
     def answer_tokens(self) -> int | None: ...  # noqa: D102
     @property
     def turn(self) -> int | None: ...  # noqa: D102
@@ -95,6 +99,8 @@ class Facts(msgspec.Struct, frozen=True):
 
     Read from the text:
         has_code: whether program code stands in what was asked or answered; system prompts do not count.
+        code_language: the programming language of the code, or of the code that is asked for.
+        code_intent: ``write``, ``explain`` or ``fix``: what is to be done with code.
         answer_tokens: how many tokens an answer will probably have, by the kind of work and the length asked for.
         language: ISO 639-1 code of the language that the request is written in.
         task: the kind of work asked for, by the names of ``models.*.strengths``.
@@ -121,6 +127,8 @@ class Facts(msgspec.Struct, frozen=True):
     turn: int | None = None
     step: str | None = None
     has_code: bool | None = None
+    code_language: str | None = None
+    code_intent: str | None = None
     answer_tokens: int | None = None
     language: str | None = None
     task: str | None = None

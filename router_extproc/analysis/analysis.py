@@ -13,12 +13,13 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from router_extproc.analysis.code import has_code
+from router_extproc.analysis.code_reading import CodeReading, read_code
 from router_extproc.analysis.conversation import Conversation, read_conversation
 from router_extproc.analysis.encoding import TextEncoding
 from router_extproc.analysis.fact import Fact, Part, fact
 from router_extproc.analysis.facts import Counts, offers_tools, read_counts, rough_tokens
 from router_extproc.analysis.heads import Injection, Named, Routing, Task
+from router_extproc.analysis.language import Language, detect_language
 from router_extproc.analysis.needs import read_needs
 from router_extproc.analysis.output_length import expected_output_tokens
 from router_extproc.analysis.surface import SurfaceFeatures, surface_features
@@ -145,10 +146,14 @@ class RequestAnalysis:
 
     # What the text says.
 
-    @fact(called="code")
-    def has_code(self) -> bool | None:
-        """Whether program code stands in what was asked or answered."""
-        return None if self.counts is None else has_code(self.counts.texts)
+    @fact(show=_show("has_code", "language", "intent"))
+    def code(self) -> CodeReading | None:
+        """What the request has to do with program code; of long texts beginning and end are looked at."""
+        return None if self.counts is None else read_code([head_and_tail(text).text for text in self.counts.texts])
+
+    has_code: Part[bool | None] = Part("code", None)
+    code_language: Part[str | None] = Part("code", None, "language")
+    code_intent: Part[str | None] = Part("code", None, "intent")
 
     @fact(show=_show("turn", "step", "continues"))
     def conversation(self) -> Conversation | None:
@@ -172,10 +177,12 @@ class RequestAnalysis:
         """Countable features of the text."""
         return None if self.encoding is None else surface_features(self.encoding.text)
 
-    @fact()
-    def language(self) -> str | None:
-        """The language that the request is written in."""
-        return None
+    @fact(called="language", show=_show("code", "confidence", "mixed"))
+    def spoken(self) -> Language | None:
+        """The language that the task is written in, and others that stand in it."""
+        return None if self.conversation is None else detect_language(self.conversation.task)
+
+    language: Part[str | None] = Part("spoken", None, "code")
 
     @property
     def _text(self) -> _Text | None:

@@ -63,13 +63,16 @@ class fact:  # noqa: N801 - a decorator
 
 
 class Part(Generic[_Value]):
-    """An attribute that is part of a fact: the whole's own of the same name, ``otherwise`` where the whole is None."""
+    """An attribute that is part of a fact: the whole's own, of the same name unless another is given.
 
-    def __init__(self, whole: str, otherwise: _Value) -> None:
-        self._whole, self._otherwise = whole, otherwise
+    ``otherwise`` is the answer where the whole is None.
+    """
+
+    def __init__(self, whole: str, otherwise: _Value, name: str = "") -> None:
+        self._whole, self._otherwise, self._name = whole, otherwise, name
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
+        self._name = self._name or name
 
     @overload
     def __get__(self, instance: None, owner: type) -> Part[_Value]: ...

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from router_extproc.config import schema
 from router_extproc.config.addresses import is_loopback
 from router_extproc.config.conditions import covers, is_unconditional
+from router_extproc.config.lint_analysis import lint_analysis
 from router_extproc.config.load import Document
 from router_extproc.config.redaction import shown
 from router_extproc.config.references import all_plans
@@ -34,7 +35,7 @@ def lint(document: Document, environ: Mapping[str, str] = os.environ) -> tuple[P
         *_timeouts(config, source),
         *_weights(config, source),
         *_attempts(config, source),
-        *_qualities(config, source),
+        *lint_analysis(config, source),
     ]
     return in_file_order(found)
 
@@ -165,13 +166,3 @@ def _attempts(config: RouterConfig, source: Source) -> Iterator[Problem]:
         if key is not None:
             message = "never used: the route makes one attempt"
             yield _warn(source, ("routes", name, key), message, "raise retry.max_attempts", "fallback_without_effect", key=True)
-
-
-def _qualities(config: RouterConfig, source: Source) -> Iterator[Problem]:
-    """Qualities that nobody asks for."""
-    for path, plan in all_plans(config):
-        strategy = plan.strategy or ("ordered" if plan.targets else "auto")
-        if plan.quality is not None and strategy != "auto":
-            message = f"has no effect: the strategy {strategy} does not ask whether a model is good enough"
-            fix = "write strategy: auto, or min_quality if the models' own quality is meant"
-            yield _warn(source, (*path, "quality"), message, fix, "quality_without_effect")

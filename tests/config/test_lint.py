@@ -98,6 +98,33 @@ def test_a_quality_that_nobody_asks_for() -> None:
     ]
 
 
+def test_examples_that_nobody_asks_for() -> None:
+    """Tasks and semantic routes that neither rules nor models name are told, and an encoder without routes."""
+    text = (
+        PROVIDERS
+        + """\
+analysis:
+  encoder: minilm
+  tasks: {used: [a, b, c, d, e], strong: [a, b, c, d, e], spare: [a, b, c, d, e]}
+models: {small: {strengths: [strong]}}
+rules: [{name: r, when: {task: used}, then: {targets: [large]}}]
+"""
+    )
+    alone = "has no effect: minilm only compares texts with semantic routes, and there are none"
+    assert warnings(text) == [
+        f"6: analysis.encoder: encoder_without_effect: {alone}",
+        "7: analysis.tasks.spare: unused_task: neither a rule nor a model's strengths name `spare`",
+    ]
+    text = (
+        PROVIDERS
+        + """\
+analysis: {encoder: minilm, semantic_routes: {used: {description: x}, spare: {description: y}}}
+rules: [{name: r, when: {semantic_route: used}, then: {targets: [large]}}]
+"""
+    )
+    assert warnings(text) == ["5: analysis.semantic_routes.spare: unused_route: no rule asks for `spare`"]
+
+
 def test_a_rule_for_a_passthrough_route_is_dead() -> None:
     """Passthrough skips rules."""
     text = PROVIDERS + "routes: {raw: {mode: passthrough, targets: [small]}}\n"
