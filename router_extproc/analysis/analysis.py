@@ -36,6 +36,8 @@ _Value = TypeVar("_Value")
 
 # A kind of work this likely is asked for, beside others.
 LIKELY = 0.5
+# Characters at the beginning and end of a task in which it says how long an answer it wants.
+_ASKED = (1_000, 500)
 _FORMATS = frozenset({JSON_MODE, JSON_SCHEMA})
 _MILLISECONDS = 1_000.0
 _DIGITS = 4
@@ -240,7 +242,8 @@ class RequestAnalysis:
         """How many tokens an answer will probably have; None where the kind of work cannot be read."""
         if self._text is None or self._heads.tasks is None:
             return None
-        return expected_output_tokens(self._text.encoding.text, task=self.task, prompt_tokens=self.prompt_tokens)
+        asked = head_and_tail(self._text.encoding.text, *_ASKED).text
+        return expected_output_tokens(asked, task=self.task, prompt_tokens=self.prompt_tokens)
 
     @fact(called="risk", show=_show("name"))
     def danger(self) -> Named | None:
