@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from router_extproc.analysis.doubts import FOREIGN, NO_DEMAND, Doubts
+from router_extproc.analysis.doubts import FOREIGN, Doubts
 from router_extproc.analysis.encoding import TextEncoding
-from router_extproc.analysis.spelling import corrections
+from router_extproc.analysis.spelling import MOST_WORDS, corrections
 from router_extproc.analysis.surface import FEATURES, SurfaceFeatures, surface_features
 from router_extproc.analysis.word_classes import WordClasses
 
@@ -27,9 +27,9 @@ ROUTING_FILE = "routing.npz"
 _CLIP = 3.0
 _HIGHEST_COMPLEXITY = 10
 # Longer texts, in words, are not looked through for mistakes: one changes little there.
-_SPELLING_UP_TO = 120
-# Added for each corrected word.
-_ALLOWANCE = 0.25
+_SPELLING_UP_TO, _SHORT = 40, 16
+# Added for each word that may be a mistake.
+_ALLOWANCE = 0.3
 
 Values = NDArray[np.float32]
 
@@ -134,10 +134,11 @@ class RoutingHead:
     def score(self, encoding: TextEncoding, surface: SurfaceFeatures, language: str | None) -> RoutingScore:
         """How strong a model the text needs. ``language`` is ISO 639-1, None where it is not known."""
         reading = self._read(encoding, surface)
+        demand = self._demand(reading, encoding, surface)
         doubt = self._doubts.of(encoding, surface, language)
-        demand = max(self._demand(reading, encoding, surface), doubt.demand)
         if FOREIGN not in doubt.reasons:
-            demand = max(demand, self._demand_as_meant(encoding))
+            demand = self._as_meant(demand, encoding)
+        demand = max(demand, doubt.demand)
         adequacy = self._adequacy(demand)
         return RoutingScore(
             needs_strong=1 - adequacy[0],
@@ -158,16 +159,19 @@ class RoutingHead:
             demand -= self._document_discount * _sigmoid(reading.document)
         return demand if self._expert.isdisjoint(encoding.words) else max(demand, self._expert_demand)
 
-    def _demand_as_meant(self, encoding: TextEncoding) -> float:
-        """The demand of a misspelt text without its mistakes, with an allowance for those not found."""
+    def _as_meant(self, demand: float, encoding: TextEncoding) -> float:
+        """At least the demand of the text without its spelling mistakes, with an allowance for those not undone."""
         if not encoding.pieced or len(encoding.words) > _SPELLING_UP_TO:
-            return NO_DEMAND
-        meant = corrections(encoding.pieced, encoding.vocabulary.ranks)
-        if not meant:
-            return NO_DEMAND
-        corrected = encoding.respelt(meant)
-        surface = surface_features(corrected.text)
-        return self._demand(self._read(corrected, surface), corrected, surface) + _ALLOWANCE * len(meant)
+            return demand
+        is_short = len(encoding.words) <= _SHORT
+        # In longer texts an unknown word with a capital is a name.
+        doubtful = [word for word in encoding.pieced if word.isalpha() and (is_short or word in encoding.text)]
+        meant = corrections(doubtful, encoding.vocabulary.ranks)
+        if meant:
+            corrected = encoding.respelt(meant)
+            surface = surface_features(corrected.text)
+            demand = max(demand, self._demand(self._read(corrected, surface), corrected, surface))
+        return demand + _ALLOWANCE * min(len(doubtful), MOST_WORDS)
 
     def _adequacy(self, demand: float) -> tuple[float, float, float]:
         enough = 1 / (1 + np.exp(self._slope * demand - self._offset))
