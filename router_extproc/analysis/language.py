@@ -22,8 +22,8 @@ _HEAD, _TAIL = 280, 120
 _MOST_SEGMENTS = 12
 # Sentences, quotations and lines: within these the language seldom changes.
 _SEGMENTS = re.compile(r"[\n\r]+|(?<=[.!?:;])\s+|[\"“”„«»「」『』]+|(?<=[。！？：；])")  # noqa: RUF001 - as written elsewhere
-# What no word consists of; Indic and Thai vowel signs belong to words.
-SEPARATORS = re.compile(r"(?:[^\w'\u0900-\u0eff]|[\d_])+")
+# What stands between words, LaTeX commands included; Indic and Thai vowel signs belong to words.
+SEPARATORS = re.compile(r"(?:\\[a-z]+|[^\w'\u0900-\u0eff]|[\d_])+")
 _QUOTES = "\"'“„«「『‘"  # noqa: RUF001 - as typed
 
 _OTHER = "other"
