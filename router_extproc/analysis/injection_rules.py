@@ -32,6 +32,8 @@ _REPEATED_SHARE, _REPEATED_AT_LEAST, _REPEATED_LETTERS = 0.3, 12, 3
 # Bytes of a word that no language has: Base64, hexadecimal and the like.
 _ENCODED_WORD = 24
 
+# The smallest byte with which an invisible character may begin.
+_FIRST_OF_INVISIBLE = 0xE2
 # Shifts a hash such that 16 bits of it remain.
 _FIRST_BITS = np.uint64(48)
 
@@ -52,6 +54,12 @@ class _Sequence(NamedTuple):
     within: int
 
 
+class _Literal(NamedTuple):
+    text: bytes
+    name: str
+    needs: int  # which bytes must occur, as a set of bits
+
+
 class InjectionRules:
     """The rules, ready to be looked for."""
 
@@ -68,12 +76,16 @@ class InjectionRules:
             _Sequence(str(rule["name"]), tuple(bits[step] for step in rule["steps"]), int(str(rule["within"])))  # type: ignore[attr-defined]
             for rule in rules
         ]
-        pairs = [(folded(literal).tobytes(), str(rule["name"])) for rule in literals for literal in rule["any"]]
-        self._ascii = [pair for pair in pairs if pair[0].isascii()]
-        self._beyond = [pair for pair in pairs if not pair[0].isascii()]
+        self._literals = [
+            _Literal(text, str(rule["name"]), _bytes_in(np.frombuffer(text, np.uint8)))
+            for rule in literals
+            for text in (folded(literal).tobytes() for literal in rule["any"])
+        ]
         self._figure = Powers(1).words(folded("0")).hashes[0]
         shaped = (INVISIBLE, SPELLED_OUT, REPEATED, ENCODED)
-        self.names = tuple(sorted({*shaped, *(rule.name for rule in self._sequences), *(name for _, name in pairs)}))
+        self.names = tuple(
+            sorted({*shaped, *(rule.name for rule in self._sequences), *(literal.name for literal in self._literals)})
+        )
 
     @classmethod
     def load(cls, path: Path = RULES_FILE) -> InjectionRules:
@@ -88,7 +100,7 @@ class InjectionRules:
     def find(self, data: NDArray[np.uint8], words: Words) -> list[Hit]:
         """Every rule that folded bytes meet, once, at its first place; `words` are those of the same bytes."""
         text = data.tobytes()
-        hits = [*self._in_words(words), *self._in_shape(words, is_ascii=text.isascii()), *self._in_text(text)]
+        hits = [*self._in_words(words), *self._in_shape(words, is_ascii=text.isascii()), *self._in_text(text, _bytes_in(data))]
         first: dict[str, Hit] = {}
         for hit in hits:
             first.setdefault(hit.name, hit)
@@ -113,13 +125,15 @@ class InjectionRules:
                 if found is not None:
                     yield Hit(rule.name, int(words.starts[found[0]]), int(words.ends[found[1]]))
 
-    def _in_text(self, text: bytes) -> Iterable[Hit]:
-        is_ascii = text.isascii()
-        for literal, name in self._ascii if is_ascii else self._ascii + self._beyond:
-            start = text.find(literal)
+    def _in_text(self, text: bytes, present: int) -> Iterable[Hit]:
+        for literal in self._literals:
+            # A byte that does not occur saves the search: most texts hold no bracket, and hardly one all scripts.
+            if literal.needs & ~present:
+                continue
+            start = text.find(literal.text)
             if start >= 0:
-                yield Hit(name, start, start + len(literal))
-        if not is_ascii:
+                yield Hit(literal.name, start, start + len(literal.text))
+        if present >> _FIRST_OF_INVISIBLE:
             match = _invisible(text)
             if match:
                 yield Hit(INVISIBLE, match.start(), match.end())
@@ -144,9 +158,16 @@ class InjectionRules:
                 first = int(np.argmax(repeats))
                 yield Hit(REPEATED, int(words.starts[first]), int(words.ends[first]))
         # Beyond ASCII a letter is several bytes, and some scripts put no space between words.
-        long = np.flatnonzero(lengths >= _ENCODED_WORD) if is_ascii else ()
-        if len(long):
+        long = np.flatnonzero(lengths >= _ENCODED_WORD)
+        if is_ascii and len(long):
             yield Hit(ENCODED, int(words.starts[long[0]]), int(words.ends[long[0]]))
+
+
+def _bytes_in(data: NDArray[np.uint8]) -> int:
+    """The bytes that occur, as a set of bits."""
+    present = np.zeros(256, bool)
+    present[data] = True
+    return int.from_bytes(np.packbits(present, bitorder="little").tobytes(), "little")
 
 
 def _lexicon(sets: Mapping[str, Sequence[str]], bits: Mapping[str, np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:

@@ -94,7 +94,7 @@ def first_places(buckets: Buckets) -> NDArray[np.bool_]:
     latest = np.zeros(1 << BITS, np.int32)
     # Written back to front, so that the first place is what remains.
     latest[buckets[::-1]] = places[::-1]
-    return latest[buckets] == places
+    return np.asarray(latest[buckets] == places)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,6 @@ _JOINED = {"sentences": (300, 4, 40, " "), "clinc150": (250, 2, 14, ". "), "cate
 # What a text counts in training: the translated attacks hold many requests that would be harmless from anyone else, and
 # harmless foreign texts are few.
 _WEIGHTS = {TRANSLATED: 0.5, OWN_MULTILINGUAL: 3.0}
-_PARTS = ("start", "rules", "end")
 _SLOT = re.compile(r"\{(\w+)\}")
 # Characters at the end of a BIPIA prompt that tell its context: the question.
 _CONTEXT_TAIL = 120
@@ -123,14 +122,14 @@ def _written(context: Context, random: np.random.Generator) -> Iterable[Injectio
     ]
     families += [
         (INSERTED, write.inserted(attacks[f"attack {INSERTED}"], _documents(context, random))),
-        (PERSONA, write.pooled(*(attacks[f"pool persona_{part}"] for part in _PARTS), _PERSONAS)),
+        (PERSONA, write.pooled(attacks, "persona", _PERSONAS)),
         (MULTILINGUAL, [text for texts in translated.values() for text in texts]),
     ]
     for family, texts in families:
         yield from (_example(text, OWN_ATTACK, family, text, attack=True, own=True) for text in texts)
     harmless_texts = [
         *write.filled(harmless["benign near"], _PER_HARMLESS),
-        *write.pooled(*(harmless[f"pool role_{part}"] for part in _PARTS), _ROLES),
+        *write.pooled(harmless, "role", _ROLES),
     ]
     yield from (_example(text, OWN_HARMLESS, OWN_HARMLESS, text, attack=False, own=True) for text in harmless_texts)
 
@@ -166,8 +165,9 @@ class _Writer:
         texts = (self.fill(template) for template in templates for _ in range(count if _SLOT.search(template) else 1))
         return list(dict.fromkeys(texts))
 
-    def pooled(self, starts: Sequence[str], rules: Sequence[str], ends: Sequence[str], count: int) -> list[str]:
+    def pooled(self, sections: Mapping[str, Sequence[str]], pool: str, count: int) -> list[str]:
         """Longer texts: an opening, two to nine rules, mostly an end."""
+        starts, rules, ends = (sections[f"pool {pool}_{part}"] for part in ("start", "rules", "end"))
         texts = []
         for _ in range(count):
             chosen = self._random.permutation(len(rules))[: int(self._random.integers(2, 10))]

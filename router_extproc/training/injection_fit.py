@@ -128,7 +128,9 @@ def _fit(rows: csr_matrix, attacks: Flags, weights: Values, start: Values | None
 
 def balanced(attacks: Flags, weights: Values, share: float) -> Values:
     """Weights that sum to 1, attacks' to `share`."""
-    return np.where(attacks, weights * share / weights[attacks].sum(), weights * (1 - share) / weights[~attacks].sum())
+    return np.asarray(
+        np.where(attacks, weights * share / weights[attacks].sum(), weights * (1 - share) / weights[~attacks].sum())
+    )
 
 
 def _minimise(
@@ -160,7 +162,8 @@ def fit_weighing(evidence: Sequence[Evidence], names: Sequence[str], attacks: Fl
     """How held-out evidence is weighed: rules and windows count for an attack or not at all, length against one."""
     rows = evidence_rows(evidence, names)
     learned = rows.shape[1] - len(names)
-    limits: list[tuple[float | None, float | None]] = [(0, None)] * (learned - 1) + [(None, 0)] + [(0, None)] * len(names)
+    limits: list[tuple[float | None, float | None]] = [(0, None) for _ in range(rows.shape[1])]
+    limits[learned - 1] = (None, 0)
     penalty = np.array([WEIGHING_PENALTY] * rows.shape[1] + [0.0])
     solution = _minimise(
         lambda weight: np.asarray(rows @ weight[:-1] + weight[-1]),
