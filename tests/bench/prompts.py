@@ -1,4 +1,7 @@
-"""Prompts to measure with: whole sentences of this repository's own documents, shuffled, up to a wanted length."""
+"""Prompts to measure with: short ones of everyday requests, long ones of the prose of this repository's own documents.
+
+Sentences are shuffled and put together up to the wanted length, the same in every run.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,13 @@ from router_extproc.analysis.tokens import text_tokens
 _ROOT = Path(__file__).parents[2]
 _NOT_PROSE = re.compile(r"```[\s\S]*?```|^[|#].*$", re.MULTILINE)
 _SEED = 20260101
+LONGEST_REQUEST = 64
+"""In tokens: longer prompts have documents in them."""
+
+
+def requests() -> list[str]:
+    """What people ask, written for this purpose; each of about 10 to 35 tokens."""
+    return (Path(__file__).parent / "data" / "requests.txt").read_text(encoding="utf-8").splitlines()
 
 
 def sentences() -> list[str]:
@@ -27,7 +37,8 @@ def sentences() -> list[str]:
 def prompts(tokens: int, count: int) -> list[str]:
     """``count`` different prompts of about ``tokens`` tokens each; the same in every run."""
     chance = random.Random(_SEED + tokens)  # noqa: S311 - guards nothing
-    known = [(sentence, text_tokens(sentence + " ")) for sentence in sentences()]
+    chosen = requests() if tokens <= LONGEST_REQUEST else requests() + sentences()
+    known = [(sentence, text_tokens(sentence + " ")) for sentence in chosen]
     return [_prompt(chance, known, tokens) for _ in range(count)]
 
 
