@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -145,20 +145,22 @@ class Router:
 
     def explain(self, request: Request, situation: Situation = _UNKNOWN) -> Explanation:
         """The decision, or the refusal, with everything it was made from. Raises nothing that ``decide`` would."""
+        outcome = self._outcome(request, situation)
+        # Only now every fact: the signals of the decision are those that it asked for.
         try:
-            explanation = explain_request(request)
-        except RequestError as error:
-            unread = replace(request, analysis=NOTHING_KNOWN)
-            explanation = replace(explain_request(unread), refusal=explain_error(error))
-        explanation = replace(explanation, revision=self.registry.revision, catalogue=self.registry.catalogue)
-        if explanation.refusal is not None:
-            return explanation
+            about = explain_request(request)
+        except RequestError:
+            about = explain_request(replace(request, analysis=NOTHING_KNOWN))
+        return replace(about, revision=self.registry.revision, catalogue=self.registry.catalogue, **outcome)
+
+    def _outcome(self, request: Request, situation: Situation) -> dict[str, Any]:
+        """What an explanation says beside the request itself."""
         try:
             if not request.model:
-                return replace(explanation, decision=self._decide_by_path(request))
+                return {"decision": self._decide_by_path(request)}
             course = self._plot(request)
         except RequestError as error:
-            return replace(explanation, refusal=explain_error(error))
+            return {"refusal": explain_error(error)}
         pool = self._pool(course, situation)
         decision, refused = None, None
         try:
@@ -166,15 +168,14 @@ class Router:
         except RequestError as error:
             refused = explain_error(error)
         candidates = explain_candidates(course.menu, pool, course.demand, situation.health)
-        return replace(
-            explanation,
-            route=course.route.name,
-            rules=explain_rules(self._name(request.model).rules, request),
-            candidates=candidates,
-            prices=explain_prices(course.menu),
-            decision=None if decision is None else replace(decision, candidates=candidates),
-            refusal=refused,
-        )
+        return {
+            "route": course.route.name,
+            "rules": explain_rules(self._name(request.model).rules, request),
+            "candidates": candidates,
+            "prices": explain_prices(course.menu),
+            "decision": None if decision is None else replace(decision, candidates=candidates),
+            "refusal": refused,
+        }
 
     def route_of(self, model: str) -> str | None:
         """The name of the route that a name in ``model`` leads to, None when it leads nowhere."""

@@ -129,8 +129,11 @@ def test_a_reader_that_fails_never_fails_a_request() -> None:
 
 
 def test_an_explanation_asks_for_every_fact() -> None:
-    """What nobody needed for the decision is shown all the same, with the time that each took."""
+    """What nobody needed for the decision is shown all the same; the decision's own signals stay those that it needed."""
     router = reading()
     explanation = router.explain(read(router, "auto"))
     assert (explanation.facts.task, explanation.facts.complexity, explanation.facts.turn) == ("code", 1, 1)
     assert {"conversation", "code", "language", "injection"} <= {signal.name for signal in explanation.signals}
+    assert explanation.decision is not None
+    needed = [signal.name for signal in router.decide(read(router, "auto")).signals]
+    assert [signal.name for signal in explanation.decision.signals] == needed

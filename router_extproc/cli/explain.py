@@ -100,7 +100,7 @@ def _registry(file: Path | None) -> Registry:
     if file is None and DEFAULT_FILE.exists():
         file = DEFAULT_FILE
     if file is not None:
-        written = Router.from_file(file).registry
+        written = Router.from_file(file, NOTHING_LEARNED).registry
         return _in_force(file) or written
     state = find_instance()
     if state is not None and state.snapshot.exists():

@@ -112,10 +112,11 @@ def check(explanation: dict[str, Any], actual: httpx.Response, record: dict[str,
 
 
 def outcome(explanation: dict[str, Any]) -> tuple[Any, ...]:
-    """What was decided, and who was looked at and fell: all but latencies, and facts that only the command reads."""
+    """What was decided from which signals, and who was looked at and fell: all but latencies."""
     decision = explanation["decision"]
     if decision is not None:
-        decision = {key: value for key, value in decision.items() if key != "candidates"}
+        found = [(signal["name"], signal["value"]) for signal in decision["signals"]]
+        decision = {key: value for key, value in decision.items() if key != "candidates"} | {"signals": found}
     looked_at = [(one["deployment"], one["rejected"]) for one in explanation["candidates"]]
     return explanation["route"], explanation["revision"], decision, explanation["refusal"], looked_at, explanation["rules"]
 
