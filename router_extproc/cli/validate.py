@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from router_extproc.analysis.location import artefact_folder
 from router_extproc.config.lint import lint
-from router_extproc.config.load import load_document
+from router_extproc.config.load import Document, load_document
 from router_extproc.config.source import in_file_order
 from router_extproc.errors import ConfigurationError, Problem
 from router_extproc.registry.catalogue import load_catalogue
@@ -54,7 +57,7 @@ def examine(file: str) -> tuple[tuple[Problem, ...], dict[str, object]]:
     except ConfigurationError as error:
         return error.problems, {}
     registry = compile_registry(document.config, load_catalogue())
-    problems = in_file_order([*lint(document), *lint_registry(document, registry)])
+    problems = in_file_order([*lint(document), *lint_registry(document, registry), *_encoder(document)])
     facts: dict[str, object] = {
         "models": len(registry.models),
         "deployments": len(registry.deployments()),
@@ -64,6 +67,19 @@ def examine(file: str) -> tuple[tuple[Problem, ...], dict[str, object]]:
         "default_chain": list(registry.default_chain),
     }
     return problems, facts
+
+
+def _encoder(document: Document) -> Iterator[Problem]:
+    """An encoder that is not there yet: a worker would then do without its classifier."""
+    if document.config.analysis.encoder != "minilm":
+        return
+    from router_extproc.analysis.encoders.minilm import GRAPH_FILE  # noqa: PLC0415 - loads what hardly anybody needs here
+
+    graph = artefact_folder(os.environ) / GRAPH_FILE
+    if not graph.exists():
+        message, fix = f"{graph} is missing", "make it once with `router-extproc train --minilm`, or write static"
+        path = ("analysis", "encoder")
+        yield document.source.problem(path, message, fix=fix, code="missing_encoder", severity="warning")
 
 
 def _summary(file: str, errors: int, warnings: int, facts: dict[str, object]) -> str:

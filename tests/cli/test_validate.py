@@ -93,3 +93,18 @@ def test_a_key_in_the_environment_is_not_printed(file: Path, tmp_path: Path) -> 
     )
     assert "NO_SUCH_KEY is not set" in done.stdout
     assert canary not in done.stdout + done.stderr
+
+
+def test_an_encoder_that_is_not_there_is_told(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever chooses minilm must make it once; without it a worker would serve without its classifier."""
+    monkeypatch.setenv("ROUTER_EXTPROC_ARTEFACT", str(tmp_path))
+    file.write_text(CLEAN + "analysis: {encoder: minilm, semantic_routes: {a: {description: b}}}\n")
+    main(["validate"])
+    found = [line for line in capsys.readouterr().out.splitlines() if "analysis.encoder" in line]
+    assert len(found) == 1
+    assert f"{tmp_path}/minilm_int8.onnx is missing (make it once with `router-extproc train --minilm`" in found[0]
+    (tmp_path / "minilm_int8.onnx").touch()
+    main(["validate"])
+    assert "analysis.encoder" not in capsys.readouterr().out
