@@ -34,13 +34,13 @@ SCRIPTS: dict[str, dict[str, float]] = {
             ["de", "fr", "es", "pt", "it", "nl", "sv", "no", "da", "pl", "cs", "hu", "ro", "fi", "tr", "id", "vi"], 0.0
         ),
         **dict.fromkeys(["sk", "sl", "hr", "et", "lt", "lv", "ca"], -1.0),
-        **dict.fromkeys(["af", "gl", "eu", "ga", "cy", "is", "sw", "sq", "az"], -3.0),
+        **dict.fromkeys(["af", "gl", "eu", "ga", "cy", "is", "sw", "sq", "az"], -4.0),
     },
-    "cyrillic": {"ru": 0.0, "uk": 0.0, "bg": -1.0, "sr": -1.0, **dict.fromkeys(["mk", "be", "kk"], -3.0)},
+    "cyrillic": {"ru": 0.0, "uk": 0.0, "bg": -1.0, "sr": -1.0, **dict.fromkeys(["mk", "be", "kk"], -4.0)},
     "arabic": {"ar": 0.0, "fa": -1.0, "ur": -1.0},
     "devanagari": {"hi": 0.0, "mr": -3.0, "ne": -3.0},
 }
-OTHER_NAMES = {"nb": "no", "nn": "no", "bs": "hr", "sr_Latn": "hr", "sr@latin": "hr", "ms": "id"}
+OTHER_NAMES = {"nb": "no", "bs": "hr", "sr_Latn": "hr", "sr@latin": "hr", "ms": "id"}
 KEPT = 52_000
 MOST_ENGLISH = 3_000
 _SHARE_OF_PROFILES, _SHARE_OF_LIST = 0.7, 0.35
@@ -49,6 +49,7 @@ _UNSEEN, _UNSEEN_WORD = 2e-5, 3e-5
 _TRUST = {1: 0.15, 2: 0.35, 3: 0.5}
 _FEWEST = 3
 _MARKUP = re.compile(r"%\(\w+\)\w|%[sd]|\{\{?[^}]*\}\}?|<[^>]*>|``[^`]*``|`[^`]*`|https?:\S+|\w+[._]\w[\w._]*|\\n|\\\"|&\w*;?")
+_HEADER = "Content-Transfer-Encoding:"
 _ENTRY = re.compile(r'(msgid|msgid_plural|msgstr(?:\[\d\])?|msgctxt) "(.*)"$')
 
 
@@ -81,7 +82,7 @@ def read_catalogues(folders: Iterable[Path], known: set[str]) -> dict[str, set[s
         code = OTHER_NAMES.get(name, name.partition("_")[0])
         if name == "ca@valencia" or code not in known:
             continue
-        read = list(entries(catalogue))
+        read = [entry for entry in entries(catalogue) if _HEADER not in entry[1]]
         sources = {text for kind, text, _ in read if kind.startswith("msgid")}
         texts["en"] |= sources
         if code != "en":
