@@ -97,6 +97,8 @@ class RequestAnalysis:
         except Exception as error:  # noqa: BLE001 - whatever a reader stumbles over, the request is answered
             self._failures[wanted] = type(error).__name__
             value = wanted.otherwise
+        # An interruption may come between any two lines: what has a time must have a value.
+        self.__dict__[wanted.name] = value
         elapsed = clock() - started
         self._seconds[wanted] = elapsed - self._within
         self._within = outer + elapsed

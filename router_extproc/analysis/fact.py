@@ -14,7 +14,10 @@ class Timekeeper(Protocol):
     is_cut_short: bool
 
     def work_out(self, fact: Fact[_Value]) -> _Value:
-        """Computes the fact and notes how long that took; answers ``otherwise`` where it fails."""
+        """Computes the fact, keeps it in ``__dict__``, where it is found first from then on, and notes how long that took.
+
+        Where computing fails the answer is ``otherwise``.
+        """
         ...
 
 
@@ -44,9 +47,7 @@ class Fact(Generic[_Value]):
             return self
         if instance.is_cut_short:
             return self.otherwise
-        value = instance.work_out(self)
-        instance.__dict__[self.name] = value  # where it is found before this descriptor from now on
-        return value
+        return instance.work_out(self)
 
 
 class fact:  # noqa: N801 - a decorator

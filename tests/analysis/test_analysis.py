@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -190,6 +192,43 @@ def test_an_interruption_leaves_the_analysis_usable() -> None:
     assert analysis.complexity == 2
     analysis.cut_short()
     assert (analysis.risk, analysis.complexity) == (None, 2)
+
+
+def test_an_interruption_between_any_two_lines_leaves_the_analysis_usable() -> None:
+    """Wherever an alarm strikes, the record can still be written and what was asked can be asked again."""
+
+    class Interruption(BaseException):
+        pass
+
+    def after(lines: int) -> Callable[..., Any]:
+        """A tracer that interrupts when so many lines of the analysis have run."""
+        left = lines
+
+        def trace(frame: FrameType, event: str, _: object) -> Any:
+            nonlocal left
+            if not frame.f_code.co_filename.endswith(("analysis/analysis.py", "analysis/fact.py")):
+                return None
+            left -= event == "line"
+            if left < 0:
+                sys.settrace(None)
+                raise Interruption
+            return trace
+
+        return trace
+
+    interrupted, before = 0, sys.gettrace()
+    for lines in range(200):
+        analysis = analyse("hello")
+        sys.settrace(after(lines))
+        try:
+            assert analysis.complexity == 2
+        except Interruption:
+            interrupted += 1
+        finally:
+            sys.settrace(before)
+        analysis.signals()
+        assert analysis.complexity == 2
+    assert interrupted > 50
 
 
 def test_the_task_in_progress_is_read_and_not_the_last_yes() -> None:
