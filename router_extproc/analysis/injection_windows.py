@@ -107,13 +107,15 @@ class WindowModel:
     def scores(self, reading: Reading, parts: Segments) -> Scores:
         """The log-odds of each segment."""
         total = np.full(len(parts.starts), self.bias)
+        # The whole, and in a short text the windows that are no less.
+        covers = (parts.starts == 0) & (parts.ends == reading.length)
         for kind, (buckets, _) in enumerate(reading.kinds):
             sums = np.zeros(len(buckets) + 1)
             np.cumsum(self.weights[kind].take(buckets), dtype=np.float64, out=sums[1:])
             low, high = bounds(reading, kind, parts)
             parts_of_kind = (sums[high] - sums[low]) / np.sqrt(np.maximum(1, high - low))
             once = buckets[first_places(buckets)]
-            parts_of_kind[0] = self.weights[kind].take(once).sum(dtype=np.float64) / np.sqrt(max(1, len(once)))
+            parts_of_kind[covers] = self.weights[kind].take(once).sum(dtype=np.float64) / np.sqrt(max(1, len(once)))
             total += parts_of_kind
         return total
 

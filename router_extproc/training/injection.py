@@ -14,7 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from router_extproc.analysis.injection import ASKED, FILE, FOUND, Evidence, PieceModel, arrays_of, evidence_of, probability
+from router_extproc.analysis.injection import (
+    ASKED,
+    FILE,
+    FOUND,
+    Evidence,
+    PieceModel,
+    Weighing,
+    arrays_of,
+    evidence_of,
+    probability,
+)
 from router_extproc.analysis.injection_rules import InjectionRules
 from router_extproc.analysis.injection_windows import MAX_BYTES, WindowModel
 from router_extproc.analysis.ngrams import Powers
@@ -34,6 +44,8 @@ from router_extproc.training.metrics import auc, recall_at
 from router_extproc.training.pipeline import Context, Metrics
 
 FALSE_POSITIVES = 0.01
+# Our own examples belong to fold -1; nothing belongs to this one.
+_NO_FOLD = -2
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +55,8 @@ class HeldOut:
     examples: Sequence[InjectionExample]
     log_odds: Values
     folds: NDArray[np.int64]
-    models: Sequence[PieceModel]  # by fold
+    models: Sequence[WindowModel]  # by fold
+    weighing: Weighing
 
     @property
     def attacks(self) -> Flags:
@@ -73,9 +86,11 @@ def train(context: Context) -> Metrics:
     rules = InjectionRules.load()
     examples = injection_examples(context)
     context.progress.note("injection: what users ask")
-    held_out, asked = train_piece_model(examples, rules, context, with_own_of_family=True)
+    held_out = cross_validated(examples, rules, context, with_own_of_family=True)
+    asked = trained(examples, held_out.weighing, context)
     context.progress.note("injection: what documents hold")
-    _, found = train_piece_model(document_examples(context, examples), rules, context, with_own_of_family=True)
+    documents = document_examples(context, examples)
+    found = trained(documents, cross_validated(documents, rules, context, with_own_of_family=True).weighing, context)
     arrays: dict[str, Any] = {**arrays_of(ASKED, asked), **arrays_of(FOUND, found)}
     np.savez_compressed(context.out / FILE, **arrays)
     judged = held_out.judged()
@@ -83,10 +98,19 @@ def train(context: Context) -> Metrics:
     return {"families.auc": auc(scores, attacks), "families.recall": recall_at(scores, attacks, FALSE_POSITIVES)}
 
 
-def train_piece_model(
+def trained(examples: Sequence[InjectionExample], weighing: Weighing, context: Context) -> PieceModel:
+    """The model of all examples, weighed as held-out evidence was found to deserve."""
+    folds = folds_of(examples)
+    seen = np.flatnonzero(seen_in(_NO_FOLD, examples, folds, with_own_of_family=True))
+    attacks, weights = _labels(examples)
+    texts = readings([example.text for example in examples])
+    return PieceModel(fit_windows(texts, attacks, weights, seen, context.random("injection, all")), weighing)
+
+
+def cross_validated(
     examples: Sequence[InjectionExample], rules: InjectionRules, context: Context, *, with_own_of_family: bool
-) -> tuple[HeldOut, PieceModel]:
-    """Cross-validates over families, fits the weighing on what that gave, and the windows on everything.
+) -> HeldOut:
+    """Scores every text by a model that has seen neither it nor, of attacks, its family.
 
     Args:
         examples: what to learn from.
@@ -95,32 +119,31 @@ def train_piece_model(
         with_own_of_family: whether attacks written for this project stay in training when their family is held out.
     """
     texts = readings([example.text for example in examples])
-    attacks = np.array([example.attack for example in examples])
-    weights = np.array([example.weight for example in examples])
+    attacks, weights = _labels(examples)
     folds = folds_of(examples)
-    evidence: list[Evidence | None] = [None] * len(examples)
+    evidence: dict[int, Evidence] = {}
     powers = Powers(MAX_BYTES)
-    of_folds: list[WindowModel] = []
+    models: list[WindowModel] = []
     for fold in range(FOLDS):
         chosen = seen_in(fold, examples, folds, with_own_of_family=with_own_of_family)
-        model = fit_windows(texts, attacks, weights, np.flatnonzero(chosen), context.random(f"injection {fold}"))
-        of_folds.append(model)
+        models.append(fit_windows(texts, attacks, weights, np.flatnonzero(chosen), context.random(f"injection {fold}")))
         for number in np.flatnonzero(folds == fold).tolist():
-            evidence[number] = evidence_of(examples[number].text, model, rules, powers)
-    known = [number for number, one in enumerate(evidence) if one is not None]
-    seen = [one for one in evidence if one is not None]
+            evidence[number] = evidence_of(examples[number].text, models[fold], rules, powers)
+    known = sorted(evidence)
     # Of BIPIA's prompts the whole is judged, but not learned from.
     counted = np.array([examples[number].family != INDIRECT for number in known])
-    weighing = fit_weighing(seen, rules.names, attacks[known], weights[known] * counted)
-    all_seen = seen_in(-2, examples, folds, with_own_of_family=True)
-    windows = fit_windows(texts, attacks, weights, np.flatnonzero(all_seen), context.random("injection, all"))
-    held_out = HeldOut(
+    weighing = fit_weighing([evidence[number] for number in known], rules.names, attacks[known], weights[known] * counted)
+    return HeldOut(
         [examples[number] for number in known],
-        np.array([weighing.log_odds(one) for one in seen]),
+        np.array([weighing.log_odds(evidence[number]) for number in known]),
         folds[known],
-        [PieceModel(model, weighing) for model in of_folds],
+        models,
+        weighing,
     )
-    return held_out, PieceModel(windows, weighing)
+
+
+def _labels(examples: Sequence[InjectionExample]) -> tuple[Flags, Values]:
+    return np.array([example.attack for example in examples]), np.array([example.weight for example in examples])
 
 
 def folds_of(examples: Sequence[InjectionExample]) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ from router_extproc.analysis.injection import InjectionHead, evidence_of
 from router_extproc.analysis.injection_rules import InjectionRules
 from router_extproc.analysis.injection_windows import MAX_BYTES, WindowModel
 from router_extproc.analysis.ngrams import Powers
-from router_extproc.training.injection import FALSE_POSITIVES, HeldOut, probabilities, train_piece_model
+from router_extproc.training.injection import FALSE_POSITIVES, HeldOut, cross_validated, probabilities
 from router_extproc.training.injection_documents import DOCUMENT_SOURCE, document_examples
 from router_extproc.training.injection_examples import (
     HARMLESS,
@@ -43,11 +43,11 @@ def report(context: Context, artefact: Path) -> Section:
     rules = InjectionRules.load()
     examples = injection_examples(context)
     context.progress.note("injection: families, without what was written for them")
-    strict, _ = train_piece_model(examples, rules, context, with_own_of_family=False)
+    strict = cross_validated(examples, rules, context, with_own_of_family=False)
     context.progress.note("injection: families, as shipped")
-    shipped, _ = train_piece_model(examples, rules, context, with_own_of_family=True)
+    shipped = cross_validated(examples, rules, context, with_own_of_family=True)
     context.progress.note("injection: documents")
-    documents, _ = train_piece_model(document_examples(context, examples), rules, context, with_own_of_family=True)
+    documents = cross_validated(document_examples(context, examples), rules, context, with_own_of_family=True)
     undone, attacked = _harmless_words(strict, rules, context)
     odds, attacks = _judged(strict)
     figures = {
@@ -214,8 +214,8 @@ def _harmless_words(held_out: HeldOut, rules: InjectionRules, context: Context) 
     for number in chosen.tolist():
         model = held_out.models[int(held_out.folds[number])]
 
-        def odds(text: str, windows: WindowModel = model.windows) -> float:
-            return model.weighing.log_odds(evidence_of(text, windows, rules, powers))  # noqa: B023 - used in this round only
+        def odds(text: str, windows: WindowModel = model) -> float:
+            return held_out.weighing.log_odds(evidence_of(text, windows, rules, powers))
 
         text = held_out.examples[number].text
         tried = {word: odds(f"{text} {word}") for word in words}
