@@ -16,7 +16,7 @@ from router_extproc.analysis.tokens import (
     audio_tokens,
     image_tokens,
     json_tokens,
-    text_tokens,
+    texts_tokens,
 )
 from router_extproc.dialects.openai import Envelope, Message, Part
 
@@ -53,6 +53,7 @@ def read_counts(envelope: Envelope) -> Counts:
                 tally.images += 1
                 tally.tokens += IMAGE_TOKENS_AUTO
     tally.tokens += sum(json_tokens(raw) for raw in (envelope.tools, envelope.functions) if has_items(raw))
+    tally.tokens += texts_tokens(tally.said)
     return Counts(round(tally.tokens) + ANSWER_PRIMING_TOKENS, tally.characters, tally.images, tuple(tally.texts))
 
 
@@ -89,10 +90,12 @@ def _listed(value: str | list[_T] | None) -> Sequence[str | _T]:
 class _Tally:
     """The running sums of one reading."""
 
-    __slots__ = ("characters", "images", "texts", "tokens")
+    __slots__ = ("characters", "images", "said", "texts", "tokens")
 
     def __init__(self) -> None:
         self.tokens, self.characters, self.images = 0.0, 0, 0
+        # All that is counted, at once: the work stays bounded whatever the number of messages.
+        self.said: list[str] = []
         # Where code would count: not in a system prompt, whose examples say nothing about the work asked for.
         self.texts: list[str] = []
 
@@ -122,7 +125,7 @@ class _Tally:
                     self.add_part(part, is_task=is_task)
         self.tokens += json_tokens(message.tool_calls)
         if message.arguments is not None:
-            self.tokens += text_tokens(message.arguments)
+            self.said.append(message.arguments)
 
     def add_part(self, part: str | Part, *, is_task: bool) -> None:
         if isinstance(part, str):
@@ -140,6 +143,6 @@ class _Tally:
 
     def add_text(self, text: str, *, is_task: bool) -> None:
         self.characters += len(text)
-        self.tokens += text_tokens(text)
+        self.said.append(text)
         if is_task:
             self.texts.append(text)

@@ -40,14 +40,20 @@ _costs: dict[str, float] = {}
 
 def text_tokens(text: str) -> float:
     """Tokens in a text; the work is bounded whatever its length."""
-    if not text:
-        return 0.0
-    text = text.replace(BREAK_CHARACTER, "?")
-    length = len(text)
+    return texts_tokens((text,))
+
+
+def texts_tokens(texts: Sequence[str]) -> float:
+    """Tokens in several texts together, none running into the next; the work is bounded whatever their number and length."""
+    length = sum(map(len, texts))
     if length <= _LONG:
-        return _count(text)
-    seen = _windows(text)
-    return _count(seen) * length / len(seen)
+        return _count([chunk for text in texts for chunk in _chunks(text)])
+    seen = _windows(" ".join(texts))
+    return _count(_chunks(seen)) * length / len(seen)
+
+
+def _chunks(text: str) -> list[str]:
+    return _CHUNK.findall(text.replace(BREAK_CHARACTER, "?"))
 
 
 def _windows(text: str) -> str:
@@ -61,8 +67,7 @@ def _windows(text: str) -> str:
     return "".join(windows)
 
 
-def _count(text: str) -> float:
-    chunks = _CHUNK.findall(text)
+def _count(chunks: Sequence[str]) -> float:
     costs = [_costs.get(chunk) for chunk in chunks]
     unknown = [chunk for chunk, cost in zip(chunks, costs, strict=True) if cost is None]
     total = sum(cost for cost in costs if cost is not None)

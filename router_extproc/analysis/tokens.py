@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import msgspec
 
-from router_extproc.analysis.token_count import text_tokens
+from router_extproc.analysis.token_count import text_tokens, texts_tokens
 
-__all__ = ["audio_tokens", "count_tokens", "image_tokens", "json_tokens", "text_tokens"]
+__all__ = ["audio_tokens", "count_tokens", "image_tokens", "json_tokens", "text_tokens", "texts_tokens"]
 
 # JSON that describes tools: 3.9 characters a token with o200k_base.
 _JSON_CHARACTERS_PER_TOKEN = 4.0
