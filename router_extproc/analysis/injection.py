@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from router_extproc.analysis.conversation import DOCUMENT, TOOL, USER, Conversation
 from router_extproc.analysis.injection_rules import Hit, InjectionRules
-from router_extproc.analysis.injection_windows import MAX_BYTES, Reading, WindowModel, folded_part, read, summary
+from router_extproc.analysis.injection_windows import MAX_BYTES, Reading, WindowModel, folded_part, quantised, read, summary
 from router_extproc.analysis.ngrams import Powers
 
 FILE = "injection.npz"
@@ -165,10 +165,12 @@ def _telling(evidence: Evidence, weighing: Weighing) -> str | None:
 
 
 def arrays_of(name: str, model: PieceModel) -> dict[str, NDArray[np.generic]]:
-    """How a model is stored: n-gram weights in half precision, the rest as it is."""
+    """How a model is stored: n-gram weights in 8 bits, the rest as it is."""
     rules = model.weighing.rules
+    weights, scale = quantised(model.windows.weights)
     return {
-        f"{name}.weights": model.windows.weights.astype(np.float16),
+        f"{name}.weights": weights,
+        f"{name}.scale": scale,
         f"{name}.bias": np.array([model.windows.bias, model.weighing.bias]),
         f"{name}.learned": np.asarray(model.weighing.learned),
         f"{name}.rules": np.array(list(rules)),
@@ -178,7 +180,7 @@ def arrays_of(name: str, model: PieceModel) -> dict[str, NDArray[np.generic]]:
 
 def _model(name: str, arrays: dict[str, NDArray[np.generic]]) -> PieceModel:
     windows_bias, bias = (float(value) for value in arrays[f"{name}.bias"].tolist())
-    weights = np.asarray(arrays[f"{name}.weights"], np.float32)
+    weights = np.asarray(arrays[f"{name}.weights"], np.float32) * np.asarray(arrays[f"{name}.scale"], np.float32)
     rules = dict(zip(arrays[f"{name}.rules"].tolist(), arrays[f"{name}.rule_weights"].tolist(), strict=True))
     learned = np.asarray(arrays[f"{name}.learned"], np.float64)
     return PieceModel(WindowModel(weights, windows_bias), Weighing(learned, rules, bias))

@@ -26,6 +26,7 @@ BITS = 16
 SMALL, LARGE = 192, 768
 # Bytes that are read of one text at most.
 MAX_BYTES = 1 << 16
+_LARGEST_INT8 = 127
 
 Scores = NDArray[np.float64]
 Offsets = NDArray[np.int64]
@@ -97,11 +98,17 @@ def first_places(buckets: Buckets) -> NDArray[np.bool_]:
     return np.asarray(latest[buckets] == places)
 
 
+def quantised(weights: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Weights in 8 bits with one scale for each kind, [KINDS, 1]; the error is a twelfth of their spread or less."""
+    scale = np.maximum(np.abs(weights).max(axis=1, keepdims=True), 1e-9) / _LARGEST_INT8
+    return np.round(weights / scale).astype(np.int8), np.asarray(scale, np.float32)
+
+
 @dataclass(frozen=True, slots=True)
 class WindowModel:
-    """The weights, float [KINDS, 2^BITS], and the bias."""
+    """The weights, float32 [KINDS, 2^BITS], and the bias."""
 
-    weights: NDArray[np.float16] | NDArray[np.float32]
+    weights: NDArray[np.float32]
     bias: float
 
     def scores(self, reading: Reading, parts: Segments) -> Scores:

@@ -25,6 +25,7 @@ from router_extproc.analysis.injection_windows import (
     bounds,
     first_places,
     folded_part,
+    quantised,
     read,
     segments,
 )
@@ -105,9 +106,9 @@ def _worst_windows(
 
 
 def _model(solution: Values) -> WindowModel:
-    # Half precision as it will be stored, so that what is measured is what is shipped.
-    weights = solution[:-1].astype(np.float16).astype(np.float32).reshape(KINDS, -1)
-    return WindowModel(weights, float(solution[-1]))
+    # In 8 bits as it will be stored, so that what is measured is what is shipped.
+    weights, scale = quantised(solution[:-1].astype(np.float32).reshape(KINDS, -1))
+    return WindowModel(weights * scale, float(solution[-1]))
 
 
 def _fit(rows: csr_matrix, attacks: Flags, weights: Values, start: Values | None) -> Values:
