@@ -36,9 +36,9 @@ _LIMITS = """\
 ## What it is for, and what not
 
 - Choosing among models of different strength and price in front of an LLM API. It decides nothing about people.
-- `needs_strong` learned from prompts that were written for this project and graded by judgement, from right and wrong answers of
-  29 models of 2023 and 2024 to exam questions, and from the steps of word problems. What counts as easy moves on with the models:
-  refit it on your own outcomes (`router-extproc train --from LOG`).
+- `needs_strong` learned from prompts that were written for this project and graded by judgement, from right and wrong
+  answers of 29 models of 2023 and 2024 to exam questions, and from the steps of word problems. What counts as easy moves on
+  with the models: refit it on your own outcomes (`router-extproc train --from LOG`).
 - Training text is mostly English. Other languages are recognised and abstain upwards: they cost more, not less.
 - `injection` is one layer. Attacks of a kind that it has never seen pass more often than not; see the figures by source.
 - `risk` names a domain so that a careful model answers. It is no moderation and no medical, legal or financial judgement.
