@@ -50,12 +50,22 @@ _programming = re.compile(
     r"|one-liner|pointers? (?:in|to|twice)|database query)(?!\w)",
     re.IGNORECASE,
 )
-_in_company = re.compile(
-    r"\b(?:code|functions?|methods?|class|script|programs?|query|algorithm|variables?|arrays?|loop|pointer|python"
-    r"|java|rust|ruby|rails|swift|scala|shell"
-    r"|go|repo|component|keyword|dictionary|list|tuple|garbage collection|enum|endpoints?|c)(?!\w)",
-    re.IGNORECASE,
-)
+# Every match of the pattern holds one of these in lower case: looked for first, they spare most texts the pattern.
+_needles = (
+    "coding", "programming", "source", "regex", "regular", "sql", "api", "endpoint", "react", "unit", "compil",
+    "recursion", "linked", "hash", "binary", "quicksort", "dataframe", "decorator", "closure", "goroutine", "git",
+    "docker", "kubernetes", "terraform", "makefile", "bash", "powershell", "cron", "javascript", "typescript",
+    "node.js", "django", "flask", "golang", "kotlin", "swiftui", "php", "laravel", "haskell", "c++", "c#", "css",
+    "html", "json", "yaml", "numpy", "pandas", "pytorch", "tensorflow", "webpack", "npm", "pip", "perl", "lua",
+    "trace", "segfault", "nullpointer", "exception", "error", "one-liner", "pointer", "database",
+)  # fmt: skip
+_in_company = frozenset({
+    "code", "function", "functions", "method", "methods", "class", "script", "program", "programs", "query",
+    "algorithm", "variable", "variables", "array", "arrays", "loop", "pointer", "python", "java", "rust", "ruby",
+    "rails", "swift", "scala", "shell", "go", "repo", "component", "keyword", "dictionary", "list", "tuple", "enum",
+    "endpoint", "endpoints", "c",
+})  # fmt: skip
+_words = re.compile(r"\w+")
 _named = re.compile(
     r"(?<![\w.])(python|javascript|typescript|java|golang|rust|ruby|php|swift(?:ui)?|kotlin|scala|haskell|lua|perl"
     r"|c\+\+|c#|sql|postgresql|mysql"
@@ -97,9 +107,10 @@ def read_code(texts: Sequence[str]) -> CodeReading:
 
 
 def _is_programming(prose: str) -> bool:
-    if _programming.search(prose) is not None:
+    lower = prose.lower()
+    if any(needle in lower for needle in _needles) and _programming.search(prose) is not None:
         return True
-    return len({word.lower() for word in _in_company.findall(prose)}) > 1
+    return len(_in_company.intersection(_words.findall(lower))) + ("garbage collection" in lower) > 1
 
 
 def _language_named(prose: str) -> str | None:
