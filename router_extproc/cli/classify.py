@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
+import multiprocessing
 import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 
@@ -23,6 +25,8 @@ FINE, FOUND_SOMETHING, WRONG_USE = 0, 1, 2
 _STDIN = "-"
 _MILLISECONDS = 1_000.0
 _DIGITS = 4
+# Lines that a process gets at a time.
+_CHUNK = 64
 _SHOWN_CHARACTERS = 60
 
 
@@ -64,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "file", metavar="FILE", help='JSON lines: {"prompt": "..."} or the body of an OpenAI request; - reads standard input'
     )
     parser.add_argument("--artefact", type=Path, metavar="DIR", help="default: $ROUTER_EXTPROC_ARTEFACT, else the shipped one")
+    parser.add_argument("--processes", type=int, metavar="N", help="default: one a core for a file, one for standard input")
     parser.add_argument("--pretty", action="store_true", help="one line of words for each prompt instead of JSON")
 
 
@@ -75,7 +80,10 @@ def run(arguments: argparse.Namespace) -> int:
         except OSError as error:
             print(f"router-extproc classify: {error}", file=sys.stderr)
             return WRONG_USE
-        return _classify(lines, _analyser(arguments.artefact), is_pretty=arguments.pretty)
+        # Whoever feeds standard input line by line waits for each answer; a file is there to be worked through.
+        processes = arguments.processes or (1 if arguments.file == _STDIN else os.cpu_count() or 1)
+        answer = Answerer(_analyser(arguments.artefact), is_pretty=arguments.pretty)
+        return _print(answer.all(lines, processes))
 
 
 def _analyser(folder: Path | None) -> Analyser:
@@ -95,31 +103,69 @@ def _analyser(folder: Path | None) -> Analyser:
     return Analyser(classifier, clock=time.perf_counter)
 
 
-def _classify(lines: BinaryIO, analyser: Analyser, *, is_pretty: bool) -> int:
-    encode, code = msgspec.json.Encoder().encode, FINE
-    for number, line in _numbered(lines):
-        answer = _answer(number, line, analyser)
-        if isinstance(answer, ErrorLine):
+def _print(answers: Iterable[tuple[str, bool]]) -> int:
+    code = FINE
+    for text, is_fine in answers:
+        if not is_fine:
             code = FOUND_SOMETHING
-        text = _words(answer, line) if is_pretty else encode(answer).decode()
-        # Whoever feeds us line by line waits for each answer.
         print(text, flush=True)
     return code
+
+
+class Answerer:
+    """Turns lines into the lines that answer them, each with whether it could be read."""
+
+    def __init__(self, analyser: Analyser, *, is_pretty: bool) -> None:
+        self._analyser, self._is_pretty = analyser, is_pretty
+        self._encode = msgspec.json.Encoder().encode
+
+    def all(self, lines: Iterable[bytes], processes: int) -> Iterator[tuple[str, bool]]:
+        """The answers in order. Processes beyond the first are forked, so they share the classifier's memory."""
+        if processes == 1:
+            yield from map(self.one, _numbered(lines))
+            return
+        with multiprocessing.get_context("fork").Pool(processes, _adopt, (self,)) as pool:
+            for answered in pool.imap(_answer_chunk, _chunks(_numbered(lines))):
+                yield from answered
+
+    def one(self, numbered: tuple[int, bytes]) -> tuple[str, bool]:
+        """The answer to one line."""
+        number, line = numbered
+        answer = self._answer(number, line)
+        text = _words(answer, line) if self._is_pretty else self._encode(answer).decode()
+        return text, isinstance(answer, FactsLine)
+
+    def _answer(self, number: int, line: bytes) -> FactsLine | ErrorLine:
+        try:
+            return read_facts(self._analyser.analyse(_body(line)))
+        except msgspec.DecodeError as error:
+            return ErrorLine(number, {"type": "invalid_json", "message": str(error)})
+        except RequestError as error:
+            return ErrorLine(number, {"type": error.reason, "message": error.message})
+
+
+# The answerer of a forked process: handed over once, not with every chunk.
+_adopted: Answerer
+
+
+def _adopt(answerer: Answerer) -> None:
+    global _adopted  # noqa: PLW0603 - a forked process's own
+    _adopted = answerer
+
+
+def _answer_chunk(chunk: list[tuple[int, bytes]]) -> list[tuple[str, bool]]:
+    return [_adopted.one(numbered) for numbered in chunk]
+
+
+def _chunks(numbered: Iterator[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
+    while chunk := list(itertools.islice(numbered, _CHUNK)):
+        yield chunk
 
 
 def _numbered(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
     for number, line in enumerate(lines, 1):
         if line.strip():
             yield number, line
-
-
-def _answer(number: int, line: bytes, analyser: Analyser) -> FactsLine | ErrorLine:
-    try:
-        return read_facts(analyser.analyse(_body(line)))
-    except msgspec.DecodeError as error:
-        return ErrorLine(number, {"type": "invalid_json", "message": str(error)})
-    except RequestError as error:
-        return ErrorLine(number, {"type": error.reason, "message": error.message})
 
 
 def _body(line: bytes) -> bytes:

@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from router_extproc.cli.train import DEFAULT_WORK, limit_threads, require_libraries
+from router_extproc.cli.train import DEFAULT_WORK, TRAINING_LIBRARIES, limit_threads, require_libraries
 
 FINE = 0
 DEFAULT_OUT = Path("build/evaluation")
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measures; prints the targets and where the tables are. Missing a target is a finding of the report, not a failure."""
     limit_threads(arguments.threads)
-    require_libraries("train", "matplotlib", "onnx", "safetensors", "scipy", "sklearn")
+    require_libraries("train", *TRAINING_LIBRARIES)
     from router_extproc.analysis.location import artefact_folder  # noqa: PLC0415 - after the threads are limited
     from router_extproc.training.data_cards import data_folder  # noqa: PLC0415 - needs the extra, and slow to import
     from router_extproc.training.evaluation import choose, evaluate, targets_table  # noqa: PLC0415 - as above

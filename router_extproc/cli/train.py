@@ -10,6 +10,7 @@ from pathlib import Path
 from router_extproc.errors import StartError
 
 FINE = 0
+TRAINING_LIBRARIES = ("matplotlib", "onnx", "safetensors", "scipy", "sklearn")
 DEFAULT_OUT, DEFAULT_WORK = Path("build/artefact"), Path("build/training")
 
 
@@ -44,7 +45,9 @@ def run(arguments: argparse.Namespace) -> int:
     limit_threads(arguments.threads)
     if arguments.minilm:
         return _build_minilm(arguments.out)
-    require_libraries("train", "matplotlib", "onnx", "safetensors", "scipy", "sklearn")
+    require_libraries("train", *TRAINING_LIBRARIES)
+    if arguments.log is not None:
+        return _refit(arguments)
     from router_extproc.training.build import build_artefact  # noqa: PLC0415 - needs the extra, and slow to import
     from router_extproc.training.data_cards import data_folder  # noqa: PLC0415 - as above
     from router_extproc.training.pipeline import Context  # noqa: PLC0415 - as above
@@ -64,6 +67,29 @@ def run(arguments: argparse.Namespace) -> int:
     size = sum((out / name).stat().st_size for name in manifest.files) / 1e6
     print(f"{out}: {len(manifest.files)} files, {size:.1f} MB, in {manifest.seconds / 60:.1f} minutes")
     print(f"try it: ROUTER_EXTPROC_ARTEFACT={out} router-extproc classify prompts.jsonl")
+    return FINE
+
+
+def _refit(arguments: argparse.Namespace) -> int:
+    from router_extproc.analysis.location import artefact_folder  # noqa: PLC0415 - after the threads are limited
+    from router_extproc.training.build import build_refitted  # noqa: PLC0415 - needs the extra, and slow to import
+    from router_extproc.training.pipeline import Context  # noqa: PLC0415 - as above
+    from router_extproc.training.progress import BarProgress  # noqa: PLC0415 - as above
+    from router_extproc.training.refit import refit  # noqa: PLC0415 - as above
+
+    base, out = artefact_folder(os.environ), arguments.out or DEFAULT_OUT
+    context = Context(
+        data=Path(),
+        work=arguments.work,
+        out=arguments.work / "refitted",
+        seed=arguments.seed,
+        threads=arguments.threads,
+        progress=BarProgress(),
+    )
+    refitted = build_refitted(context, base, arguments.log, out, refit).refitted or {}
+    print(f"{out}: the routing score of {base}, refitted on {arguments.log}")
+    for name, value in refitted.items():
+        print(f"  {name}: {value}")
     return FINE
 
 

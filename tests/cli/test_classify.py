@@ -37,7 +37,7 @@ def classifier(monkeypatch: pytest.MonkeyPatch) -> None:
         routing=Head(needs_strong=0.91234, complexity=9, adequacy=(0.08766, 0.5, 0.9), verifiable=0.4, unsure=("foreign",)),
         tasks=Head(name="qa", scores={"qa": 0.8, "code": 0.1}, unsure=False),
         risk=Head(name="legal", scores={"legal": 0.7, "none": 0.3}),
-        injection=Head(probability=0.01, source="user", rule=None, span=None),
+        injection=Head(probability=0.01, source="user", rule=None, span=None, truncated=False),
     )
     monkeypatch.setattr(Classifier, "load", lambda *_: heads)
 
@@ -93,6 +93,21 @@ def test_request_bodies_and_prompts_may_be_mixed_and_keep_their_order(
     types_of_error = [answer["error"]["type"] for answer in answers if "error" in answer]
     assert types_of_error[:3] == ["invalid_json"] * 3
     assert all(answer["error"]["message"] for answer in answers if "error" in answer)
+
+
+def test_many_processes_answer_as_one_would(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever the number of processes, the answers come in the order of the lines, errors in their places."""
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(
+        "".join("not JSON\n" if place % 50 == 7 else f'{{"prompt": "{"a " * place}"}}\n' for place in range(1, 301))
+    )
+    answers = {number: classify([str(file), "--processes", str(number)], capsys) for number in (1, 2)}
+    for _, lines in answers.values():
+        for line in lines:
+            line.pop("timings", None)
+    assert answers[1] == answers[2]
+    assert answers[2][0] == 1
+    assert [answer["line"] for answer in answers[2][1] if "line" in answer] == [7, 57, 107, 157, 207, 257]
 
 
 def test_a_fact_that_fails_is_named(

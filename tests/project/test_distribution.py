@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from router_extproc.analysis.classifier import Classifier
+from router_extproc.training.artefact import check_files
+
 ROOT = Path(__file__).parents[2]
 
 # Imports every module, then prints what was done meanwhile that an import must not do.
@@ -70,6 +73,18 @@ def test_the_wheel_holds_the_whole_package(distributions: Path) -> None:
         files = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert files == package_files()
     assert "router_extproc/py.typed" in files
+
+
+def test_the_wheel_carries_a_whole_classifier(distributions: Path, tmp_path: Path) -> None:
+    """Who installs the wheel has the classifier: every file that its manifest names, the model card, 15 MB at most."""
+    folder = "router_extproc/analysis/artefact"
+    with read_wheel(distributions) as wheel:
+        sizes = {Path(one.filename).name: one.file_size for one in wheel.infolist() if one.filename.startswith(folder)}
+        wheel.extractall(tmp_path)  # noqa: S202 - our own wheel, built a moment ago
+    manifest = check_files(tmp_path / folder)
+    assert set(sizes) == {*manifest.files, "artefact.json", "MODEL_CARD.md"}
+    assert sum(sizes.values()) <= 15_000_000
+    assert Classifier.load(tmp_path / folder).routing is not None
 
 
 def test_the_wheel_carries_licence_and_command(distributions: Path) -> None:
