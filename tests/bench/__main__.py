@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, astuple, fields
 from pathlib import Path
 
 import httpx
@@ -161,11 +161,10 @@ def measure_path(rounds: int, seconds: int) -> dict[str, object]:
 def measure_analysis(rounds: int, seconds: int) -> dict[str, object]:
     """What knowing a request costs, printed as tables."""
     latencies = analysis.by_length(rounds)
-    print(f"{'prompt tokens':>14}{'p50 ms':>10}{'p99 ms':>10}{'analysis p50':>14}{'analysis p99':>14}")
+    columns = [field.name.removesuffix("_ms").replace("_", " ") for field in fields(analysis.Latency)]
+    print(f"{'tokens':>8}" + "".join(f"{column:>14}" for column in columns) + "  (ms)")
     for tokens, row in latencies.items():
-        print(
-            f"{tokens:>14}{row.decide_p50_ms:10.3f}{row.decide_p99_ms:10.3f}{row.analysis_p50_ms:14.3f}{row.analysis_p99_ms:14.3f}"
-        )
+        print(f"{tokens:>8}" + "".join(f"{value:14.3f}" for value in astuple(row)))
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         folder = Path(temporary)
         simulators = Simulators(folder, {"simulated": {"models": ["gpt-4o"]}}, record=False)
