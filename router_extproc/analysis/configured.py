@@ -1,7 +1,7 @@
 """What a configuration adds to the classifier: keywords, its own kinds of work, semantic routes.
 
-Examples are encoded here, once: when a worker takes over a configuration, not while a request waits. A hundred take a
-millisecond or two, ten thousand a quarter of a second; a reload that leaves them as they are takes nothing.
+Examples are encoded and fitted here, once: when a worker takes over a configuration, not while a request waits. A thousand
+take a tenth of a second, ten thousand a second or two; a reload that leaves them as they are takes nothing.
 """
 
 from __future__ import annotations
