@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from router_extproc.facts import Facts
+from router_extproc.policy.auto import Wish
 from router_extproc.policy.choice import Choice, Option, make_menu
 from router_extproc.policy.strategy import fresh_first, rank
 from router_extproc.policy.weights import Draws
@@ -57,6 +58,31 @@ def test_weights_draw_the_order_of_targets_and_keys() -> None:
     first = Counter(places[0] for places in ranked)
     assert 0.70 < (first["a@1"] + first["a@2"]) / 2_000 < 0.80
     assert 0.86 < first["a@1"] / (first["a@1"] + first["a@2"]) < 0.94
+
+
+def test_auto_keeps_the_written_order_where_nothing_was_wished() -> None:
+    """A named model, to which nobody's wish applies, is tried as the plan says."""
+    registry = models(build.model("a", Tier.PREMIUM), build.model("b", Tier.ECONOMY))
+    assert order("auto", registry, targets=build.targets("a", "b")) == ["a@1", "b@1"]
+
+
+def test_a_long_answer_may_change_which_model_is_cheaper() -> None:
+    """Within a tier auto compares what this very request will cost: prompt and the answer to be expected."""
+    reader = build.model("reader", Tier.ECONOMY, prices=Prices(1, 10))
+    writer = build.model("writer", Tier.ECONOMY, prices=Prices(10, 1))
+    menu = make_menu(Plan("auto"), Route("auto"), models(reader, writer))
+    request = build.chat("auto", analysis=Facts(prompt_tokens=100))
+    for answer, first in ((10, "reader"), (1_000, "writer")):
+        ranked = rank(
+            menu.targets,
+            "auto",
+            lambda choice: choice.deployments,
+            request=request,
+            health={},
+            draws=Draws(0),
+            wish=Wish(Tier.ECONOMY, answer_tokens=answer),
+        )
+        assert next(iter(ranked)).choice.name == first
 
 
 def test_cheap_goes_by_the_price_of_this_request() -> None:
