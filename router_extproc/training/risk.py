@@ -22,6 +22,8 @@ PENALTY = Penalty(dense=0.1, ngrams=0.3, steps=60)
 # be named a domain, of exam questions or of everything else, whichever allows more; but no lower than finds the wanted share
 # of the domain's own, and never above an even chance.
 FALSE_ALARMS_EXAM, FALSE_ALARMS_PEOPLE, WANTED_RECALL, _HIGHEST = 0.06, 0.015, 0.92, 0.5
+# Domains without exam questions are found by literal marks too, so fewer false alarms are put up with.
+FALSE_ALARMS_MARKED = 0.006
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def train(context: Context) -> Metrics:
     decision = decide(held_out)
     classes, numbers = _classes(examples)
     weights = fit_exclusive(features, numbers, _counts(examples), PENALTY)
-    np.savez(
+    np.savez_compressed(
         context.out / FILE,
         **weights.arrays(classes),  # type: ignore[arg-type]
         slope=decision.slope,
@@ -127,7 +129,8 @@ def decide(held_out: HeldOut) -> Decision:
 
 def _threshold(probability: NDArray[np.floating], is_risky: NDArray[np.bool_], exam: NDArray[np.bool_]) -> float:
     bounds, needed = [], []
-    for part, false_alarms in ((exam, FALSE_ALARMS_EXAM), (~exam, FALSE_ALARMS_PEOPLE)):
+    in_exam = bool((exam & is_risky).any())
+    for part, false_alarms in ((exam, FALSE_ALARMS_EXAM), (~exam, FALSE_ALARMS_PEOPLE if in_exam else FALSE_ALARMS_MARKED)):
         if (part & is_risky).any():
             bounds.append(np.quantile(probability[part & ~is_risky], 1 - false_alarms))
             needed.append(np.quantile(probability[part & is_risky], 1 - WANTED_RECALL))

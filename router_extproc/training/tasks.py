@@ -53,7 +53,7 @@ def train(context: Context) -> Metrics:
     labels, judged = _targets(examples)
     weights = fit_independent(features, labels, judged * _counts(examples), PENALTY)
     slope, offset = calibrations(held_out)
-    np.savez(context.out / FILE, **weights.arrays(TASKS), slope=slope, offset=offset)  # type: ignore[arg-type]
+    np.savez_compressed(context.out / FILE, **weights.arrays(TASKS), slope=slope, offset=offset)  # type: ignore[arg-type]
     return {"texts": len(examples), **_figures(held_out, slope, offset)}
 
 
