@@ -37,4 +37,4 @@ def abstentions(signals: Mapping[str, SignalRecord]) -> list[str]:
     routing = signals["routing"].value if "routing" in signals else None
     found = routing.get("unsure") if isinstance(routing, dict) else None
     words = found if isinstance(found, list) else []
-    return [word if word in ABSTENTIONS else OTHER for word in words]
+    return [word if isinstance(word, str) and word in ABSTENTIONS else OTHER for word in words]
