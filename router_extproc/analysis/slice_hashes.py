@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,11 +15,21 @@ Indices = NDArray[np.intp]
 _BASE = 0x9E3779B97F4A7C15
 _SPREAD, _FOLD = np.uint64(0xD6E8FEB86659FD93), np.uint64(31)
 _ONE = np.uint64(1)
+_BITS_64 = 2**64 - 1
 
 
 def code_points(text: str) -> Points:
     """The code points of a text, lone surrogates included."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+
+def prefix_hashes(text: str, start: int, end: int) -> Iterator[int]:
+    """The hashes of the slices that begin at `start`, the shortest first: for words so few that arrays do not pay."""
+    total, power, fold, spread = 0, 1, int(_FOLD), int(_SPREAD)
+    for place in range(start, end):
+        total = total + (ord(text[place]) + 1) * power & _BITS_64
+        power = power * _BASE & _BITS_64
+        yield (total ^ total >> fold) * spread & _BITS_64
 
 
 def _powers(base: int, count: int) -> NDArray[np.uint64]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router_extproc.analysis.pretokens import BREAK_CHARACTER, pretoken_starts
-from router_extproc.analysis.slice_hashes import Indices, Points, code_points
+from router_extproc.analysis.slice_hashes import Indices, Points, code_points, prefix_hashes
 from router_extproc.analysis.token_table import TokenTable, token_table
 
 # Of longer texts windows are counted; characters. A window begins and ends at a blank this near.
@@ -24,6 +24,9 @@ _WINDOWS, _WINDOW, _NEAR = 24, 128, 20
 _GOLDEN_RATIO = 0.618
 # Between these no pre-token reaches across: what leads a word belongs to it, the end of a line to what it ends.
 _CHUNK = re.compile(r" *[^ \n]+\n*| *\n+| +")
+# An ordinary word, which is cut before its punctuation mark only; so few are counted one by one.
+_WORD = re.compile(r"( ?[A-Za-z]?[a-z]+)([.,;:!?]?)")
+_FEW = 6
 # Chunks that are remembered, and the longest such, in characters.
 _MOST_REMEMBERED, _LONGEST_REMEMBERED = 16_384, 24
 # Pre-tokens outside the vocabulary that are read, of more an even sample; and their characters.
@@ -71,7 +74,34 @@ def _count(chunks: Sequence[str]) -> float:
     costs = [_costs.get(chunk) for chunk in chunks]
     unknown = [chunk for chunk, cost in zip(chunks, costs, strict=True) if cost is None]
     total = sum(cost for cost in costs if cost is not None)
-    return total + _count_chunks(unknown) if unknown else total
+    if not unknown:
+        return total
+    if len(unknown) <= _FEW:
+        words = [match for match in map(_WORD.fullmatch, unknown) if match is not None]
+        if len(words) == len(unknown):
+            return total + _count_words(words)
+    return total + _count_chunks(unknown)
+
+
+def _count_words(words: Sequence[re.Match[str]]) -> float:
+    """Tokens in a few ordinary words, one by one: the same as by arrays, whose fixed cost is higher."""
+    costs = [_count_word(match[1]) + bool(match[2]) for match in words]
+    _remember([match[0] for match in words], costs, [False] * len(words))
+    return sum(costs)
+
+
+def _count_word(word: str) -> float:
+    table = token_table()
+    *_, whole = prefix_hashes(word, 0, len(word))
+    if table.holds_hash(whole):
+        return 1.0
+    place, tokens, end = 0, 0, min(len(word), _LONGEST_WORD)
+    while place < end:
+        hashes = prefix_hashes(word, place, min(end, place + _LONGEST_TOKEN))
+        found = [size for size, hashed in enumerate(hashes, 1) if table.holds_hash(hashed)]
+        place += found[-1] if found else 1
+        tokens += 1
+    return tokens * _MERGING * len(word) / end
 
 
 def _count_chunks(chunks: Sequence[str]) -> float:

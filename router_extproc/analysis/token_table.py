@@ -23,7 +23,9 @@ LONGEST = 4_864
 # Either half of the table has a place for every token (cuckoo hashing).
 PLACE_BITS = 18
 _PLACES = 1 << PLACE_BITS
-_FIRST, _SECOND = np.uint64(64 - PLACE_BITS), np.uint64(64 - 2 * PLACE_BITS)
+_FIRST_SHIFT, _SECOND_SHIFT = 64 - PLACE_BITS, 64 - 2 * PLACE_BITS
+_FIRST, _SECOND = np.uint64(_FIRST_SHIFT), np.uint64(_SECOND_SHIFT)
+_FINGERPRINT_MASK = 0xFFFF
 _PLACE_MASK = np.uint64(_PLACES - 1)
 
 
@@ -32,6 +34,7 @@ class TokenTable(SliceHasher):
 
     def __init__(self, fingerprints: NDArray[np.uint16], class_runs: NDArray[np.uint32]) -> None:
         self._fingerprints = np.asarray(fingerprints)  # the same pages, without the cost of a memmap's own indexing
+        self._at = memoryview(self._fingerprints)
         super().__init__(LONGEST)
         starts, values = class_runs
         self.classes = np.repeat(values.astype(np.uint8), np.diff(starts.astype(np.int64), append=CODE_POINTS))
@@ -44,6 +47,13 @@ class TokenTable(SliceHasher):
         found: NDArray[np.bool_] = self._fingerprints[hashes >> _FIRST] == fingerprints
         found |= self._fingerprints[((hashes >> _SECOND) & _PLACE_MASK) + np.uint64(_PLACES)] == fingerprints
         return found
+
+    def holds_hash(self, hashed: int) -> bool:
+        """Whether one hash is that of a token."""
+        fingerprint = hashed & _FINGERPRINT_MASK
+        if self._at[hashed >> _FIRST_SHIFT] == fingerprint:
+            return True
+        return bool(self._at[(hashed >> _SECOND_SHIFT & _PLACES - 1) + _PLACES] == fingerprint)
 
 
 @cache

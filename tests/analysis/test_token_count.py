@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from router_extproc.analysis import token_count
 from router_extproc.analysis.token_count import text_tokens, texts_tokens
 from router_extproc.analysis.tokens import count_tokens
 
@@ -81,3 +82,12 @@ def test_a_learned_ratio_corrects_the_count() -> None:
     text = "Could you explain how a bicycle stays upright? " * 20
     assert count_tokens(text, 1.2) == pytest.approx(1.2 * count_tokens(text), rel=0.01)
     assert (count_tokens(""), count_tokens("a", 0.1)) == (0, 1)
+
+
+def test_a_few_words_count_as_by_arrays() -> None:
+    """Ordinary words are counted one by one when they are few: each takes what the arrays say."""
+    words = {chunk for sample in CORPUS for chunk in token_count._CHUNK.findall(sample["text"])}
+    ordinary = [match for match in map(token_count._WORD.fullmatch, sorted(words)) if match is not None]
+    assert len(ordinary) > 500
+    for match in ordinary:
+        assert token_count._count_words([match]) == pytest.approx(token_count._count_chunks([match[0]]))
