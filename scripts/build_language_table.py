@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from router_extproc.analysis import language, language_table, slice_hashes
@@ -48,6 +49,7 @@ _SHARE_OF_PROFILES, _SHARE_OF_LIST = 0.7, 0.35
 _UNSEEN, _UNSEEN_WORD = 2e-5, 3e-5
 _TRUST = {1: 0.15, 2: 0.35, 3: 0.5}
 _FEWEST = 3
+_FEWEST_SENTENCES = 8
 _MARKUP = re.compile(r"%\(\w+\)\w|%[sd]|\{\{?[^}]*\}\}?|<[^>]*>|``[^`]*``|`[^`]*`|https?:\S+|\w+[._]\w[\w._]*|\\n|\\\"|&\w*;?")
 _HEADER = "Content-Transfer-Encoding:"
 _ENTRY = re.compile(r'(msgid|msgid_plural|msgstr(?:\[\d\])?|msgctxt) "(.*)"$')
@@ -149,6 +151,18 @@ def listed_words() -> dict[str, set[str]]:
     return listed
 
 
+def own_words(texts: Mapping[str, set[str]], english: Iterable[str], listed: Mapping[str, set[str]]) -> list[str]:
+    """Words that stand in several English sentences and in the catalogues of one other Latin language at most."""
+    others = [code for code in SCRIPTS["latin"] if code != "en"]
+    borrowed = Counter[str]()
+    for code in others:
+        counter = Counter(word for text in texts[code] for word in words_of(text).split())
+        borrowed.update(word for word, count in counter.items() if count >= _FEWEST)
+    sentences = Counter(word for text in english for word in set(words_of(text).split()) if len(word) > 1)
+    frequent = {word for word, count in sentences.items() if count >= _FEWEST_SENTENCES and borrowed[word] <= 1}
+    return sorted((frequent | listed["en"]).difference(*(listed.get(code, set()) for code in others)))
+
+
 def key_of(slice_: str, table: language_table.LanguageTable) -> int:
     """The key of one sequence or word."""
     sums = table.prefix_sums(slice_hashes.code_points(slice_))
@@ -168,7 +182,7 @@ def main() -> None:
         english = [row["text"] for row in csv.DictReader(file)]
     texts["en"] = {*sorted(texts["en"])[:MOST_ENGLISH], *english[:: max(1, len(english) // MOST_ENGLISH)]}
     listed = listed_words()
-    described = {"scripts": SCRIPTS}
+    described = language_table.Description(SCRIPTS, " ".join(own_words(texts, english, listed)))
     empty = language_table.LanguageTable(described, np.zeros(1, np.uint32), np.zeros((1, len(codes)), np.int8))
     rows: list[tuple[float, int, str, np.ndarray[tuple[int], np.dtype[np.float64]]]] = []
     for script, languages in SCRIPTS.items():
@@ -187,7 +201,9 @@ def main() -> None:
     weights = np.clip(np.round(np.stack([table[int(key)] for key in keys]) / language_table.STEP), -127, 127).astype(np.int8)
     np.save(language_table.FOLDER / language_table.KEYS_FILE, keys)
     np.save(language_table.FOLDER / language_table.WEIGHTS_FILE, weights)
-    (language_table.FOLDER / language_table.LANGUAGES_FILE).write_text(json.dumps(described, indent=1) + "\n", "utf-8")
+    (language_table.FOLDER / language_table.LANGUAGES_FILE).write_text(
+        json.dumps(msgspec.to_builtins(described), indent=1) + "\n", "utf-8"
+    )
     print(f"{len(rows)} sequences and words, {len(keys)} kept")
 
 

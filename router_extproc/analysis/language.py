@@ -95,6 +95,11 @@ _CONFIDENT_IF_SHORT, _CONFIDENT = 0.85, 0.5
 _SEGMENT, _CONFIDENT_SEGMENT = 10, 0.95
 
 
+# English is told by its own words: their least number, their least share in every segment, and how sure that is.
+_OWN_WORDS, _OWN_SHARE = 3, 0.3
+_PLAINLY = 0.99
+
+
 class Language(NamedTuple):
     """What language a text is written in.
 
@@ -123,6 +128,8 @@ def detect_language(text: str) -> Language:
     parts = [part for part in parts if part][:_MOST_SEGMENTS]
     if not parts:
         return Language(None, 0.0)
+    if text.isascii() and _is_plainly_english(parts):
+        return Language("en", _PLAINLY)
     guesses = _guesses(parts)
     whole = guesses[-1]
     if whole is None or whole.letters < _FEWEST:
@@ -141,6 +148,18 @@ def _words(segment: str) -> str:
     """The words of a segment, lower case, a blank around each."""
     words = SEPARATORS.sub(" ", segment.replace("’", "'").lower()).strip()  # noqa: RUF001 - as typed
     return f" {words} " if words else ""
+
+
+def _is_plainly_english(parts: list[str]) -> bool:
+    """Whether words that only English has stand in all that is said: what most requests are, told in a tenth of the time."""
+    english, own = language_table().english, 0
+    for part in parts:
+        words = part.split()
+        found = sum(word in english for word in words)
+        if len(part) > _SEGMENT and found < _OWN_SHARE * len(words):
+            return False
+        own += found
+    return own >= _OWN_WORDS
 
 
 def _guesses(parts: list[str]) -> list[_Guess | None]:

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,6 +24,13 @@ STEP = 1 / 16
 _KEY_SHIFT = np.uint64(32)
 
 
+class Description(msgspec.Struct, frozen=True):
+    """Languages by script with their priors, and English words in a row."""
+
+    scripts: dict[str, dict[str, float]]
+    english: str = ""
+
+
 class LanguageTable(SliceHasher):
     """The table, opened for reading.
 
@@ -31,21 +38,21 @@ class LanguageTable(SliceHasher):
         languages: ISO 639-1 codes in the order of columns.
         scripts: for each script that several languages share, its columns as a slice.
         priors: what speaks for a language before its text is seen, log odds.
+        english: words of English that no other language in Latin letters uses.
     """
 
-    def __init__(
-        self, described: dict[str, dict[str, dict[str, float]]], keys: NDArray[np.uint32], weights: NDArray[np.int8]
-    ) -> None:
+    def __init__(self, described: Description, keys: NDArray[np.uint32], weights: NDArray[np.int8]) -> None:
         super().__init__(LONGEST)
         self._keys, self._weights = np.asarray(keys), np.asarray(weights)
         self.languages: list[str] = []
         self.scripts: dict[str, slice] = {}
         priors: list[float] = []
-        for script, languages in described["scripts"].items():
+        for script, languages in described.scripts.items():
             self.scripts[script] = slice(len(priors), len(priors) + len(languages))
             self.languages += languages
             priors += languages.values()
         self.priors = np.array(priors, np.float32)
+        self.english = frozenset(described.english.split())
 
     def key(self, sums: NDArray[np.uint64], starts: Indices, ends: Indices) -> NDArray[np.uint32]:
         """The keys of slices."""
@@ -71,5 +78,5 @@ def language_table() -> LanguageTable:
     Raises:
         OSError: the package's data files are missing.
     """
-    described = json.loads((FOLDER / LANGUAGES_FILE).read_text("utf-8"))
+    described = msgspec.json.decode((FOLDER / LANGUAGES_FILE).read_bytes(), type=Description)
     return LanguageTable(described, np.load(FOLDER / KEYS_FILE, mmap_mode="r"), np.load(FOLDER / WEIGHTS_FILE, mmap_mode="r"))

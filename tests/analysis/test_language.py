@@ -63,6 +63,13 @@ def test_confidence_is_a_probability() -> None:
     assert sum(sure) / len(sure) >= 0.98
 
 
+def test_plain_english_is_nothing_else() -> None:
+    """The short way to English is taken by most English sentences and by no other."""
+    plain = [code for code, sentences in SENTENCES.items() for text in sentences if detect_language(text).confidence == 0.99]
+    assert plain.count("en") >= 30
+    assert set(plain) == {"en"}
+
+
 @pytest.mark.parametrize("code", ["en", "de", "es", "pl", "ru", "tr"])
 def test_typos_hardly_matter(code: str) -> None:
     """With one letter in twelve missing at least 9 of 10 sentences are still told."""
