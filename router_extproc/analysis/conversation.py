@@ -141,6 +141,8 @@ class _Reading:
             self._newest = TOOL_CALL if calls else ASSISTANT
         elif source == TOOL:
             self._has_word, self._newest = True, TOOL
+        elif message.role == USER and self._has_word:
+            self._add_to_turn("")  # an image alone also is a turn
 
     def add(self, text: str, source: str) -> None:
         if not text:
@@ -190,7 +192,7 @@ class _Reading:
         how, parts = REPLACES, []
         for number in range(len(self._turns) - 1, -1, -1):
             turn = self._turns[number]
-            said = "\n\n".join(turn.texts)
+            said = "\n\n".join(filter(None, turn.texts))
             does = relation(said, turn.after) if number else REPLACES
             if number == len(self._turns) - 1:
                 how = does

@@ -113,6 +113,21 @@ def test_documents_are_told_from_the_question() -> None:
         assert "When was it" in conversation.task
 
 
+def test_an_image_alone_continues_the_task() -> None:
+    """A message without text is a turn, and what to do with it was said before."""
+    image = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+    conversation = body(
+        messages=[
+            {"role": "user", "content": "Describe the pictures that I send."},
+            {"role": "assistant", "content": "Send them."},
+            {"role": "user", "content": [image]},
+        ]
+    )
+    assert (conversation.task, conversation.turn) == ("Describe the pictures that I send.", 2)
+    assert (conversation.step, conversation.continues) == ("continuation", True)
+    assert body(messages=[{"role": "user", "content": [image]}]).step == "first"
+
+
 def test_many_messages_are_bounded_and_instructions_stay() -> None:
     """Of a thousand messages the newest are kept, and the instructions before them."""
     said = [("system", "Rules.")] + [("user" if i % 2 == 0 else "assistant", f"message number {i}") for i in range(1_000)]
