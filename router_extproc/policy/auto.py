@@ -4,8 +4,8 @@ Rules of this file
 - The lowest tier that is good enough with the probability the route asks for; what is not known is taken for hard.
 - Risk is a floor: it raises the tier whatever else is known, and never lowers it.
 - Within a tier, models that are known for this kind of work come first, then the cheaper.
-- When an attempt fails, the next goes up a tier, then to the tier's other models. A weaker tier only serves where no model
-  of the wanted tier or above can.
+- When an attempt fails, the next goes up a tier, then to the tier's other models. Weaker tiers come last: a weaker answer
+  is better than none, but below the floor of a risk only where no model at or above it can serve at all.
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ NO_RISK = "none"
 class Wish(NamedTuple):
     """The weakest tier that will do, the kind of work, and what of the request decided beside its difficulty.
 
-    ``answer_tokens`` are those that an answer will probably have.
+    ``floor`` is the tier below which nothing is tried as long as anything else can serve. ``answer_tokens`` are those that
+    an answer will probably have.
     """
 
     tier: Tier
     task: str | None = None
     because: str | None = None
+    floor: Tier = Tier.ECONOMY
     answer_tokens: int = EXPECTED_ANSWER_TOKENS
 
     def reason(self, chosen: Model) -> str:
@@ -55,7 +57,7 @@ def read_wish(analysis: Analysis, quality: float, floors: Mapping[str, Tier]) ->
     expected = EXPECTED_ANSWER_TOKENS if analysis.answer_tokens is None else analysis.answer_tokens
     because: str | None
     if analysis.is_cut_short:
-        return Wish(Tier.PREMIUM, analysis.task, DEADLINE, expected)
+        return Wish(Tier.PREMIUM, analysis.task, DEADLINE, answer_tokens=expected)
     if adequacy is None or risk is None:
         tier, because = Tier.PREMIUM, UNCLASSIFIED
     else:
@@ -64,7 +66,7 @@ def read_wish(analysis: Analysis, quality: float, floors: Mapping[str, Tier]) ->
     floor = Tier.ECONOMY if risk is None else floors.get(risk, Tier.ECONOMY)
     if floor > Tier.ECONOMY:
         tier, because = max(tier, floor), f"risk={risk}"
-    return Wish(tier, analysis.task, because, expected)
+    return Wish(tier, analysis.task, because, floor, expected)
 
 
 def in_order(
@@ -76,13 +78,11 @@ def in_order(
         if can_serve(choice):
             tiers.setdefault(choice.model.tier, []).append(choice)
     first, *above = [tiers[tier] for tier in sorted(tiers) if tier >= wish.tier] or [[]]
-    if first:
-        yield first[0]
-        if above:
-            yield above[0].pop(0)
-        yield from first[1:]
-        for found in above:
-            yield from found
-    else:
-        for tier in sorted(tiers, reverse=True):
+    yield from first[:1]
+    if above:
+        yield above[0].pop(0)
+    for found in (first[1:], *above):
+        yield from found
+    for tier in sorted(tiers, reverse=True):
+        if tier < wish.tier and (tier >= wish.floor or not first):
             yield from tiers[tier]

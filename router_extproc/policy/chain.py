@@ -74,7 +74,7 @@ def least_bad_chain(pool: Pool, health: Mapping[str, DeploymentHealth]) -> Chain
 
 
 def _places(groups: Sequence[Group], strategy: str, level: str, pool: Pool) -> Iterator[_Place]:
-    return (_Place(option, level) for option in pool.options(groups, strategy))
+    return (_Place(option, LAST_RESORT if pool.is_last_resort(option) else level) for option in pool.options(groups, strategy))
 
 
 def _head(menu: Menu, pool: Pool, limit: int, idle: list[_Place]) -> list[_Place]:

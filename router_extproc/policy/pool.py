@@ -21,7 +21,19 @@ class Pool:
     that may be tried by taking their probe. ``used_up`` holds those whose quota is, with the seconds until it resets.
     """
 
-    __slots__ = ("_demand", "_draws", "_health", "_judged", "_now", "_wish", "cooling", "fallen", "probes", "used_up")
+    __slots__ = (
+        "_can_be_granted",
+        "_demand",
+        "_draws",
+        "_health",
+        "_judged",
+        "_now",
+        "_wish",
+        "cooling",
+        "fallen",
+        "probes",
+        "used_up",
+    )
 
     def __init__(
         self, demand: Demand, health: Mapping[str, DeploymentHealth], draws: Draws, now: float, wish: Wish | None = None
@@ -29,6 +41,7 @@ class Pool:
         self._demand, self._health, self._draws, self._now, self._wish = demand, health, draws, now, wish
         # By identity: choices are shared by all requests of a menu, and comparing them would cost more than judging.
         self._judged: dict[int, tuple[Deployment, ...]] = {}
+        self._can_be_granted = False
         self.fallen: dict[str, Rejection] = {}
         self.cooling: list[Option] = []
         self.probes: set[str] = set()
@@ -47,11 +60,19 @@ class Pool:
         )
         return fresh_first(ranked, self.used_up) if self.used_up else ranked
 
+    def is_last_resort(self, option: Option) -> bool:
+        """Whether the option is weaker than what the request asks for, and other options, tried before it, are not."""
+        return self._can_be_granted and not self._grants(option.choice)
+
+    def _grants(self, choice: Choice) -> bool:
+        return self._wish is not None and choice.model.tier >= self._wish.tier
+
     def usable(self, choice: Choice) -> tuple[Deployment, ...]:
         """The deployments of a choice that meet the demand and are not cooling down."""
         judged = self._judged.get(id(choice))
         if judged is None:
             judged = self._judged[id(choice)] = self._judge(choice)
+            self._can_be_granted = self._can_be_granted or (bool(judged) and self._grants(choice))
         return judged
 
     def _judge(self, choice: Choice) -> tuple[Deployment, ...]:

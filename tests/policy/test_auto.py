@@ -94,10 +94,19 @@ def test_without_a_quality_of_its_own_a_rule_asks_for_its_routes() -> None:
 
 
 def test_failures_go_up_a_tier_and_then_sideways() -> None:
-    """After the first model the next tier's best is tried, then the tier's others; a weaker tier never is."""
+    """After the first model the next tier's best is tried, then the tier's others; weaker tiers last, strongest first."""
     assert order(decide(facts(EASY))) == ["small", "medium", "small-coder", "medium-coder"]
     assert order(decide(facts(MIDDLING))) == ["medium", "large", "medium-coder", "large-coder"]
-    assert order(decide(facts(HARD))) == ["large", "large-coder"]
+    hard = decide(facts(HARD))
+    assert order(hard) == ["large", "large-coder", "medium", "medium-coder"]
+    assert [attempt.level for attempt in hard.chain] == ["primary", "target", "last_resort", "last_resort"]
+
+
+def test_nothing_below_the_floor_of_a_risk_is_tried_beside_it() -> None:
+    """An outage of the strongest is no reason to have a risky question answered by a weak model."""
+    assert order(decide(facts(HARD, risk="medical"))) == ["large", "large-coder"]
+    standard = read_wish(facts(HARD, risk="legal"), 0.7, {"legal": Tier.STANDARD})
+    assert (standard.tier, standard.floor) == (Tier.PREMIUM, Tier.STANDARD)
 
 
 def test_a_weaker_tier_only_serves_where_no_other_can() -> None:
@@ -108,6 +117,7 @@ def test_a_weaker_tier_only_serves_where_no_other_can() -> None:
     ]
     decision = decide(facts(HARD, needs=frozenset({"vision"})), able, *unable)
     assert (order(decision), decision.reason) == (["able"], "auto:standard")
+    assert decision.chain[0].level == "primary"
     cooling = {f"p/{name}@1": DeploymentHealth(OPEN, open_until=99) for name in ("large", "large-coder")}
     decision = decide(facts(HARD), situation=Situation(health=cooling))
     assert (order(decision)[0], decision.degraded) == ("medium", None)
@@ -180,10 +190,14 @@ TIERS = st.sampled_from(Tier)
 @given(
     st.lists(st.tuples(TIERS, st.floats(0, 9), st.booleans(), st.booleans()), max_size=8),
     TIERS,
+    TIERS,
     st.sampled_from([None, "code"]),
 )
-def test_the_order_keeps_its_promises(models: list[tuple[Tier, float, bool, bool]], tier: Tier, task: str | None) -> None:
-    """The first is of the weakest tier that will do, and the best of it; nothing weaker is tried beside it."""
+def test_the_order_keeps_its_promises(
+    models: list[tuple[Tier, float, bool, bool]], tier: Tier, floor: Tier, task: str | None
+) -> None:
+    """The first is of the weakest tier that will do, and the best of it; what is weaker comes last, and not below a floor."""
+    floor = min(floor, tier)
     made = [priced(f"m{place}", one, price, *["code"] * strong) for place, (one, price, strong, _) in enumerate(models)]
     choices = [Choice(model, model.name, None, ()) for model in made]
     able = {choice.name for choice, (*_, can) in zip(choices, models, strict=True) if can}
@@ -191,11 +205,14 @@ def test_the_order_keeps_its_promises(models: list[tuple[Tier, float, bool, bool
     def price(model: Model) -> float:
         return model.prices.input if model.prices is not None else 0.0
 
-    found = list(in_order(choices, Wish(tier, task), price, lambda choice: choice.name in able))
+    found = list(in_order(choices, Wish(tier, task, floor=floor), price, lambda choice: choice.name in able))
     assert len({choice.name for choice in found}) == len(found)
     up = [choice for choice in choices if choice.name in able and choice.model.tier >= tier]
     if up:
-        assert {choice.name for choice in found} == {choice.name for choice in up}
+        assert {choice.name for choice in found[: len(up)]} == {choice.name for choice in up}
+        weaker = [choice.model.tier for choice in found[len(up) :]]
+        assert weaker == sorted(weaker, reverse=True)
+        assert all(floor <= one < tier for one in weaker)
         lowest = min(choice.model.tier for choice in up)
         rivals = [choice for choice in up if choice.model.tier == lowest]
         assert found[0].model.tier == lowest
