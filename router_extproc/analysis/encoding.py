@@ -51,8 +51,11 @@ class TextEncoding:
         return self._encoder.vocabulary
 
     def respelt(self, meant: Mapping[str, str]) -> TextEncoding:
-        """The same text with some of its words replaced; the case of letters is lost."""
-        return TextEncoding(" ".join([meant.get(word, word) for word in self.words]), self._encoder)
+        """The same text with some of its (lower-case) words replaced, also where they are written with a capital."""
+        text = self.text
+        for word, other in meant.items():
+            text = text.replace(word, other).replace(word.capitalize(), other.capitalize())
+        return TextEncoding(text, self._encoder)
 
     @cached_property
     def ids(self) -> NDArray[np.int32]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from router_extproc.analysis.doubts import FOREIGN, Doubts
 from router_extproc.analysis.encoding import TextEncoding
-from router_extproc.analysis.spelling import MOST_WORDS, corrections
+from router_extproc.analysis.spelling import MOST_WORDS, corrections, may_be_mistake
 from router_extproc.analysis.surface import FEATURES, SurfaceFeatures, surface_features
 from router_extproc.analysis.word_classes import WordClasses
 
@@ -115,6 +116,7 @@ class RoutingHead:
         self._offset: Values = arrays["tier_offset"]
         self._slope: Values = arrays["tier_slope"]
         self._expert = frozenset(arrays["expert"].tolist())
+        self._cited = frozenset(arrays["cited"].tolist())
         self._expert_demand = float(arrays["expert_demand"])
         self._document_discount = float(arrays["document_discount"])
         self._doubts = Doubts(arrays)
@@ -157,7 +159,15 @@ class RoutingHead:
         demand = max(reading.demand, reading.kind)
         if not surface.named("options"):  # an exam question, however long, is no document
             demand -= self._document_discount * _sigmoid(reading.document)
-        return demand if self._expert.isdisjoint(encoding.words) else max(demand, self._expert_demand)
+        return max(demand, self._expert_demand) if self._is_for_experts(encoding.words) else demand
+
+    def _is_for_experts(self, words: list[str]) -> bool:
+        """Whether a word of experts stands in a text, or a numbered section of something that is law."""
+        if not self._expert.isdisjoint(words):
+            return True
+        return not self._cited.isdisjoint(words) and any(
+            word in self._cited and after.isdigit() for word, after in pairwise(words)
+        )
 
     def _as_meant(self, demand: float, encoding: TextEncoding) -> float:
         """At least the demand of the text without its spelling mistakes, with an allowance for those not undone."""
@@ -165,8 +175,9 @@ class RoutingHead:
             return demand
         is_short = len(encoding.words) <= _SHORT
         # In longer texts an unknown word with a capital is a name.
-        doubtful = [word for word in encoding.pieced if word.isalpha() and (is_short or word in encoding.text)]
-        meant = corrections(doubtful, encoding.vocabulary.ranks)
+        ranks = encoding.vocabulary.ranks
+        doubtful = [word for word in encoding.pieced if (is_short or word in encoding.text) and may_be_mistake(word, ranks)]
+        meant = corrections(doubtful, ranks)
         if meant:
             corrected = encoding.respelt(meant)
             surface = surface_features(corrected.text)

@@ -9,8 +9,11 @@ from __future__ import annotations
 import string
 from collections.abc import Mapping
 
+_ENDINGS = ("s", "es", "d", "ed", "r", "er", "ing", "ly")
 _LETTERS = string.ascii_lowercase
-_SHORTEST, _LONGEST = 4, 12
+_SHORTEST, _LONGEST = 3, 12
+# Of shorter words too many are one edit from another.
+_LONG_ENOUGH = 5
 # Looking a word up costs some fifty microseconds; a text with more mistakes is doubtful anyway.
 MOST_WORDS = 3
 
@@ -27,15 +30,22 @@ def corrections(unknown: list[str], ranks: Mapping[str, int]) -> dict[str, str]:
     return {word: min(candidates, key=ranks.__getitem__) for word, candidates in near.items() if candidates}
 
 
+def may_be_mistake(word: str, ranks: Mapping[str, int]) -> bool:
+    """Whether an unknown word of letters is not just a known one with an ending."""
+    return word.isalpha() and not any(word.endswith(ending) and word.removesuffix(ending) in ranks for ending in _ENDINGS)
+
+
 def _can_be_undone(word: str) -> bool:
     return _SHORTEST <= len(word) <= _LONGEST and word.isascii() and word.isalpha()
 
 
 def _one_edit_away(word: str) -> set[str]:
-    """All words of one deletion, swap of neighbours, replacement or insertion."""
+    """All words of one swap of neighbours; of longer words also those of one deletion, replacement or insertion."""
     cuts = [(word[:place], word[place:]) for place in range(len(word) + 1)]
-    near = {head + tail[1:] for head, tail in cuts}
-    near |= {head + tail[1] + tail[0] + tail[2:] for head, tail in cuts[:-2]}
+    near = {head + tail[1] + tail[0] + tail[2:] for head, tail in cuts[:-2]}
+    if len(word) < _LONG_ENOUGH:
+        return near
+    near |= {head + tail[1:] for head, tail in cuts}
     near |= {head + letter + tail[1:] for head, tail in cuts[:-1] for letter in _LETTERS}
     near |= {head + letter + tail for head, tail in cuts for letter in _LETTERS}
     return near

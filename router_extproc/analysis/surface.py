@@ -187,7 +187,7 @@ def _line_form(codes: Bytes) -> tuple[float, ...]:
         option_length = float(lengths[option].sum()) / len(option)
         text = codes[np.minimum(starts[option] + _LABEL, len(codes) - 1)]
         numeric = _count(_OPENS_QUANTITY[text]) / len(option)
-        stem = int(starts[option[0]])
+        stem = int(starts[option[0]]) - 1
     return (
         log1p(len(starts)),
         log1p(_count(lengths == 0)),

@@ -41,7 +41,7 @@ class Outcome(msgspec.Struct, frozen=True):
     """One line of a log."""
 
     prompt: str
-    cheap_was_good_enough: int
+    cheap_was_good_enough: bool | int
 
 
 class Fitted(NamedTuple):

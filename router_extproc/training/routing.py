@@ -32,7 +32,7 @@ from router_extproc.training.routing_data import Pool, read_pool
 SIGNS_FILE = "routing/signs.json"
 WORD_CLASSES_FILE = "routing/word_classes.json"
 # What each reading counts in the sum, in its own standard deviations.
-BLEND = {"demand": 2.0, "steps": 1.0, "length": 1.5, "difficulty": 0.5, "form": 0.5, "checkable": 0.35}
+BLEND = {"demand": 2.0, "steps": 1.0, "length": 2.0, "difficulty": 0.5, "form": 0.5, "checkable": 0.35}
 # The kinds over whose prompts means and deviations are taken, each as much as the other.
 _STATISTICS = ("options", "steps", "tagged", "demand", "arena", "category")
 # Ridge penalties, chosen by cross-validation on the pool.
@@ -171,7 +171,7 @@ def train(context: Context) -> Metrics:
 def _signs(context: Context) -> dict[str, NDArray[np.str_]]:
     """The single words that say much, and those of the shortest written prompts, which are no riddle."""
     signs = msgspec.json.decode(context.own(SIGNS_FILE).read_bytes())
-    return {name: np.array(signs[name]) for name in ("expert", "english", "foreign", "short_talk")}
+    return {name: np.array(signs[name]) for name in ("expert", "cited", "english", "foreign", "short_talk")}
 
 
 def read_word_classes(context: Context, vocabulary: Vocabulary) -> WordClasses:

@@ -80,7 +80,8 @@ class Pool:
         """One more prompt; a group of its own unless one is named."""
         self.texts.append(text)
         self.kinds.append(kind)
-        self.groups.append(f"{kind}/{group or len(self.texts)}")
+        # A question with and without options is one question.
+        self.groups.append(f"{'exam' if kind == 'options' else kind}/{group or len(self.texts)}")
         self.demand.append(demand)
         self.difficulty.append(difficulty)
         self.steps.append(steps)
