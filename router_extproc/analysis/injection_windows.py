@@ -4,6 +4,8 @@ Rules of this file
 - A segment's score is, for each kind of n-gram, the sum of the weights of its n-grams divided by the square root of their
   number. So every window costs two look-ups in a cumulative sum, and harmless words around an attack leave the attack's
   own window as it was. In the whole text each n-gram counts once, however often it stands there.
+- The whole of a short text is also read without its beginning and without its end, and the worst counts: else a few harmless
+  words, appended to an attack, would thin it out.
 - Training builds its rows with the same `segments` and `read`, so that both sides mean the same.
 """
 
@@ -22,8 +24,11 @@ WORD_ORDERS = (1, 2, 3)
 BYTE_ORDERS = (4,)
 KINDS = len(WORD_ORDERS) + len(BYTE_ORDERS)
 BITS = 16
-# Bytes of a window: about one long sentence, and about one paragraph. They overlap by half.
+# Bytes of a window: about one long sentence, and about one paragraph. Each begins a quarter of a window after the last.
 SMALL, LARGE = 192, 768
+_STEPS = 4
+# Bytes that are left out at the beginning or the end of a short text, at most and step by step; at least half remains.
+_TRIMMED, _TRIMMED_STEP, _LONGEST_TRIMMED = 128, 8, 4_096
 # Bytes that are read of one text at most.
 MAX_BYTES = 1 << 16
 _LARGEST_INT8 = 127
@@ -41,10 +46,11 @@ class Reading(NamedTuple):
 
 
 class Segments(NamedTuple):
-    """Parts of a text, in bytes: the whole first, then the small windows, then the large ones."""
+    """Parts of a text, in bytes: the whole, the trimmed wholes, the small windows, the large ones."""
 
     starts: Offsets
     ends: Offsets
+    wholes: slice
     small: slice
     large: slice
 
@@ -68,16 +74,24 @@ def folded_part(text: str) -> tuple[NDArray[np.uint8], bool]:
 
 def segments(length: int) -> Segments:
     """The segments of a text of `length` bytes; a text shorter than a window is that window."""
+    trimmed = _trimmed(length)
     small, large = _windows(length, SMALL), _windows(length, LARGE)
-    starts = np.concatenate([[0], small, large]).astype(np.int64)
-    sizes = np.repeat([length, SMALL, LARGE], [1, len(small), len(large)])
-    ends = np.minimum(starts + sizes, length)
-    return Segments(starts, ends, slice(1, 1 + len(small)), slice(1 + len(small), len(starts)))
+    full = np.full(len(trimmed), length, np.int64)
+    starts = np.concatenate([[0], 0 * trimmed, trimmed, small, large]).astype(np.int64)
+    ends = np.concatenate([[length], length - trimmed, full, small + SMALL, large + LARGE]).astype(np.int64)
+    wholes, windows = 1 + 2 * len(trimmed), len(starts) - len(large)
+    return Segments(starts, np.minimum(ends, length), slice(0, wholes), slice(wholes, windows), slice(windows, len(starts)))
+
+
+def _trimmed(length: int) -> Offsets:
+    if length > _LONGEST_TRIMMED:
+        return np.zeros(0, np.int64)
+    return np.arange(_TRIMMED_STEP, min(_TRIMMED, length // 2) + 1, _TRIMMED_STEP, dtype=np.int64)
 
 
 def _windows(length: int, size: int) -> Offsets:
-    step = size // 2
-    return np.arange(0, max(1, length - step), step, dtype=np.int64)
+    step = size // _STEPS
+    return np.arange(0, max(1, length - size + step), step, dtype=np.int64)
 
 
 def bounds(reading: Reading, kind: int, parts: Segments) -> tuple[Offsets, Offsets]:
@@ -114,17 +128,24 @@ class WindowModel:
     def scores(self, reading: Reading, parts: Segments) -> Scores:
         """The log-odds of each segment."""
         total = np.full(len(parts.starts), self.bias)
-        # The whole, and in a short text the windows that are no less.
-        covers = (parts.starts == 0) & (parts.ends == reading.length)
+        # The wholes, and in a short text the windows that are no less.
+        once = (parts.starts == 0) & (parts.ends == reading.length)
+        once[parts.wholes] = True
         for kind, (buckets, _) in enumerate(reading.kinds):
-            sums = np.zeros(len(buckets) + 1)
-            np.cumsum(self.weights[kind].take(buckets), dtype=np.float64, out=sums[1:])
+            values = self.weights[kind].take(buckets)
             low, high = bounds(reading, kind, parts)
-            parts_of_kind = (sums[high] - sums[low]) / np.sqrt(np.maximum(1, high - low))
-            once = buckets[first_places(buckets)]
-            parts_of_kind[covers] = self.weights[kind].take(once).sum(dtype=np.float64) / np.sqrt(max(1, len(once)))
-            total += parts_of_kind
+            sums, counts = _between(values, low, high), high - low
+            is_first = first_places(buckets)
+            sums[once] = _between(values * is_first, low[once], high[once])
+            counts[once] = _between(is_first, low[once], high[once])
+            total += sums / np.sqrt(np.maximum(1, counts))
         return total
+
+
+def _between(values: NDArray[np.generic], low: Offsets, high: Offsets) -> Scores:
+    sums = np.zeros(len(values) + 1)
+    np.cumsum(values, dtype=np.float64, out=sums[1:])
+    return np.asarray(sums[high] - sums[low])
 
 
 class Summary(NamedTuple):
@@ -138,14 +159,19 @@ class Summary(NamedTuple):
 
 
 def summary(model: WindowModel, reading: Reading) -> Summary:
-    """Scores a text by its worst windows."""
+    """Scores a text by its worst windows; a whole that is short enough, trimmed or not, is a window too."""
     parts = segments(reading.length)
     scores = model.scores(reading, parts)
-    worst = parts.small.start + int(np.argmax(scores[parts.small]))
+    places = np.arange(len(scores))
+    sizes = parts.ends - parts.starts
+    is_whole = places < parts.wholes.stop
+    small = places[(is_whole & (sizes <= SMALL)) | ((places >= parts.small.start) & (places < parts.small.stop))]
+    large = places[(is_whole & (sizes <= LARGE)) | (places >= parts.large.start)]
+    worst = int(small[np.argmax(scores[small])])
     return Summary(
-        whole=float(scores[0]),
+        whole=float(scores[parts.wholes].max()),
         small=float(scores[worst]),
-        large=float(scores[parts.large].max()),
+        large=float(scores[large].max()),
         windows=parts.small.stop - parts.small.start,
         span=(int(parts.starts[worst]), int(parts.ends[worst])),
     )

@@ -56,7 +56,7 @@ def rows_of(texts: Sequence[Reading], parts: Sequence[Part]) -> csr_matrix:
     ends = [0]
     for number, start, end in parts:
         whole = start == 0 and end == texts[number].length
-        part = Segments(np.array([start]), np.array([end]), slice(0), slice(0))
+        part = Segments(np.array([start]), np.array([end]), slice(1), slice(0), slice(0))
         count = ends[-1]
         for kind, (buckets, _) in enumerate(texts[number].kinds):
             low, high = (int(bound[0]) for bound in bounds(texts[number], kind, part))
