@@ -16,6 +16,8 @@ from router_extproc.analysis.continuation import WORDS_FILE
 
 # Characters at either end in which marks are looked for.
 _SEARCHED = 6_000
+# A sentence that introduces them stands first.
+_LEAD_WITHIN = 400
 # A shorter text holds no documents.
 _SHORTEST = 80
 # Characters of what is found: less is a remark, not a document.
@@ -26,7 +28,8 @@ _LONGEST_QUESTION = 600
 _NUMBERED_AT_LEAST = 2
 
 # Every mark holds one of these; most prompts have none.
-_HINTS = ("<", ":\n", ": ", "：", "[1]", "below.\n")  # noqa: RUF001 - the colon of Chinese and Japanese
+_LEAD_HINTS = ("following", "below")
+_HINTS = (*_LEAD_HINTS, "<", ":\n", ": ", "：", "[1]", "below.\n", "following", "below")  # noqa: RUF001 - the colon of Chinese and Japanese
 
 
 class Separated(NamedTuple):
@@ -39,6 +42,8 @@ class Separated(NamedTuple):
 class _Marks(NamedTuple):
     tag: re.Pattern[str]
     heading: re.Pattern[str]
+    lead: re.Pattern[str]
+    answer: re.Pattern[str]
     question: re.Pattern[str]
     numbered: re.Pattern[str]
 
@@ -52,6 +57,12 @@ def _marks() -> _Marks:
     return _Marks(
         tag=re.compile(rf"<({tags})(?:\s[^<>]{{0,200}})?>", re.IGNORECASE),
         heading=re.compile(rf"{before}(?:{headings}){after}(?:[:：]|is below\.){after}", re.IGNORECASE | re.MULTILINE),  # noqa: RUF001
+        lead=re.compile(
+            r"\b(?:given|read|use|using|based on|consult)(?: the| this| these)? (?:following|below)(?: \w{1,20})? "
+            rf"(?:{words['leads']})\b[^\n:.]{{0,80}}[:\n]",
+            re.IGNORECASE,
+        ),
+        answer=re.compile(rf"{before}(?:{words['answers']}){after}[:：]\s*\Z", re.IGNORECASE | re.MULTILINE),  # noqa: RUF001
         question=re.compile(rf"{before}(?:{questions}){after}[:：]{after}", re.IGNORECASE | re.MULTILINE),  # noqa: RUF001
         numbered=re.compile(
             r"^[ \t>#*]{0,4}(?:\[\d{1,3}\]|"
@@ -99,6 +110,8 @@ def _tagged(text: str, tag: re.Pattern[str]) -> Separated:
 
 def _headed(text: str, marks: _Marks) -> Separated:
     heading = marks.heading.search(text, 0, _SEARCHED)
+    if heading is None and any(hint in text for hint in _LEAD_HINTS):
+        heading = marks.lead.search(text, 0, _LEAD_WITHIN)
     if heading is None:
         found = [match.start() for match in marks.numbered.finditer(text, 0, _SEARCHED)]
         if len(found) < _NUMBERED_AT_LEAST:
@@ -110,9 +123,10 @@ def _headed(text: str, marks: _Marks) -> Separated:
     before = text[:start].strip()
     if question < 0:
         # A question before the documents: "Who wrote this? Context: ...".
-        if not before.rstrip(" \n#*-").endswith("?"):
+        if not before.rstrip(" \n#*-\"'”").endswith(("?", "？")):  # noqa: RUF001 - as Chinese and Japanese write it
             return Separated(text, ())
-        question = len(text)
+        answer = marks.answer.search(text, first)
+        question = len(text) if answer is None else answer.start()
     document = text[first:question].strip()
     if len(document) < _SHORTEST_DOCUMENT:
         return Separated(text, ())

@@ -17,6 +17,9 @@ WITH_DOCUMENTS = {
     "headings": f"Context:\n{DOCUMENT}\n\nQuestion: How does basalt form?",
     "markdown": f"Answer briefly.\n\n### Context:\n{DOCUMENT}\n\n### Question:\nHow does basalt form?",
     "question first": f"How does basalt form?\n\nContext: {DOCUMENT}",
+    "quoted question first": f'Question: "How does basalt form?"\n\nContext: "{DOCUMENT}"\n\nAnswer:\n',
+    "lead": f'Given the following passage\n\n"{DOCUMENT}"\n\nQuestion: How does basalt form?',
+    "lead with an adjective": f"Based on the following retrieved documents:\n{DOCUMENT}\n{OTHER}\n\nHow does basalt form?",
     "numbered": f"[1] {DOCUMENT}\n[2] {OTHER}\n\nHow does basalt form?",
     "sources": f"Source 1: {DOCUMENT}\nSource 2: {OTHER}\n\nQuestion: How does basalt form?",
     "below": f"Context information is below.\n---\n{DOCUMENT}\n---\nQuery: How does basalt form?\nAnswer:",
@@ -27,6 +30,7 @@ WITH_DOCUMENTS = {
 WITHOUT = {
     "question": "How does basalt form?",
     "text to work on": f"Summarize the following text:\n\n{DOCUMENT}",
+    "text to read": f"Read the following article and shorten it to one line:\n\n{DOCUMENT}",
     "translation": f"Translate to French: {DOCUMENT} {OTHER}",
     "list": "Write these steps out: \n1. cook rice\n2. fry onions\n3. mix both and serve them hot to the guests",
     "html": f"<div><p>{DOCUMENT}</p></div> Why is this page not valid?",
