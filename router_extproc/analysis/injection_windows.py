@@ -136,8 +136,11 @@ class WindowModel:
             low, high = bounds(reading, kind, parts)
             sums, counts = _between(values, low, high), high - low
             is_first = first_places(buckets)
-            sums[once] = _between(values * is_first, low[once], high[once])
-            counts[once] = _between(is_first, low[once], high[once])
+            if once.sum() == 1:
+                sums[0], counts[0] = values @ is_first, np.count_nonzero(is_first)
+            else:
+                sums[once] = _between(values * is_first, low[once], high[once])
+                counts[once] = _between(is_first, low[once], high[once])
             total += sums / np.sqrt(np.maximum(1, counts))
         return total
 
