@@ -34,7 +34,7 @@ class TokenTable(SliceHasher):
 
     def __init__(self, fingerprints: NDArray[np.uint16], class_runs: NDArray[np.uint32]) -> None:
         self._fingerprints = np.asarray(fingerprints)  # the same pages, without the cost of a memmap's own indexing
-        self._at = memoryview(self._fingerprints)
+        self._at = self._fingerprints.data
         super().__init__(LONGEST)
         starts, values = class_runs
         self.classes = np.repeat(values.astype(np.uint8), np.diff(starts.astype(np.int64), append=CODE_POINTS))
