@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router_extproc.extproc.deadline import AlarmGuard, DeadlinePassedError, unguarded
+from router_extproc.extproc.deadline import PATIENCE, AlarmGuard, DeadlinePassedError, unguarded
 
 # The other way to time a test out is SIGALRM, which is what is tested here.
 pytestmark = pytest.mark.timeout(60, method="thread")
@@ -26,6 +26,7 @@ pytestmark = pytest.mark.timeout(60, method="thread")
 LIMIT = 0.02
 # A machine with more to do than it has processors lets a process wait; a deadline that never comes waits for ever.
 AT_MOST = 2.0
+RIVAL = "import os\nos.sched_setaffinity(0, %r)\nwhile True: pass"
 
 
 @pytest.fixture
@@ -89,6 +90,39 @@ def test_an_alarm_that_was_swallowed_comes_again(guard: AlarmGuard, monkeypatch:
     monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: swallowed.append(unraisable.exc_type))
     assert LIMIT <= took(guard, finalise) < AT_MOST
     assert len(swallowed) == 1
+
+
+def test_time_that_others_had_the_core_is_not_the_works(guard: AlarmGuard) -> None:
+    """Work that needs half of its time is done however late, where several processes of higher rank want its only core."""
+    mine = os.sched_getaffinity(0)
+    core = {min(mine)}
+    rivals = [subprocess.Popen([sys.executable, "-c", RIVAL % core]) for _ in range(3)]
+    os.sched_setaffinity(0, core)
+    try:
+        outcomes = []
+        for _ in range(10):
+            until = time.thread_time() + 0.010
+
+            def work(until: float = until) -> str:
+                while time.thread_time() < until:
+                    pass
+                return "done"
+
+            began = time.monotonic()
+            outcomes.append((guard(work, 0.020), time.monotonic() - began))
+    finally:
+        os.sched_setaffinity(0, mine)
+        for rival in rivals:
+            rival.kill()
+            rival.wait()
+    assert [outcome for outcome, _ in outcomes] == ["done"] * 10
+    assert max(took for _, took in outcomes) > 0.020, "nobody had the core meanwhile: nothing was tested"
+
+
+def test_patience_has_an_end(guard: AlarmGuard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the core is never given back for long enough, the work ends after a multiple of its time."""
+    monkeypatch.setattr(time, "thread_time", lambda: 0.0)
+    assert PATIENCE * LIMIT <= took(guard, spin) < AT_MOST
 
 
 def test_work_in_time_gives_its_result_and_nothing_comes_late(guard: AlarmGuard) -> None:
