@@ -19,6 +19,7 @@ from router_extproc.analysis.analyser import Analyser
 from router_extproc.analysis.analysis import RequestAnalysis
 from router_extproc.analysis.classifier import Classifier
 from router_extproc.analysis.location import artefact_folder
+from router_extproc.analysis.tokens import count_tokens
 from router_extproc.errors import RequestError, StartError
 
 FINE, FOUND_SOMETHING, WRONG_USE = 0, 1, 2
@@ -40,15 +41,17 @@ class ErrorLine(msgspec.Struct, frozen=True):
 class FactsLine(msgspec.Struct, frozen=True):
     """The facts of one line. Probabilities are 0 to 1; null means not known.
 
-    ``needs_strong``, ``complexity``, ``task``, ``risk``, ``injection``, ``language``, ``verifiable``, ``unsure`` and
-    ``truncated`` as in ``router_extproc.facts.Facts``; ``tasks`` and ``risks`` are all probabilities by name; ``tokens``
-    counts the prompt; ``timings`` are milliseconds for each fact and in ``total``.
+    ``needs_strong``, ``complexity``, ``risk``, ``injection``, ``language``, ``verifiable``, ``unsure`` and ``truncated`` as
+    in ``router_extproc.facts.Facts``; ``task`` is the likeliest kind of work, ``task_unsure`` that the router would not act
+    on it; ``tasks`` and ``risks`` are all probabilities by name; ``tokens`` counts the text of a prompt, or all that a
+    provider would count of a request; ``timings`` are milliseconds for each fact and in ``total``.
     """
 
     needs_strong: float | None
     complexity: int | None
     adequacy: tuple[float, ...] | None
     task: str | None
+    task_unsure: bool
     tasks: dict[str, float]
     risk: str | None
     risks: dict[str, float]
@@ -137,7 +140,8 @@ class Answerer:
 
     def _answer(self, number: int, line: bytes) -> FactsLine | ErrorLine:
         try:
-            return read_facts(self._analyser.analyse(_body(line)))
+            body, prompt = _body(line)
+            return read_facts(self._analyser.analyse(body), prompt)
         except msgspec.DecodeError as error:
             return ErrorLine(number, {"type": "invalid_json", "message": str(error)})
         except RequestError as error:
@@ -168,32 +172,37 @@ def _numbered(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
             yield number, line
 
 
-def _body(line: bytes) -> bytes:
-    """The line as a request body: a prompt becomes a chat of one message, a body without a model asks for ``auto``."""
+def _body(line: bytes) -> tuple[bytes, str | None]:
+    """The line as a request body: a prompt becomes a chat of one message, a body without a model asks for ``auto``.
+
+    Beside it stands the prompt alone, where the line is nothing else.
+    """
     row = msgspec.json.decode(line, type=dict[str, Any])
     prompt = row.get("prompt")
     if isinstance(prompt, str):
-        return msgspec.json.encode({"model": "auto", "messages": [{"role": "user", "content": prompt}]})
+        body = msgspec.json.encode({"model": "auto", "messages": [{"role": "user", "content": prompt}]})
+        return body, None if "model" in row else prompt
     if not any(member in row for member in ("prompt", "messages", "input")):
         raise msgspec.DecodeError("neither prompt nor messages nor input is there")
-    return line if "model" in row else msgspec.json.encode({"model": "auto", **row})
+    return line if "model" in row else msgspec.json.encode({"model": "auto", **row}), None
 
 
-def read_facts(analysis: RequestAnalysis) -> FactsLine:
-    """All facts of one request, each worked out and timed."""
+def read_facts(analysis: RequestAnalysis, prompt: str | None = None) -> FactsLine:
+    """All facts of one request, each worked out and timed; ``prompt`` is its text where that alone is to be counted."""
     started = time.perf_counter()
     routing, danger = analysis.routing, analysis.danger
     facts = FactsLine(
         needs_strong=_rounded(routing.needs_strong) if routing else None,
         complexity=analysis.complexity,
         adequacy=tuple(round(share, _DIGITS) for share in routing.adequacy) if routing else None,
-        task=analysis.task,
+        task=analysis.task or (analysis.kind.name if analysis.kind else None),
+        task_unsure=analysis.task is None,
         tasks=_shares(analysis.tasks),
         risk=analysis.risk,
         risks=_shares(danger.scores if danger else {}),
         injection=_rounded(analysis.injection),
         language=analysis.language,
-        tokens=analysis.prompt_tokens,
+        tokens=analysis.prompt_tokens if prompt is None else count_tokens(prompt),
         verifiable=_rounded(analysis.verifiable),
         unsure=analysis.unsure,
         truncated=analysis.truncated,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import sys
@@ -59,6 +60,7 @@ def test_a_prompt_becomes_one_line_of_facts(tmp_path: Path, capsys: pytest.Captu
         "complexity": 9,
         "adequacy": [0.0877, 0.5, 0.9],
         "task": "qa",
+        "task_unsure": False,
         "tasks": {"qa": 0.8, "code": 0.1},
         "risk": "legal",
         "risks": {"legal": 0.7, "none": 0.3},
@@ -71,6 +73,30 @@ def test_a_prompt_becomes_one_line_of_facts(tmp_path: Path, capsys: pytest.Captu
     assert tokens > 0
     assert language in {"fi", None}
     assert timings["total"] >= timings["routing"] >= 0
+
+
+def test_the_likeliest_task_is_shown_even_when_nobody_would_act_on_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever reads the line sees the best guess and that it is one."""
+    guess = Head(name="chat", scores={"chat": 0.3}, unsure=True)
+    loaded = Classifier.load()
+    monkeypatch.setattr(Classifier, "load", lambda *_: dataclasses.replace(loaded, tasks=guess))
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(b'{"prompt": "a"}')))
+    _, (facts,) = classify(["-"], capsys)
+    assert (facts["task"], facts["task_unsure"]) == ("chat", True)
+
+
+def test_a_prompt_is_counted_alone_and_a_request_with_its_frame(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tokens of a prompt are its text's; those of a request are what a provider counts, so there are more."""
+    question = "What is the capital of France?"
+    asked = {"prompt": question}, {"messages": [{"role": "user", "content": question}]}
+    lines = "\n".join(map(json.dumps, asked)).encode()
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(lines)))
+    _, (prompt, request) = classify(["-"], capsys)
+    assert (prompt["tokens"], request["tokens"]) == (7, 14)
 
 
 def test_request_bodies_and_prompts_may_be_mixed_and_keep_their_order(
