@@ -27,8 +27,9 @@ BITS = 16
 # Bytes of a window: about one long sentence, and about one paragraph. Each begins a quarter of a window after the last.
 SMALL, LARGE = 192, 768
 _STEPS = 4
-# Bytes that are left out at the beginning or the end of a short text, at most and step by step; at least half remains.
-_TRIMMED, _TRIMMED_STEP, _LONGEST_TRIMMED = 128, 8, 4_096
+# Bytes that are left out at the beginning or the end of a short text, at most and step by step; at least half remains, and
+# no less than a short sentence: of fewer words any could look like an attack.
+_TRIMMED, _TRIMMED_STEP, _LEAST_LEFT, _LONGEST_TRIMMED = 128, 8, 64, 4_096
 # Bytes that are read of one text at most.
 MAX_BYTES = 1 << 16
 _LARGEST_INT8 = 127
@@ -86,7 +87,8 @@ def segments(length: int) -> Segments:
 def _trimmed(length: int) -> Offsets:
     if length > _LONGEST_TRIMMED:
         return np.zeros(0, np.int64)
-    return np.arange(_TRIMMED_STEP, min(_TRIMMED, length // 2) + 1, _TRIMMED_STEP, dtype=np.int64)
+    most = min(_TRIMMED, length // 2, length - _LEAST_LEFT)
+    return np.arange(_TRIMMED_STEP, most + 1, _TRIMMED_STEP, dtype=np.int64)
 
 
 def _windows(length: int, size: int) -> Offsets:
