@@ -50,6 +50,10 @@ class TextEncoding:
         """The encoder's word pieces."""
         return self._encoder.vocabulary
 
+    def beginning(self, length: int) -> TextEncoding:
+        """The first ``length`` characters as a text of their own."""
+        return TextEncoding(self.text[:length], self._encoder)
+
     def respelt(self, meant: Mapping[str, str]) -> TextEncoding:
         """The same text with some of its (lower-case) words replaced, also where they are written with a capital."""
         text = self.text

@@ -8,6 +8,7 @@ Rules of this file
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from router_extproc.analysis.doubts import FOREIGN, Doubts
+from router_extproc.analysis.doubts import FOREIGN, Doubt, Doubts
 from router_extproc.analysis.encoding import TextEncoding
 from router_extproc.analysis.spelling import MOST_WORDS, corrections, may_be_mistake
 from router_extproc.analysis.surface import FEATURES, SurfaceFeatures, surface_features
@@ -31,6 +32,10 @@ _HIGHEST_COMPLEXITY = 10
 _SPELLING_UP_TO, _SHORT = 40, 16
 # Added for each word that may be a mistake.
 _ALLOWANCE = 0.3
+
+# Of longer texts one more sentence changes little; so many of the last sentences are looked at.
+_SENTENCES_UP_TO, _MOST_SENTENCES = 60, 3
+_end_of_sentence = re.compile(r"(?<=[.!?])\s+(?=\S)|\n+(?=\S)").finditer
 
 Values = NDArray[np.float32]
 
@@ -136,11 +141,10 @@ class RoutingHead:
     def score(self, encoding: TextEncoding, surface: SurfaceFeatures, language: str | None) -> RoutingScore:
         """How strong a model the text needs. ``language`` is ISO 639-1, None where it is not known."""
         reading = self._read(encoding, surface)
-        demand = self._demand(reading, encoding, surface)
         doubt = self._doubts.of(encoding, surface, language)
-        if FOREIGN not in doubt.reasons:
-            demand = self._as_meant(demand, encoding)
-        demand = max(demand, doubt.demand)
+        demand = self._demand_with(doubt, reading, encoding, surface)
+        for length in _beginnings(encoding, surface):
+            demand = max(demand, self._demand_of_beginning(encoding.beginning(length), language))
         adequacy = self._adequacy(demand)
         return RoutingScore(
             needs_strong=1 - adequacy[0],
@@ -149,6 +153,18 @@ class RoutingHead:
             verifiable=_sigmoid(reading.verifiable),
             unsure=doubt.reasons,
         )
+
+    def _demand_of_beginning(self, encoding: TextEncoding, language: str | None) -> float:
+        """What a request needs before a further sentence was added to it: no sentence makes it cheaper."""
+        surface = surface_features(encoding.text)
+        doubt = self._doubts.of(encoding, surface, language)
+        return self._demand_with(doubt, self._read(encoding, surface), encoding, surface)
+
+    def _demand_with(self, doubt: Doubt, reading: Reading, encoding: TextEncoding, surface: SurfaceFeatures) -> float:
+        demand = self._demand(reading, encoding, surface)
+        if FOREIGN not in doubt.reasons:
+            demand = self._as_meant(demand, encoding)
+        return max(demand, doubt.demand)
 
     def _read(self, encoding: TextEncoding, surface: SurfaceFeatures) -> Reading:
         countable = self._features.countable(self._features.words, encoding, surface)
@@ -188,6 +204,14 @@ class RoutingHead:
         enough = 1 / (1 + np.exp(self._slope * demand - self._offset))
         economy, standard, premium = np.maximum.accumulate(enough)
         return float(economy), float(standard), float(premium)
+
+
+def _beginnings(encoding: TextEncoding, surface: SurfaceFeatures) -> list[int]:
+    """Where the last sentences of a short text begin, in characters; none for an exam question with options."""
+    if len(encoding.words) > _SENTENCES_UP_TO or surface.named("options"):
+        return []
+    ends = [found.start() for found in _end_of_sentence(encoding.text)]
+    return [end for end in ends if end < len(encoding.text.rstrip())][-_MOST_SENTENCES:]
 
 
 def _sigmoid(value: float) -> float:

@@ -32,7 +32,7 @@ from router_extproc.training.routing_data import Pool, read_pool
 SIGNS_FILE = "routing/signs.json"
 WORD_CLASSES_FILE = "routing/word_classes.json"
 # What each reading counts in the sum, in its own standard deviations.
-BLEND = {"demand": 2.0, "steps": 1.0, "length": 2.0, "difficulty": 0.5, "form": 0.5, "checkable": 0.35}
+BLEND = {"demand": 2.0, "steps": 1.0, "length": 3.0, "difficulty": 0.5, "form": 0.5, "checkable": 0.35}
 # The kinds over whose prompts means and deviations are taken, each as much as the other.
 _STATISTICS = ("options", "steps", "tagged", "demand", "arena", "category")
 # Ridge penalties, chosen by cross-validation on the pool.
@@ -55,7 +55,7 @@ _CENTRES = 64
 # The share of training prompts that may count as unfamiliar.
 _UNFAMILIAR_SHARE = 0.002
 # The least probability that economy is not good enough for a text with each doubt.
-FLOORS = {"foreign": 0.85, "gibberish": 0.48, "misspelt": 0.4, "unfamiliar": 0.4, "too_short": 0.35}
+FLOORS = {"foreign": 0.85, "gibberish": 0.42, "misspelt": 0.4, "unfamiliar": 0.4, "too_short": 0.35}
 
 Values = NDArray[np.float64]
 

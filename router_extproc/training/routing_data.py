@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -37,8 +38,8 @@ _DOCUMENT_KINDS = ("rag_qa", "summarization", "classification")
 _CHECKABLE = {"math": 1, "code": 1, "reasoning": 1, "creative": 0, "summarization": 0, "other": 0}
 _CHECKABLE_TAGS = {"reasoning", "coding", "math"}
 _LETTERS = "ABCD"
-# A model of an exam file stands for a tier by its share of right answers there.
-_ECONOMY_BELOW, _PREMIUM_ABOVE = 0.33, 0.5
+# A model of an exam file stands for a tier by its share of right answers there; what is weaker than economy is for none.
+_ECONOMY_FROM, _STANDARD_FROM, _PREMIUM_FROM = 0.3, 0.4, 0.55
 _FIRST_MODEL_COLUMN = 6
 
 
@@ -127,7 +128,8 @@ def _add_exam(pool: Pool, context: Context) -> None:
     models = list(rows[0])[_FIRST_MODEL_COLUMN:]
     right = np.array([[float(row[model] or "nan") for model in models] for row in rows])
     overall = np.nanmean(right, axis=0)
-    tiers = (overall < _ECONOMY_BELOW, (overall >= _ECONOMY_BELOW) & (overall <= _PREMIUM_ABOVE), overall > _PREMIUM_ABOVE)
+    bounds = (_ECONOMY_FROM, _STANDARD_FROM, _PREMIUM_FROM, np.inf)
+    tiers = [(low <= overall) & (overall < high) for low, high in pairwise(bounds)]
     enough = np.stack([np.nanmean(right[:, tier], axis=1) for tier in tiers], axis=1)
     failed = 1 - np.nanmean(right, axis=1)
     random = context.random("options")
