@@ -80,11 +80,12 @@ def _judged(held_out: HeldOut, chosen: Flags | None = None) -> tuple[Values, Fla
     return held_out.log_odds[judged], held_out.attacks[judged]
 
 
-def _inserted(held_out: HeldOut) -> tuple[Values, Flags]:
+def _inserted(held_out: HeldOut, *, with_kinds: bool = True) -> tuple[Values, Flags]:
     """BIPIA's documents with insertions that were not trained on, against harmless documents."""
     bipia = np.char.startswith(held_out.sources, "bipia")
     whole = np.array([example.text != example.family for example in held_out.examples])
-    chosen = (bipia & whole) | (held_out.sources == DOCUMENT_SOURCE)
+    harmless = (held_out.sources == DOCUMENT_SOURCE) & (with_kinds | (held_out.families == DOCUMENT_SOURCE))
+    chosen = (bipia & whole) | harmless
     return held_out.log_odds[chosen], held_out.attacks[chosen]
 
 
@@ -138,7 +139,10 @@ def _documents(held_out: HeldOut) -> Table:
     return Table(
         "Inside documents and tool results: insertions that were not trained on",
         _COLUMNS,
-        [_row("BIPIA's insertions against documents of all kinds", *_inserted(held_out))],
+        [
+            _row("BIPIA's insertions against documents of all kinds", *_inserted(held_out)),
+            _row("the same against tables, mails and encyclopaedic sentences", *_inserted(held_out, with_kinds=False)),
+        ],
         "Recipes, manuals, mails and forum posts, full of requests themselves, are among the harmless documents; each kind is "
         "held out as a whole.",
     )
