@@ -1,0 +1,69 @@
+"""Why a text is not understood."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from router_extproc.analysis.doubts import DOUBTS, NO_DEMAND, Doubt, Doubts
+from router_extproc.analysis.encoders.static import StaticEncoder
+from router_extproc.analysis.encoding import TextEncoding
+from router_extproc.analysis.location import artefact_folder
+from router_extproc.analysis.routing import ROUTING_FILE
+from router_extproc.analysis.surface import surface_features
+
+
+@pytest.fixture(scope="module")
+def encoder() -> StaticEncoder:
+    """The shipped one."""
+    return StaticEncoder.load(artefact_folder(os.environ))
+
+
+@pytest.fixture(scope="module")
+def doubts() -> Doubts:
+    """The shipped ones."""
+    with np.load(artefact_folder(os.environ) / ROUTING_FILE) as stored:
+        return Doubts({name: stored[name] for name in stored.files})
+
+
+def found(doubts: Doubts, encoder: StaticEncoder, text: str, language: str | None = None) -> Doubt:
+    """What is doubtful about a text."""
+    encoding = TextEncoding(text, encoder)
+    return doubts.of(encoding, surface_features(encoding.text), language)
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "reasons"),
+    [
+        ("What is the capital of France?", "en", ()),
+        ("What is the capital of France?", None, ()),
+        ("Explain the naïve café rule, s'il vous plaît, in English.", "en", ()),
+        ("hello", None, ()),
+        ("12 + 7", None, ()),
+        ("Bonjour, comment allez-vous ?", None, ("foreign",)),
+        ("Wer hat die Oper geschrieben?", None, ("foreign",)),
+        ("What is the capital of France?", "fr", ("foreign",)),
+        ("今日の天気は", None, ("foreign",)),
+        ("qzxv wkjh plmnq", "en", ("gibberish",)),
+        ("mountain", None, ("too_short",)),
+    ],
+)
+def test_each_doubt_has_its_sign(
+    doubts: Doubts, encoder: StaticEncoder, text: str, language: str | None, reasons: tuple[str, ...]
+) -> None:
+    """English is understood; foreign, random and lone words are not."""
+    assert found(doubts, encoder, text, language).reasons == reasons
+
+
+def test_without_a_doubt_nothing_is_asked_for(doubts: Doubts, encoder: StaticEncoder) -> None:
+    """A text that is understood has no floor, and one that is foreign a higher one than one that is short."""
+    clear, short, foreign = (found(doubts, encoder, text).demand for text in ("What is a dog?", "mountain", "今日の天気は"))
+    assert clear == NO_DEMAND < short < foreign
+
+
+def test_half_of_the_words_mistyped_is_misspelt(doubts: Doubts, encoder: StaticEncoder) -> None:
+    """Many unknown words among known ones are mistakes."""
+    assert "misspelt" in found(doubts, encoder, "Pleese explan the qwestion of the moning in a simpel way", "en").reasons
+    assert "misspelt" in DOUBTS
