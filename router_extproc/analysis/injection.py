@@ -160,8 +160,7 @@ def probability(log_odds: float) -> float:
 def _telling(evidence: Evidence, weighing: Weighing) -> str | None:
     """The rule that counts most among those met."""
     met = [(weighing.rules.get(hit.name, 0.0), hit.name) for hit in evidence.hits]
-    weight, name = max(met, default=(0.0, None))
-    return name if weight > 0 else None
+    return max(met)[1] if met else None
 
 
 def arrays_of(name: str, model: PieceModel) -> dict[str, NDArray[np.generic]]:
