@@ -34,6 +34,7 @@ class Candidate(msgspec.Struct, frozen=True):
     """One deployment that was looked at. ``rejected`` is why it fell, or None when it stayed.
 
     ``quota_resets_in_seconds`` is None unless its quota is used up: then it is tried after its model's others.
+    ``token_ratio`` is by what the prompt's estimated tokens were multiplied for its model; None: by nothing.
     """
 
     deployment: str
@@ -43,6 +44,7 @@ class Candidate(msgspec.Struct, frozen=True):
     estimated_cost_usd: float | None = None
     time_to_first_byte_ms: float | None = None
     quota_resets_in_seconds: float | None = None
+    token_ratio: float | None = None
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -53,7 +55,8 @@ class Decision(msgspec.Struct, frozen=True):
     ``reason`` is one machine-readable word or ``rule:NAME``. Times are in milliseconds, costs in USD.
     ``half_open`` names the cooling deployment that this request probes, if any. ``degraded`` marks an answer that is
     less than what was promised (``all-cooling-down``). ``signals`` are the facts of the content that were worked out, in the
-    order they were finished.
+    order they were finished. ``text_tokens`` are those estimated for a prompt of text alone, as every model is thought to count
+    them: what the provider reports is compared with them. None: not to be compared.
     """
 
     route: str
@@ -75,6 +78,7 @@ class Decision(msgspec.Struct, frozen=True):
     degraded: str | None = None
     candidates: tuple[Candidate, ...] = ()
     signals: tuple[Signal, ...] = ()
+    text_tokens: int | None = None
 
     @property
     def must_judge(self) -> bool:

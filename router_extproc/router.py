@@ -42,15 +42,17 @@ from router_extproc.policy.rules import applies_to, first_matching
 from router_extproc.policy.strategy import AUTO
 from router_extproc.policy.timing import attempt_timeout
 from router_extproc.policy.weights import Draws
-from router_extproc.registry.health import UNKNOWN_HEALTH, DeploymentHealth
+from router_extproc.registry.health import NO_RATIOS, UNKNOWN_HEALTH, DeploymentHealth
 from router_extproc.registry.snapshot import Registry, Route, Rule
-from router_extproc.request import CHAT_COMPLETIONS, NOTHING_KNOWN, Request
+from router_extproc.request import AUDIO, CHAT_COMPLETIONS, FILES, JSON_SCHEMA, NOTHING_KNOWN, TOOLS, VISION, Request
 
 # Names that only wildcards match come from clients without end: beyond this many the caches start again.
 _CACHED = 4_096
 # Only these answers are understood well enough to be judged.
 _JUDGED_PATHS = frozenset({CHAT_COMPLETIONS, "/v1/completions"})
 _BY_PATH = "path"
+# What is estimated by other rules than a count of text: how a tokenizer counts is not learned from it.
+_MORE_THAN_TEXT = frozenset({VISION, AUDIO, FILES, TOOLS, JSON_SCHEMA})
 
 
 _Key = TypeVar("_Key")
@@ -58,11 +60,15 @@ _Value = TypeVar("_Value")
 
 
 class Situation(msgspec.Struct, frozen=True):
-    """What is true at the moment of a decision: live health, the time in epoch seconds, and a seed for weighted orders."""
+    """What is true at the moment of a decision: live health, the time in epoch seconds, and a seed for weighted orders.
+
+    ``token_ratios`` says, by model, how many tokens it counts in a prompt for each one that is estimated; without one: 1.
+    """
 
     health: Mapping[str, DeploymentHealth] = UNKNOWN_HEALTH
     draw: int = 0
     now: float = 0.0
+    token_ratios: Mapping[str, float] = NO_RATIOS
 
     @classmethod
     def unknown(cls) -> Situation:
@@ -140,7 +146,7 @@ class Router:
         """
         if not request.model:
             return self._decide_by_path(request)
-        course = self._plot(request)
+        course = self._plot(request, situation)
         return self._decide(course, self._pool(course, situation), request, situation)
 
     def explain(self, request: Request, situation: Situation = _UNKNOWN) -> Explanation:
@@ -158,7 +164,7 @@ class Router:
         try:
             if not request.model:
                 return {"decision": self._decide_by_path(request)}
-            course = self._plot(request)
+            course = self._plot(request, situation)
         except RequestError as error:
             return {"refusal": explain_error(error)}
         pool = self._pool(course, situation)
@@ -184,7 +190,7 @@ class Router:
         except ModelNotFoundError:
             return None
 
-    def _plot(self, request: Request) -> _Course:
+    def _plot(self, request: Request, situation: Situation) -> _Course:
         resolved, rules = self._name(request.model)
         route = resolved.route
         if route.passthrough:
@@ -200,7 +206,13 @@ class Router:
             wish = read_wish(request.analysis, QUALITY if quality is None else quality, floors)
         expected = EXPECTED_ANSWER_TOKENS if wish is None else wish.answer_tokens
         demand = demand_of(
-            request, narrowing, menu.plan, named=is_held, analysed=not route.passthrough, expected_answer=expected
+            request,
+            narrowing,
+            menu.plan,
+            named=is_held,
+            analysed=not route.passthrough,
+            expected_answer=expected,
+            token_ratios=situation.token_ratios,
         )
         return _Course(route, rule, menu, demand, wish, _reason(resolved, rule, menu))
 
@@ -303,7 +315,8 @@ def _most_attempts(route: Route, chain: Chain) -> int:
 def _decision(course: _Course, chain: Chain, request: Request) -> Decision:
     route = course.route
     judged = request.path in _JUDGED_PATHS
-    chosen = chain.first.choice.model
+    chosen, demand = chain.first.choice.model, course.demand
+    cost = None if route.passthrough else estimate_cost(chosen, request, demand.expected_answer, demand.token_ratios)
     return Decision(
         route=route.name,
         reason=course.reason or (course.wish.reason(chosen) if course.wish is not None else AUTO),
@@ -319,8 +332,17 @@ def _decision(course: _Course, chain: Chain, request: Request) -> Decision:
         max_attempts=route.max_attempts,
         check_answer=route.check_answer and judged,
         stream=request.stream,
-        estimated_cost_usd=None if route.passthrough else estimate_cost(chosen, request, course.demand.expected_answer),
+        estimated_cost_usd=cost,
         half_open=chain.half_open,
         degraded=chain.degraded,
         signals=request.analysis.signals(),
+        text_tokens=None if route.passthrough else _text_tokens(request),
     )
+
+
+def _text_tokens(request: Request) -> int | None:
+    """The tokens counted in a chat of text alone; None for anything else, and where counting was cut short."""
+    analysis = request.analysis
+    if request.path != CHAT_COMPLETIONS or not analysis.needs.isdisjoint(_MORE_THAN_TEXT) or not analysis.characters:
+        return None
+    return analysis.prompt_tokens

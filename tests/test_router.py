@@ -26,7 +26,7 @@ from router_extproc.errors import (
     UnavailableError,
 )
 from router_extproc.facts import Facts
-from router_extproc.policy.cost import estimate_cost
+from router_extproc.policy.cost import estimate_cost, ratios_for
 from router_extproc.policy.narrowing import read_narrowing
 from router_extproc.registry.health import CLOSED, HALF_OPEN, OPEN, DeploymentHealth
 from router_extproc.registry.snapshot import (
@@ -65,7 +65,8 @@ def owner_of(attempt: Attempt, registry: Registry) -> Model:
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[Registry, Request, Situation]:
     registry = draw(build.registries())
-    situation = Situation(health=draw(build.healths(registry)), draw=draw(st.integers(0, 2**64)), now=NOW)
+    ratios = draw(st.dictionaries(st.sampled_from(list(registry.models)), st.floats(0.5, 2)))
+    situation = Situation(draw(build.healths(registry)), draw(st.integers(0, 2**64)), NOW, ratios)
     return registry, draw(build.REQUESTS), situation
 
 
@@ -105,13 +106,15 @@ def test_whatever_is_decided_keeps_every_promise(case: tuple[Registry, Request, 
         narrowing = read_narrowing(request.headers, registry)
         assert narrowing.min_tier is None or model.tier >= narrowing.min_tier
         assert narrowing.models is None or {model.name, attempt.model} & narrowing.models
-        cost = estimate_cost(model, request)
+        ratios = ratios_for(request, situation.token_ratios)
+        cost = estimate_cost(model, request, token_ratios=ratios)
         assert narrowing.max_cost_usd is None or route.passthrough or (cost is not None and cost <= narrowing.max_cost_usd)
         if route.named_model is not None and not route.allow_cross_model:
             assert model.name == route.named_model
         if not route.passthrough:
             assert model.capabilities is None or request.analysis.needs <= model.capabilities
             prompt = 0 if request.path == EMBEDDINGS else int(request.analysis.prompt_tokens * 1.1)
+            prompt = int(prompt * ratios.get(model.name, 1))
             needed = prompt + (request.analysis.max_output_tokens or 0)
             assert model.context_window is None or needed <= model.context_window
             assert model.output_limit is None or (request.analysis.max_output_tokens or 0) <= model.output_limit
@@ -274,6 +277,52 @@ def test_too_long_a_prompt_is_told_as_openai_tells_it() -> None:
         router.decide(build.chat("small", analysis=Facts(prompt_tokens=950)))
     assert (raised.value.status, raised.value.code) == (400, "context_length_exceeded")
     assert router.decide(build.chat("small", analysis=Facts(prompt_tokens=900))).chain
+
+
+def test_what_was_learned_of_a_model_counts_for_its_context_window_and_its_cost() -> None:
+    """A model known to need more tokens for a text falls earlier and is dearer; others, and unknown ones, are as before."""
+    thrifty = build.model("thrifty", context_window=1_000, prices=Prices(1, 0))
+    wordy = build.model("wordy", context_window=1_000, prices=Prices(0.9, 0))
+    router = Router(build.registry(thrifty, wordy, routes=(Route("cheapest", Plan("cheap")),)))
+    known = Situation(token_ratios={"wordy": 1.5, "thrifty": 1.0})
+
+    def tried(tokens: int, situation: Situation) -> list[str]:
+        request = build.chat("cheapest", analysis=Facts(prompt_tokens=tokens))
+        return [attempt.model for attempt in router.decide(request, situation).chain]
+
+    assert tried(600, Situation()) == ["wordy", "thrifty"]
+    assert tried(600, known) == ["thrifty", "wordy"]
+    assert tried(700, known) == ["thrifty"]
+    request = build.chat("wordy", analysis=Facts(prompt_tokens=600))
+    assert router.decide(request, known).estimated_cost_usd == pytest.approx(600 * 1.5 * 0.9 / 1e6)
+    with pytest.raises(MissingCapabilityError, match="about 1155 tokens"):
+        router.decide(build.chat("wordy", analysis=Facts(prompt_tokens=700)), known)
+    explained = router.explain(build.chat("cheapest", analysis=Facts(prompt_tokens=600)), known).candidates
+    assert {one.model: one.token_ratio for one in explained} == {"thrifty": None, "wordy": 1.5}
+
+
+@pytest.mark.parametrize("need", ["vision", "audio", "files"])
+def test_what_was_learned_of_text_says_nothing_of_pictures(need: str) -> None:
+    """Pictures, sound and files are counted by rules of their own."""
+    model = build.model("wordy", prices=Prices(1, 0))
+    request = build.chat("wordy", analysis=Facts(prompt_tokens=1_000, needs=frozenset({need})))
+    decision = Router(build.registry(model)).decide(request, Situation(token_ratios={"wordy": 1.5}))
+    assert decision.estimated_cost_usd == pytest.approx(0.001)
+
+
+def test_only_a_chat_of_text_alone_teaches() -> None:
+    """The estimate that goes out to be compared is the plain one, and only where it is nothing but a count of text."""
+    router = Router(build.registry(build.model("m", deployments=(build.deployment("p/m", "m", paths=("/v1/*",)),))))
+
+    def compared(path: str = CHAT_COMPLETIONS, **facts: Any) -> int | None:
+        analysis = Facts(**{"prompt_tokens": 50, "characters": 200, **facts})
+        return router.decide(Request(path, "m", analysis=analysis), Situation(token_ratios={"m": 2.0})).text_tokens
+
+    assert compared() == 50
+    assert compared(path="/v1/responses") is None
+    assert compared(characters=0) is None
+    assert [compared(needs=frozenset({need})) for need in ("vision", "audio", "files", "tools", "json_schema")] == [None] * 5
+    assert compared(needs=frozenset({"json_mode"})) == 50
 
 
 def test_min_tier_is_a_promise() -> None:

@@ -51,7 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"router-extproc explain: {error}", file=sys.stderr)
         return WRONG_USE
     router = Router(_registry(arguments.config), _classifier(), time.perf_counter)
-    situation = Situation(health=_health(arguments.config).deployments, draw=arguments.draw, now=time.time())
+    health = _health(arguments.config)
+    situation = Situation(health.deployments, arguments.draw, time.time(), health.token_ratios)
     explanation = _explain(router, arguments, headers, body, situation)
     if arguments.json:
         print(msgspec.json.format(msgspec.json.encode(explanation)).decode())

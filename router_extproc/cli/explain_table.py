@@ -107,11 +107,16 @@ def _candidates(explanation: Explanation) -> Table:
             candidate.deployment,
             candidate.model,
             candidate.tier,
-            _cost(candidate.estimated_cost_usd),
+            _cost_of(candidate),
             "unknown" if candidate.time_to_first_byte_ms is None else f"{candidate.time_to_first_byte_ms:.0f}",
             _outcome_of(candidate),
         )
     return table
+
+
+def _cost_of(candidate: Candidate) -> str:
+    cost, ratio = _cost(candidate.estimated_cost_usd), candidate.token_ratio
+    return cost if ratio is None else f"{cost} (prompt x {ratio:g})"
 
 
 def _outcome_of(candidate: Candidate) -> str | Text:

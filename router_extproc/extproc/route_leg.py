@@ -135,15 +135,15 @@ class RouteLeg:
 
     def _book(self, request: Request) -> Decision:
         """Decides, and claims what the decision needs; when another worker was first, decides again without it."""
-        health = self._view.health.deployments
+        health, ratios = self._view.health.deployments, self._view.health.token_ratios
         now = time.time()
-        decision = self._decide_in_time(request, Situation(health=health, draw=self._draw, now=now))
+        decision = self._decide_in_time(request, Situation(health, self._draw, now, ratios))
         while decision.half_open is not None:
             probed = health[decision.half_open]
             if probed.probe is None or self._bookings.claim(probed.probe):
                 break
             health = {**health, decision.half_open: DeploymentHealth(state=HALF_OPEN, open_until=probed.open_until)}
-            decision = self._decide_in_time(request, Situation(health=health, draw=self._draw, now=now))
+            decision = self._decide_in_time(request, Situation(health, self._draw, now, ratios))
         return decision
 
     def _decide_in_time(self, request: Request, situation: Situation) -> Decision:
@@ -165,7 +165,8 @@ class RouteLeg:
         return self._immediate(200, body, "models")
 
     def _dry_run(self, request: Request) -> bytes:
-        situation = Situation(health=self._view.health.deployments, draw=self._draw, now=time.time())
+        health = self._view.health
+        situation = Situation(health.deployments, self._draw, time.time(), health.token_ratios)
         explanation = self._in_time(request, lambda: self._view.router.explain(request, situation), _PATIENCE_OF_EXPLAIN)
         return self._immediate(200, msgspec.json.encode(explanation), "dry-run")
 

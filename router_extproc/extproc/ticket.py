@@ -82,10 +82,12 @@ def routing_headers(decision: Decision) -> dict[str, str]:
 
 
 def of_this_request(decision: Decision) -> dict[str, str]:
-    """What no other request shares: the estimate, and the signals as one JSON document (name → value, milliseconds)."""
+    """What no other request shares: the estimates, and the signals as one JSON document (name → value, milliseconds)."""
     own = {}
     if decision.estimated_cost_usd is not None:
         own["cost"] = f"{decision.estimated_cost_usd:.8f}"
+    if decision.text_tokens is not None:
+        own["text_tokens"] = str(decision.text_tokens)
     if decision.signals:
         signals = {signal.name: (signal.value, signal.milliseconds) for signal in decision.signals}
         own["signals"] = msgspec.json.encode(signals).decode()

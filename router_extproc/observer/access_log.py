@@ -109,6 +109,7 @@ def read_request(entry: HTTPAccessLogEntry, received_at: float) -> RequestRecord
         time_to_first_token_ms=_milliseconds(common, "time_to_first_downstream_tx_byte"),
         total_ms=_milliseconds(common, "duration"),
         levels=_levels(ticket),
+        text_tokens=_number(_fields(metadata, "router.request"), "text_tokens"),
         signals=_signals(_fields(metadata, "router.request")),
     )
 

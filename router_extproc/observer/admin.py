@@ -52,6 +52,9 @@ class Answers(Protocol):
     def health(self) -> Mapping[str, DeploymentHealth]:
         """All deployments as they are now."""
 
+    def token_ratios(self) -> Mapping[str, float]:
+        """How many tokens each model counts for one that is estimated, where that is known."""
+
     async def reasons_not_ready(self) -> list[str]:
         """What the instance lacks to serve; empty when it serves."""
 
@@ -72,7 +75,8 @@ def admin_app(answers: Answers) -> Starlette:
         return Response(body, 503 if reasons else 200, media_type=JSON)
 
     async def show_health(_: Request) -> Response:
-        return _json(msgspec.json.encode(Health(written_at=time.time(), deployments=dict(answers.health()))))
+        health = Health(time.time(), dict(answers.health()), dict(answers.token_ratios()))
+        return _json(msgspec.json.encode(health))
 
     async def list_decisions(request: Request) -> Response:
         limit = _limit_of(request)
@@ -93,7 +97,7 @@ def admin_app(answers: Answers) -> Starlette:
             Route("/health/deployments", show_health),
             Route("/decisions", list_decisions),
             Route("/decisions/{id}", show_decision),
-            explain_route(answers.router, answers.health),
+            explain_route(answers.router, answers.health, answers.token_ratios),
         ]
     )
 

@@ -59,7 +59,11 @@ class CurrentRouter:
             return NOTHING_LEARNED
 
 
-def explain_route(router: Callable[[], Router], health: Callable[[], Mapping[str, DeploymentHealth]]) -> Route:
+def explain_route(
+    router: Callable[[], Router],
+    health: Callable[[], Mapping[str, DeploymentHealth]],
+    token_ratios: Callable[[], Mapping[str, float]],
+) -> Route:
     """The route. The body is the request's own; ``?path=`` names another path than chat completions.
 
     Weighted orders are drawn with seed 0, so equal questions get equal answers. Nobody is called, nothing is booked.
@@ -70,7 +74,8 @@ def explain_route(router: Callable[[], Router], health: Callable[[], Mapping[str
         now = await run_in_threadpool(router)
         try:
             body = await _read(request, now.registry.max_body_bytes)
-            document = await run_in_threadpool(_explain, now, path, dict(request.headers), body, health())
+            situation = Situation(health=health(), now=time.time(), token_ratios=token_ratios())
+            document = await run_in_threadpool(_explain, now, path, dict(request.headers), body, situation)
         except RequestError as error:
             return Response(write_error(error), error.status, media_type=JSON)
         except ClientDisconnect:
@@ -80,11 +85,9 @@ def explain_route(router: Callable[[], Router], health: Callable[[], Mapping[str
     return Route("/explain", explain, methods=["POST"])
 
 
-def _explain(
-    router: Router, path: str, headers: Mapping[str, str], body: bytes, health: Mapping[str, DeploymentHealth]
-) -> bytes:
+def _explain(router: Router, path: str, headers: Mapping[str, str], body: bytes, situation: Situation) -> bytes:
     request = router.read("POST", path, headers, body)
-    return msgspec.json.encode(router.explain(request, Situation(health=health, now=time.time())))
+    return msgspec.json.encode(router.explain(request, situation))
 
 
 async def _read(request: Request, limit: int) -> bytes:

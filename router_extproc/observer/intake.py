@@ -21,6 +21,7 @@ from router_extproc.observer.in_order import InOrder
 from router_extproc.observer.join import Join, Joined
 from router_extproc.observer.known_names import KnownNames
 from router_extproc.observer.records import AttemptRecord, DecisionRecord
+from router_extproc.observer.token_ratios import TokenRatios
 from router_extproc.registry.snapshot import Registry
 
 _log = logging.getLogger(__name__)
@@ -46,12 +47,14 @@ class Intake:
         self._breakers, self._meters, self._keep = breakers, meters, keep
         self.names = KnownNames(Registry())
         self.join = Join()
+        self.token_ratios = TokenRatios()
         self._in_order = InOrder(self._learn)
 
     def know(self, registry: Registry) -> None:
-        """Takes another registry over; deployments that it lacks are forgotten."""
+        """Takes another registry over; deployments and models that it lacks are forgotten."""
         self.names = KnownNames(registry)
         self._breakers.retain(self.names.deployments)
+        self.token_ratios.retain(self.names.models)
 
     def take(self, log: str, entries: Iterable[HTTPAccessLogEntry], now: float) -> None:
         """Takes the entries of one message of the log named ``log``; ``now`` is in epoch seconds."""
@@ -108,5 +111,8 @@ class Intake:
             self._meters.attempt(attempt, self.names)
             self._in_order.settled(joined.request.id, attempt, now)
         record = compose(joined, self.names)
+        served = self.names.served(record.deployment)
+        if served is not None and record.cause == causes.NONE:
+            self.token_ratios.observe(served.model, joined.request.text_tokens, record.usage)
         self._meters.decision(record, self.names, now)
         self._keep(record)

@@ -30,12 +30,18 @@ class KnownNames:
         self._models: dict[str, Model] = {
             deployment.name: model for model in registry.models.values() for deployment in model.deployments
         }
+        self._model_names = frozenset(registry.models)
         self._routes = frozenset({*_UNNAMED_ROUTES, *registry.routes, *registry.aliases})
 
     @property
     def deployments(self) -> frozenset[str]:
         """All deployments of the registry."""
         return frozenset(self._models)
+
+    @property
+    def models(self) -> frozenset[str]:
+        """All models of the registry."""
+        return self._model_names
 
     def served(self, deployment: str | None) -> Served | None:
         """The model that ``deployment`` serves, None when unknown."""

@@ -23,6 +23,7 @@ class Live:
 
     workers: WorkerCounters
     health: Mapping[str, DeploymentHealth] = field(default_factory=dict)
+    token_ratios: Mapping[str, float] = field(default_factory=dict)
     reload: ReloadReport = field(default_factory=ReloadReport)
     observer_totals: Callable[[], Mapping[str, int]] = dict
 
@@ -36,6 +37,7 @@ class LiveFigures(Collector):
     def collect(self) -> Iterator[Metric]:
         """All families, in a fixed order."""
         yield from self._deployments()
+        yield self._token_ratios()
         yield from self._reloads()
         totals = self._live.workers.totals(time.time())
         yield from self._workers(totals)
@@ -67,6 +69,14 @@ class LiveFigures(Collector):
         yield state
         yield latency
         yield used_up
+
+    def _token_ratios(self) -> Metric:
+        ratios = GaugeMetricFamily(
+            "router_token_ratio", "Tokens of a prompt that a model reports for each one that was estimated.", labels=("model",)
+        )
+        for model, ratio in sorted(self._live.token_ratios.items()):
+            ratios.add_metric((model,), ratio)
+        return ratios
 
     def _reloads(self) -> Iterator[Metric]:
         report = self._live.reload

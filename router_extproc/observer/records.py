@@ -62,6 +62,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     ``deployment`` is the last that was called, None when nobody was; ``model`` and ``tier`` are what it serves.
     ``attempt_count`` is how many attempts Envoy made. ``levels`` says of each deployment of the chain why it stood there.
+    ``text_tokens`` are those that were estimated for a prompt of text alone.
     """
 
     id: str
@@ -88,6 +89,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     time_to_first_token_ms: float | None = None
     total_ms: float | None = None
     levels: Mapping[str, str] = {}
+    text_tokens: int | None = None
     signals: Mapping[str, SignalRecord] = {}
 
 

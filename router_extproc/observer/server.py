@@ -96,7 +96,8 @@ class Observer:
         self._listener = bind(options.admin_address, options.admin_port)
         self._health_file = HealthFile(state.health)
         self._breakers = Breakers(options.cooling, lambda: uuid.uuid4().hex)
-        self._breakers.restore(self._health_file.load(), clock())
+        before = self._health_file.load()
+        self._breakers.restore(before.deployments, clock())
         state.create()
         self._log = DecisionLog(
             JsonLinesFile(state.decision_log, options.max_log_bytes), DecisionWriter(state.decision_database)
@@ -104,6 +105,7 @@ class Observer:
         figures = Metrics()
         self.metrics = figures.registry
         self._intake = Intake(self._breakers, figures, self._log.add)
+        self._intake.token_ratios.restore(before.token_ratios)
         self._live = Live(WorkerCounters(state.root / "counters"), observer_totals=self._totals)
         self.metrics.register(LiveFigures(self._live))
         self._router = CurrentRouter(lambda: Classifier.load(artefact_folder(os.environ)))
@@ -161,6 +163,10 @@ class Observer:
         """All deployments, at most ``HEALTH_SECONDS`` ago."""
         return self._live.health
 
+    def token_ratios(self) -> Mapping[str, float]:
+        """What was learned of models, at most ``HEALTH_SECONDS`` ago."""
+        return self._live.token_ratios
+
     async def reasons_not_ready(self) -> list[str]:
         """What the instance lacks to serve; empty when it serves."""
         return await reasons_not_ready(self._state.snapshot, self._state.sockets)
@@ -181,8 +187,9 @@ class Observer:
         now = self._clock()
         self._intake.pass_time(now)
         self._live.health = health = self._breakers.view(now)
+        self._live.token_ratios = ratios = self._intake.token_ratios.view()
         try:
-            self._health_file.write(health, now)
+            self._health_file.write(health, now, ratios)
         except OSError:
             _log.exception("health file cannot be written")
 

@@ -9,12 +9,14 @@ Rules of this file
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from router_extproc.policy.choice import Choice
-from router_extproc.policy.cost import EXPECTED_ANSWER_TOKENS, estimate_cost
+from router_extproc.policy.cost import EXPECTED_ANSWER_TOKENS, estimate_cost, ratios_for
 from router_extproc.policy.narrowing import Narrowing
 from router_extproc.policy.rules import matches
+from router_extproc.registry.health import NO_RATIOS
 from router_extproc.registry.snapshot import Deployment, Model, Plan, Tier
 from router_extproc.request import EMBEDDINGS, Request
 
@@ -56,7 +58,8 @@ class Rejection(NamedTuple):
 class Demand(NamedTuple):
     """One request as the filters see it. ``prompt_tokens`` includes the margin, ``answer_tokens`` is the caller's limit.
 
-    ``expected_answer`` are the tokens that an answer will probably have, for what it costs.
+    ``expected_answer`` are the tokens that an answer will probably have, for what it costs. ``token_ratios`` holds, by model,
+    what is learned of how it counts this prompt.
     """
 
     request: Request
@@ -67,6 +70,12 @@ class Demand(NamedTuple):
     min_quality: float | None
     narrowing: Narrowing
     expected_answer: int = EXPECTED_ANSWER_TOKENS
+    token_ratios: Mapping[str, float] = NO_RATIOS
+
+    def prompt_tokens_for(self, model: Model) -> int:
+        """The prompt as this model will probably count it, with the margin."""
+        ratio = self.token_ratios.get(model.name)
+        return self.prompt_tokens if ratio is None else int(self.prompt_tokens * ratio)
 
 
 def demand_of(
@@ -77,6 +86,7 @@ def demand_of(
     named: bool,
     analysed: bool,
     expected_answer: int = EXPECTED_ANSWER_TOKENS,
+    token_ratios: Mapping[str, float] = NO_RATIOS,
 ) -> Demand:
     """What a request demands. ``analysed`` is False on routes that pass everything through."""
     tiers = [tier for tier in (plan.min_tier, narrowing.min_tier) if tier is not None]
@@ -89,7 +99,8 @@ def demand_of(
     # Embeddings come in batches: the texts share no context window.
     tokens = 0 if request.path == EMBEDDINGS else int(request.analysis.prompt_tokens * PROMPT_MARGIN)
     answer = request.analysis.max_output_tokens or 0
-    return Demand(request, needs, tokens, answer, strongest, plan.min_quality, narrowing, expected_answer)
+    ratios = ratios_for(request, token_ratios)
+    return Demand(request, needs, tokens, answer, strongest, plan.min_quality, narrowing, expected_answer, ratios)
 
 
 def usable_deployments(choice: Choice, demand: Demand) -> tuple[Deployment, ...] | Rejection:
@@ -128,14 +139,14 @@ def why_not(model: Model, demand: Demand) -> Rejection | None:  # noqa: PLR0911 
         missing = demand.needs - model.capabilities
         return Rejection(Stage.CAPABILITY, f"lacks {', '.join(sorted(missing))}", missing)
     window = model.context_window
-    if window is not None and demand.prompt_tokens + demand.answer_tokens > window:
-        asked = f"a prompt of about {demand.prompt_tokens} tokens with margin and an answer of {demand.answer_tokens}"
+    if window is not None and (prompt := demand.prompt_tokens_for(model)) + demand.answer_tokens > window:
+        asked = f"a prompt of about {prompt} tokens with margin and an answer of {demand.answer_tokens}"
         return Rejection(Stage.CONTEXT, f"context window of {window} tokens is too small for {asked}")
     if model.output_limit is not None and demand.answer_tokens > model.output_limit:
         return Rejection(Stage.OUTPUT, f"writes at most {model.output_limit} tokens, {demand.answer_tokens} are asked for")
     limit = demand.narrowing.max_cost_usd
     if limit is not None:
-        cost = estimate_cost(model, demand.request, demand.expected_answer)
+        cost = estimate_cost(model, demand.request, demand.expected_answer, demand.token_ratios)
         if cost is None:
             return Rejection(Stage.COST, "has no price to hold against the caller's limit")
         if cost > limit:

@@ -98,7 +98,8 @@ def explain_candidates(menu: Menu, pool: Pool, demand: Demand, health: Mapping[s
     found: dict[str, Candidate] = {}
     for choice in menu.choices():
         pool.usable(choice)
-        cost = estimate_cost(choice.model, demand.request, demand.expected_answer)
+        ratio = demand.token_ratios.get(choice.model.name, 1.0)
+        cost = estimate_cost(choice.model, demand.request, demand.expected_answer, demand.token_ratios)
         for deployment in choice.deployments:
             name = deployment.name
             fallen = pool.fallen.get(name)
@@ -110,6 +111,7 @@ def explain_candidates(menu: Menu, pool: Pool, demand: Demand, health: Mapping[s
                 estimated_cost_usd=cost,
                 time_to_first_byte_ms=health.get(name, UNSEEN).time_to_first_byte_ms,
                 quota_resets_in_seconds=pool.used_up.get(name),
+                token_ratio=None if ratio == 1 else ratio,
             )
     return tuple(found.values())
 

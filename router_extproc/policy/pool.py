@@ -57,6 +57,7 @@ class Pool:
             health=self._health,
             draws=self._draws,
             wish=self._wish,
+            token_ratios=self._demand.token_ratios,
         )
         return fresh_first(ranked, self.used_up) if self.used_up else ranked
 

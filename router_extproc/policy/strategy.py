@@ -10,7 +10,7 @@ from router_extproc.policy.choice import Choice, Group, Option
 from router_extproc.policy.cost import EXPECTED_ANSWER_TOKENS, estimate_cost
 from router_extproc.policy.health import UNSEEN
 from router_extproc.policy.weights import Draws, order_by_weight
-from router_extproc.registry.health import DeploymentHealth
+from router_extproc.registry.health import NO_RATIOS, DeploymentHealth
 from router_extproc.registry.snapshot import Deployment, Model
 from router_extproc.request import Request
 
@@ -31,12 +31,13 @@ def rank(
     health: Mapping[str, DeploymentHealth],
     draws: Draws,
     wish: Wish | None = None,
+    token_ratios: Mapping[str, float] = NO_RATIOS,
 ) -> Iterator[Option]:
     """Yields options, best first, and looks no further than it is asked.
 
     ``usable`` names the deployments of a choice that may serve the request at all. A model's deployments follow each
     other in an order drawn by their weights, but under ``fast``, which compares deployments, not models. ``wish`` is what
-    ``auto`` goes by; None where there is nothing to choose.
+    ``auto`` goes by; None where there is nothing to choose. ``token_ratios`` are by model, for what a prompt costs.
     """
     if strategy == ORDERED or (strategy == AUTO and wish is None):
         choices: Iterable[Choice] = (choice for group in _in_drawn_order(groups, draws) for choice in group.choices)
@@ -46,12 +47,15 @@ def rank(
         return iter(_by_speed([Option(choice, one) for choice in choices for one in usable(choice)], health, draws))
     if strategy == AUTO and wish is not None:
         ordered = in_order(
-            choices, wish, lambda model: _price(model, request, wish.answer_tokens), lambda choice: bool(usable(choice))
+            choices,
+            wish,
+            lambda model: _price(model, request, token_ratios, wish.answer_tokens),
+            lambda choice: bool(usable(choice)),
         )
         return _spread(ordered, usable, draws)
     if strategy == CHEAP:
-        return _spread(sorted(choices, key=lambda choice: _price(choice.model, request)), usable, draws)
-    return _spread(sorted(choices, key=lambda choice: _strength(choice.model, request)), usable, draws)
+        return _spread(sorted(choices, key=lambda choice: _price(choice.model, request, token_ratios)), usable, draws)
+    return _spread(sorted(choices, key=lambda choice: _strength(choice.model, request, token_ratios)), usable, draws)
 
 
 def fresh_first(options: Iterable[Option], used_up: Collection[str]) -> Iterator[Option]:
@@ -97,10 +101,10 @@ def _by_speed(options: list[Option], health: Mapping[str, DeploymentHealth], dra
     return [options[index] for index in sorted(range(len(options)), key=keys.__getitem__)]
 
 
-def _price(model: Model, request: Request, expected: int = EXPECTED_ANSWER_TOKENS) -> float:
-    cost = estimate_cost(model, request, expected)
+def _price(model: Model, request: Request, token_ratios: Mapping[str, float], expected: int = EXPECTED_ANSWER_TOKENS) -> float:
+    cost = estimate_cost(model, request, expected, token_ratios)
     return math.inf if cost is None else cost
 
 
-def _strength(model: Model, request: Request) -> tuple[int, float, float]:
-    return -model.tier, -model.quality, _price(model, request)
+def _strength(model: Model, request: Request, token_ratios: Mapping[str, float]) -> tuple[int, float, float]:
+    return -model.tier, -model.quality, _price(model, request, token_ratios)

@@ -1,4 +1,7 @@
-"""Live health of deployments as values: written by the observer, read by every decider within a second."""
+"""Live health of deployments, and what was learned of models, as values.
+
+The observer writes them, every decider reads them within a second.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +34,19 @@ class DeploymentHealth(msgspec.Struct, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True):
-    """All deployments that were seen; one that is missing is healthy and unmeasured. ``written_at`` in epoch seconds."""
+    """All deployments that were seen; one that is missing is healthy and unmeasured. ``written_at`` in epoch seconds.
+
+    ``token_ratios`` says, by model, how many tokens it counts in a prompt for each one that is estimated; a model that is
+    missing is not known well enough.
+    """
 
     written_at: float = 0.0
     deployments: dict[str, DeploymentHealth] = {}
+    token_ratios: dict[str, float] = {}
 
 
 UNKNOWN_HEALTH: Mapping[str, DeploymentHealth] = {}
+NO_RATIOS: Mapping[str, float] = {}
 
 
 def encode_health(health: Health) -> bytes:

@@ -29,7 +29,10 @@ def families(tmp_path: Path) -> dict[str, Metric]:
     workers = WorkerCounters(tmp_path)
     workers.take(0, WorkerFigures(pid=1, refused={"model_not_found": 1}), written_at=0.0)
     live = Live(
-        workers, health={"d": DeploymentHealth(time_to_first_byte_ms=1.0)}, observer_totals=lambda: {"record_dropped": 1}
+        workers,
+        health={"d": DeploymentHealth(time_to_first_byte_ms=1.0)},
+        token_ratios={"m": 1.2},
+        observer_totals=lambda: {"record_dropped": 1},
     )
     registry: CollectorRegistry = Metrics().registry
     registry.register(LiveFigures(live))

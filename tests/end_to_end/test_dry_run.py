@@ -184,3 +184,27 @@ def test_what_cannot_be_read_cannot_be_explained(instance: Instance) -> None:
         answers = [http.post(CHAT, content=b"{", headers=headers) for headers in ({}, {"x-router-dry-run": "1"})]
     assert [answer.status_code for answer in answers] == [400, 400]
     assert answers[0].json() == answers[1].json()
+
+
+def test_a_model_that_counts_otherwise_costs_otherwise(instance: Instance) -> None:
+    """What a provider reports reaches the next estimate: every way of asking says by how much, and Prometheus too."""
+    prompt = {"messages": [{"role": "user", "content": "many words " * 100}], "max_tokens": 5}
+
+    def looked_at() -> list[dict[str, Any]]:
+        explanations = ask_all(instance, ("seer", prompt, {})).values()
+        return [candidate for one in explanations for candidate in one["candidates"]]
+
+    before = looked_at()
+    assert [one["token_ratio"] for one in before] == [None] * 3
+    answers = [instance.ask("seer", **prompt) for _ in range(20)]
+    reported = answers[-1].json()["usage"]["prompt_tokens"]
+    until(lambda: all(one["token_ratio"] for one in looked_at()))
+    after = looked_at()
+    ratio = after[0]["token_ratio"]
+    assert 1.05 < ratio <= 2, "the simulated provider counts these words otherwise than OpenAI"
+    assert [one["token_ratio"] for one in after] == [ratio] * 3
+    cost = after[0]["estimated_cost_usd"]
+    assert cost > before[0]["estimated_cost_usd"]
+    assert cost == pytest.approx((reported + 5 * 2) / 1_000_000, rel=0.02)
+    assert instance.ask("seer", **prompt).headers["x-router-cost-usd"] == f"{cost:.8f}"
+    assert f'router_token_ratio{{model="seer"}} {ratio}' in instance.admin.get(f"{instance.admin_url}/metrics").text

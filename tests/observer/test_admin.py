@@ -38,6 +38,9 @@ class Instance:
     def health(self) -> Mapping[str, DeploymentHealth]:
         return self.cooling
 
+    def token_ratios(self) -> Mapping[str, float]:
+        return {"gpt-4o": 1.25}
+
     async def reasons_not_ready(self) -> list[str]:
         return self.missing
 
@@ -75,6 +78,7 @@ async def test_live_health(client: httpx.AsyncClient) -> None:
     health = (await client.get("/health/deployments")).json()
     assert health["written_at"] > 0
     assert health["deployments"]["azure/gpt-4o"]["state"] == "open"
+    assert health["token_ratios"] == {"gpt-4o": 1.25}
 
 
 async def test_decisions(client: httpx.AsyncClient, instance: Instance) -> None:

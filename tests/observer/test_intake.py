@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 from envoy.data.accesslog.v3.accesslog_pb2 import HTTPAccessLogEntry
@@ -176,3 +177,25 @@ def test_a_reload_forgets_what_is_gone(desk: Desk) -> None:
     assert desk.states() == {"openai/gpt-4o": "closed"}
     desk.intake.know(Registry())
     assert desk.states() == {}
+
+
+def take_answers(desk: Desk, own: dict[str, str], deployment: str = "openai/gpt-4o", **more: Any) -> None:
+    """As many answers as a ratio takes, to prompts that were 1,200 tokens to their provider."""
+    metadata = {"router.request": own, "router.usage": {"prompt_tokens": 1200, "completion_tokens": 10}}
+    for number in range(20):
+        decision = f"{own}-{deployment}-{more}-{number}"
+        desk.attempts(attempt_entry(decision, deployment))
+        desk.requests(request_entry(decision, deployment, metadata=metadata, **more))
+
+
+def test_answers_teach_how_a_model_counts(desk: Desk) -> None:
+    """The estimate of the ticket is compared with the provider's count, for the model behind the deployment."""
+    take_answers(desk, {})
+    take_answers(desk, {"text_tokens": "many"})
+    take_answers(desk, {"text_tokens": "1000"}, "gone/model")
+    take_answers(desk, {"text_tokens": "1000"}, flags=("downstream_connection_termination",))
+    assert desk.intake.token_ratios.view() == {}
+    take_answers(desk, {"text_tokens": "1000"})
+    assert desk.intake.token_ratios.view() == {"gpt-4o": 1.2}
+    desk.intake.know(Registry())
+    assert desk.intake.token_ratios.view() == {}

@@ -136,6 +136,7 @@ def test_live_figures_are_those_of_now(metrics: Metrics) -> None:
         "a": DeploymentHealth(state="open"),
         "b": DeploymentHealth(time_to_first_byte_ms=250.0, quota_until=1.0),
     }
+    live.token_ratios = {"gpt-4o": 1.25}
     live.reload = ReloadReport(ok=False, accepted=4, refused=2)
     worker = WorkerFigures(pid=1, decided=9, refused={"model_not_found": 2}, analysis_failures={"deadline": 3})
     for seconds in (0.0001, 0.003, 7.0):
@@ -146,6 +147,7 @@ def test_live_figures_are_those_of_now(metrics: Metrics) -> None:
     assert figure(metrics, "router_deployment_quota_used_up", deployment="a") == 0
     assert figure(metrics, "router_deployment_quota_used_up", deployment="b") == 1
     assert figure(metrics, "router_deployment_time_to_first_byte_seconds", deployment="b") == 0.25
+    assert figure(metrics, "router_token_ratio", model="gpt-4o") == 1.25
     assert figure(metrics, "router_config_reloads_total", result="accepted") == 4
     assert figure(metrics, "router_config_reloads_total", result="refused") == 2
     assert figure(metrics, "router_config_last_reload_success") == 0

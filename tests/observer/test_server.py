@@ -16,6 +16,7 @@ import pytest
 from envoy.data.accesslog.v3.accesslog_pb2 import HTTPAccessLogEntry
 
 from router_extproc.observer.options import Cooling, ObserverOptions, encode_options
+from router_extproc.registry.health import read_health
 from router_extproc.registry.snapshot import Registry, encode_registry
 from tests.observer.entries import attempt_entry, request_entry
 from tests.observer.process import ObserverProcess, eventually
@@ -80,6 +81,27 @@ async def test_sigterm_writes_what_is_known_and_ends_with_zero(observers: Observ
     with sqlite3.connect(observer.state / "decisions.sqlite") as connection:
         assert connection.execute("select id, status from decisions").fetchall() == [("d-2", 200)]
     connection.close()
+
+
+async def test_what_was_learned_of_a_model_survives_a_kill(observers: Observers) -> None:
+    """A token ratio is told to deciders and Prometheus, and again by the process that takes over."""
+    observer = observers()
+    observer.start()
+    metadata = {"router.request": {"text_tokens": "1000"}, "router.usage": {"prompt_tokens": 1250}}
+
+    async def ratios() -> Any:
+        return (await observer.get("/health/deployments")).json()["token_ratios"]
+
+    async with observer.logs() as send:
+        for number in range(20):
+            await send("attempts", attempt_entry(f"d-{number}", "openai/gpt-4o"))
+            await send("requests", request_entry(f"d-{number}", metadata=metadata))
+        await eventually(lambda: read_health(observer.state / "health.json").token_ratios)
+    assert await ratios() == read_health(observer.state / "health.json").token_ratios == {"gpt-4o": 1.25}
+    observer.kill()
+    observer.start()
+    assert await ratios() == {"gpt-4o": 1.25}
+    assert 'router_token_ratio{model="gpt-4o"} 1.25' in (await observer.get("/metrics")).text
 
 
 async def test_health_survives_a_kill(observers: Observers) -> None:
