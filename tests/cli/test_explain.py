@@ -144,6 +144,18 @@ def test_a_quota_that_is_used_up_is_shown(here: Path, capsys: pytest.CaptureFixt
     assert "stays, after its model's others: quota used up for" in shown
 
 
+def test_how_a_model_counts_tokens_is_shown_beside_its_cost(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The table says by how much the prompt was corrected, and only for whom."""
+    state = StateDirectory.beside(here / "router.yaml")
+    state.create()
+    state.instance.write_text("{}")
+    state.health.write_bytes(encode_health(Health(token_ratios={"big": 1.25, "small": 1.0})))
+    assert main(["explain", "-m", "hello", "--model", "team"]) == 0
+    [small, big, _] = [line for line in capsys.readouterr().out.splitlines() if "stays" in line]
+    assert "(prompt x 1.25)" in big
+    assert "prompt x" not in small
+
+
 def test_what_an_instance_made_of_its_file_decides(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An instance leaves out what it has no key for, and so does the explanation, until the file is written anew."""
     registry = Router.from_file(here / "router.yaml").registry
