@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell scripts/find-python)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 PIP_LOCKED := $(PIP) install --quiet --require-hashes
-SHELL_SCRIPTS := .ci/run $(filter-out %.py,$(wildcard scripts/*))
+SHELL_SCRIPTS := .ci/run $(filter-out %.py scripts/data,$(wildcard scripts/*))
 
 # Arguments of your own: make test PYTEST_ARGS="tests/policy -x"
 PYTEST_ARGS ?=
