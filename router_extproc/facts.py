@@ -46,6 +46,12 @@ class Analysis(Protocol):
     @property
     def code_intent(self) -> str | None: ...  # noqa: D102
     @property
+    def steps(self) -> int | None: ...  # noqa: D102
+    @property
+    def constraints(self) -> int | None: ...  # noqa: D102
+    @property
+    def questions(self) -> int | None: ...  # noqa: D102
+    @property
     def answer_tokens(self) -> int | None: ...  # noqa: D102
     @property
     def turn(self) -> int | None: ...  # noqa: D102
@@ -101,6 +107,9 @@ class Facts(msgspec.Struct, frozen=True):
         has_code: whether program code stands in what was asked or answered; system prompts do not count.
         code_language: the programming language of the code, or of the code that is asked for.
         code_intent: ``write``, ``explain`` or ``fix``: what is to be done with code.
+        steps: list items and words of sequence ("then", "finally") in the task.
+        constraints: words that bind the answer ("at most", "without", "in JSON") in the task.
+        questions: question marks in the task, several in a row as one.
         answer_tokens: how many tokens an answer will probably have, by the kind of work and the length asked for.
         language: ISO 639-1 code of the language that the request is written in.
         task: the kind of work asked for, by the names of ``models.*.strengths``.
@@ -129,6 +138,9 @@ class Facts(msgspec.Struct, frozen=True):
     has_code: bool | None = None
     code_language: str | None = None
     code_intent: str | None = None
+    steps: int | None = None
+    constraints: int | None = None
+    questions: int | None = None
     answer_tokens: int | None = None
     language: str | None = None
     task: str | None = None

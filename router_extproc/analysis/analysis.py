@@ -22,6 +22,7 @@ from router_extproc.analysis.heads import Injection, Named, Routing, Task
 from router_extproc.analysis.language import Language, detect_language
 from router_extproc.analysis.needs import read_needs
 from router_extproc.analysis.output_length import expected_output_tokens
+from router_extproc.analysis.structure import Structure, read_structure
 from router_extproc.analysis.surface import SurfaceFeatures, surface_features
 from router_extproc.analysis.window import head_and_tail
 from router_extproc.dialects.openai import Envelope, read_envelope
@@ -166,6 +167,15 @@ class RequestAnalysis:
 
     turn: Part[int | None] = Part("conversation", None)
     step: Part[str | None] = Part("conversation", None)
+
+    @fact(show=_show("steps", "constraints", "questions"))
+    def structure(self) -> Structure | None:
+        """How much the task asks at once; of a long one beginning and end are looked at."""
+        return None if self.conversation is None else read_structure(head_and_tail(self.conversation.task).text)
+
+    steps: Part[int | None] = Part("structure", None)
+    constraints: Part[int | None] = Part("structure", None)
+    questions: Part[int | None] = Part("structure", None)
 
     @fact(show=_show("truncated"))
     def encoding(self) -> TextEncoding | None:

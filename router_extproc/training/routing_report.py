@@ -101,7 +101,7 @@ def report(context: Context, artefact: Path) -> Section:
         title="Routing",
         text=(
             "One score; no label of these rows was ever fitted. Which readings it is made of, and what each counts, was "
-            "settled with a dozen looks at these figures. Ties share their mean. Always the weak model recovers nothing, "
+            "settled with about sixteen looks at these figures. Ties share their mean. Always the weak model recovers nothing, "
             "always the strong one all: the two ends of every curve. MT-Bench has too few rows for a verdict, and figures of "
             "RouteLLM are of the full sets. "
             f"Refitted with {GOLD} (as many labels of MMLU as RouteLLM's), APGR on the other questions: {refitted}. "

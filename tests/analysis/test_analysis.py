@@ -157,7 +157,7 @@ def test_a_reader_that_fails_costs_its_fact_and_no_more() -> None:
 def test_a_missing_reader_answers_nothing() -> None:
     """A classifier that has learned nothing leaves every fact of the text unknown, and counts all the same."""
     found = facts_of(Analyser(NOTHING_LEARNED).analyse(body("hello")))
-    known = {"prompt_tokens", "characters", "turn", "step", "has_code"}
+    known = {"prompt_tokens", "characters", "turn", "step", "has_code", "steps", "constraints", "questions"}
     assert all(getattr(found, name) == getattr(Facts(), name) for name in Facts.__struct_fields__ if name not in known)
     assert (found.prompt_tokens > 0, found.characters, found.turn, found.has_code) == (True, 5, 1, False)
 
@@ -238,6 +238,14 @@ def test_the_task_in_progress_is_read_and_not_the_last_yes() -> None:
     assert (analysis.complexity, analysis.turn) == (2, 2)
     ((encoding, *_),) = made.routing.asked  # type: ignore[union-attr]
     assert "infinitely many primes" in encoding.text
+
+
+def test_what_a_task_asks_at_once_is_counted() -> None:
+    """Steps, constraints and questions of the task in progress are facts, and stand in the record once they were asked for."""
+    analysis = analyse("1. Sort them\n2. Print them in at most 10 lines\nWhy?")
+    assert (analysis.steps, analysis.constraints, analysis.questions) == (2, 2, 1)
+    shown = {signal.name: signal.value for signal in analysis.signals()}
+    assert shown["structure"] == {"steps": 2, "constraints": 2, "questions": 1}
 
 
 def test_a_prompt_without_a_text_is_not_classified() -> None:
