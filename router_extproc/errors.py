@@ -6,10 +6,13 @@
     ├── TrainingError             data is missing or unfit, or what was trained must not be shipped
     └── RequestError              what a client is told, in its own API's shape
         ├── BadRequestError           400  malformed JSON, no model
+        ├── AuthenticationError       401  no key, or one that is unknown, expired or revoked
+        ├── PermissionDeniedError     403  the caller may not use what it asks for
         ├── MissingCapabilityError    400  no model of the route can do what the request needs
         ├── ModelNotFoundError        404  names the nearest model
         ├── PathNotFoundError         404  names the path
         ├── PayloadTooLargeError      413
+        ├── LimitReachedError         429  a budget or a limit; names it and says when it resets
         ├── BadAnswerError            502  the last provider's answer was empty or could not be read
         └── UnavailableError          503  nothing healthy is strong enough; says why for machines
 
@@ -102,6 +105,22 @@ class BadRequestError(RequestError):
     default_code = "invalid_request"
 
 
+class AuthenticationError(RequestError):
+    """Who asks has not proved who that is."""
+
+    status = 401
+    type = "authentication_error"
+    default_code = "invalid_api_key"
+
+
+class PermissionDeniedError(RequestError):
+    """The caller is known, and may not use what it asks for."""
+
+    status = 403
+    type = "permission_error"
+    default_code = "permission_denied"
+
+
 class MissingCapabilityError(RequestError):
     """No model that the route may use can do what the request needs."""
 
@@ -132,6 +151,14 @@ class PayloadTooLargeError(RequestError):
     status = 413
     type = "invalid_request_error"
     default_code = "request_too_large"
+
+
+class LimitReachedError(RequestError):
+    """A budget or limit has no room for the request; to come back before ``retry_after`` is of no use."""
+
+    status = 429
+    type = "insufficient_quota"
+    default_code = "budget_exceeded"
 
 
 class BadAnswerError(RequestError):

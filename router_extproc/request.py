@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from router_extproc.caller import NOBODY, Caller
 from router_extproc.facts import Analysis, Facts
 
 # What a request may need and a model may offer. The spelling in YAML, JSON and logs.
@@ -28,6 +29,7 @@ class Request(msgspec.Struct, frozen=True):
 
     ``model`` is what the client wrote. ``headers`` holds lower-case names. ``analysis`` answers everything about the
     content; it finds out what it is asked for and nothing else, so a request that is passed through costs no reading.
+    ``caller`` is who asks, as proved.
     """
 
     path: str
@@ -36,3 +38,4 @@ class Request(msgspec.Struct, frozen=True):
     stream: bool = False
     analysis: Analysis = NOTHING_KNOWN
     headers: Mapping[str, str] = {}
+    caller: Caller = NOBODY

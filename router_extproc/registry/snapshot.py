@@ -14,6 +14,8 @@ from pathlib import Path
 
 import msgspec
 
+from router_extproc.registry.spending import NO_SPENDING, Spending
+
 # Domains in which a wrong answer does harm.
 RISKS = ("medical", "legal", "financial", "confidential", "self_harm")
 
@@ -243,6 +245,7 @@ class Registry(msgspec.Struct, frozen=True):
     max_body_bytes: int = 32 << 20
     max_body_bytes_in_flight: int = 128 << 20
     analysis: AnalysisSettings = msgspec.field(default_factory=AnalysisSettings)
+    spending: Spending = NO_SPENDING
 
     def deployments(self) -> tuple[Deployment, ...]:
         """All deployments of all models, in file order."""

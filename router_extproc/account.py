@@ -1,0 +1,90 @@
+"""The account of one request: who pays, what was set aside, and at what rates. It travels through Envoy into its log.
+
+A worker writes it, the observer settles by it, perhaps much later and after restarts and reloads: so it holds everything
+that settling needs, and refers to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Unit = Literal["usd", "tokens", "requests", "parallel", "iterations"]
+Purpose = Literal["answer", "escalation", "judge", "shadow"]
+
+_MILLION = 1_000_000
+
+
+class Rates(msgspec.Struct, frozen=True, array_like=True):
+    """Micro-dollars per million tokens, whole numbers. ``tiers`` (ascending by ``above``) replace the rates for longer prompts.
+
+    A tier is (prompt tokens above which it holds, input, output, cached input).
+    """
+
+    input: int
+    output: int
+    cached_input: int
+    tiers: tuple[tuple[int, int, int, int], ...] = ()
+
+    def cost(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> int:
+        """Micro-dollars for one answer, rounded up: whoever sums them never has spent more than the sum."""
+        fresh_rate, output_rate, cached_rate = self.input, self.output, self.cached_input
+        for above, tier_input, tier_output, tier_cached in self.tiers:
+            if prompt_tokens > above:
+                fresh_rate, output_rate, cached_rate = tier_input, tier_output, tier_cached
+        fresh = prompt_tokens - cached_tokens
+        return -(-(fresh * fresh_rate + cached_tokens * cached_rate + completion_tokens * output_rate) // _MILLION)
+
+
+class Held(msgspec.Struct, frozen=True, array_like=True):
+    """What was set aside in one counter: ``amount`` in ``unit`` (micro-dollars for usd), in the window part ``bucket``.
+
+    ``expires_at`` (epoch seconds) is when the window part is of no more interest. ``limit`` and ``warn_at`` (shares of it)
+    say at which totals somebody is to be alerted, of the budget named ``budget``; 0 and nothing: nobody.
+    """
+
+    counter: str
+    unit: Unit
+    bucket: int
+    since: int
+    amount: int
+    expires_at: int
+    budget: str = ""
+    limit: int = 0
+    warn_at: tuple[float, ...] = ()
+
+
+class Account(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``rates`` are by deployment, for every one that may be called; one without a price is missing.
+
+    ``prompt_tokens`` and ``completion_tokens`` are what is settled where a provider reports nothing: the estimate, without
+    any margin.
+    """
+
+    reservation: str
+    held: tuple[Held, ...] = ()
+    rates: dict[str, Rates] = {}
+    purpose: Purpose = "answer"
+    tenant: str = ""
+    team: str = ""
+    user: str = ""
+    key: str = ""
+    tags: dict[str, str] = {}
+    session: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+def encode_account(account: Account) -> str:
+    """The account as the JSON text that goes into metadata and log."""
+    return msgspec.json.encode(account).decode()
+
+
+def decode_account(text: str | bytes) -> Account:
+    """Reads what ``encode_account`` wrote.
+
+    Raises:
+        msgspec.DecodeError: it is no account.
+    """
+    return msgspec.json.decode(text, type=Account)
