@@ -41,7 +41,8 @@ class Held(msgspec.Struct, frozen=True, array_like=True):
     """What was set aside in one counter: ``amount`` in ``unit`` (micro-dollars for usd), in the window part ``bucket``.
 
     ``expires_at`` (epoch seconds) is when the window part is of no more interest. ``limit`` and ``warn_at`` (shares of it)
-    say at which totals somebody is to be alerted, of the budget named ``budget``; 0 and nothing: nobody.
+    say at which totals somebody is to be alerted, of the budget named ``budget``; 0 and nothing: nobody. ``deployments`` are
+    those whose answers count here, of a budget on a place; none named: all count.
     """
 
     counter: str
@@ -53,6 +54,7 @@ class Held(msgspec.Struct, frozen=True, array_like=True):
     budget: str = ""
     limit: int = 0
     warn_at: tuple[float, ...] = ()
+    deployments: tuple[str, ...] = ()
 
 
 class Account(msgspec.Struct, frozen=True, omit_defaults=True):
