@@ -1,4 +1,49 @@
-"""What Envoy writes down: entries for the observer over gRPC, and one JSON line for each request in a local file."""
+"""What Envoy writes down: entries for the observer over gRPC, and JSON lines in a local file, by which money is settled.
+
+The file is the record: Envoy appends to it without anybody's help, a line for each attempt when the attempt is over and then
+one for its request, while the entries over gRPC are not acknowledged. Lines of different requests are mixed, and a line may
+be written in two pieces: only what ends with a newline is one. Values that are not known are null, never missing. Whoever
+reads must accept further names, and lines without ``kind`` (older ones, of requests).
+
+A line of an attempt::
+
+    {"kind": "attempt",
+     "time": "2026-03-01T12:00:00.120Z",    start, UTC, milliseconds
+     "decision": "7f0c...",                 the request's id, as in its own line
+     "attempt": "2",                        its number, a text, from "1"
+     "deployment": "openai/gpt-small",
+     "status": 200,                         0: no answer; 503 also where an answer was turned down
+     "flags": "-",                          Envoy's short response flags, separated by commas: "UF", "UC", "UPE", "UT"
+     "duration_ms": 812,
+     "first_byte_ms": 204,                  until the first byte of the answer; null: none came
+     "bytes_sent": 5120}                    of the answer's body, as the provider sent it
+
+A line of a request, also of one that was refused::
+
+    {"kind": "request",
+     "time": "2026-03-01T12:00:00.100Z",
+     "decision": "7f0c...",
+     "method": "POST", "path": "/v1/chat/completions", "route": "auto", "reason": "auto:economy",
+     "stream": true,                        null: no worker decided
+     "deployment": "openai/gpt-small",      of the last attempt; null: nobody was called
+     "model": "gpt-small",
+     "degraded": null, "fallback_from": "azure/gpt-small",
+     "cause": "rate_limited",               why the last attempt that failed did; also set when a later one succeeded
+     "status": 200,                         what the client was told; 0: it left before anything
+     "details": "via_upstream",             Envoy's response code details; "router_..." where a worker refused
+     "flags": "-",                          "DC": the client left; "UC", "UPE", "SI": broken off, see ``status`` for when
+     "attempts": 2,                         0: nobody was called
+     "tried": {"1": "azure/gpt-small", "2": "openai/gpt-small"},    deployment by attempt; null: nobody was called
+     "incomplete": null,                    true: a stream that ended in order but without its last event
+     "duration_ms": 833, "first_byte_ms": 225, "bytes_received": 310, "bytes_sent": 5120,
+     "prompt_tokens": 12, "completion_tokens": 34, "cached_tokens": 0,    as the provider reported; null: it did not
+     "events": 36,                          events of the stream that reached Envoy, also when it was broken off; null: none
+     "billed": {"1": {"prompt_tokens": 12, "completion_tokens": 0, "cached_tokens": 0}},
+                                            by attempt: what the provider reported for answers that were turned down, or null
+     "account": "{...}",                    a text: ``account.decode_account`` reads it; null: nothing is to be settled
+     "caller": {"tenant": "acme", "team": "", "user": "", "key": "k1", "tier": "premium",
+                "features": ["beta"], "tags": {"app": "chat"}}}    null: nobody was asked who they are
+"""
 
 from __future__ import annotations
 

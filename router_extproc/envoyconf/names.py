@@ -25,7 +25,14 @@ STATE = "router.state"
 """Namespace of what ``router.lua`` remembers between attempts: the client's own path, and times."""
 
 USAGE = "router.usage"
-"""Namespace of the token counts that a provider reported."""
+"""Namespace of the token counts that a provider reported, and of ``events``: how many events of a stream came."""
+
+CALLER = "router.caller"
+"""Namespace of who asks: texts ``tenant team user key tier``, the list ``features``, the object ``tags``."""
+
+BILLED = "router.billed"
+"""Namespace of what providers reported for answers that the judge leg turned down: by the attempt's number as text, an
+object of the numbers ``prompt_tokens``, ``completion_tokens``, ``cached_tokens``."""
 
 ROUTE_LEG = "route"
 RENAME_LEG = "rename"
