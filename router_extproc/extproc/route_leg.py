@@ -1,7 +1,11 @@
 """The route leg: one conversation for each request, from its headers and body to a ticket.
 
 Envoy sends headers and body without waiting. The header message is answered only once the whole body is here, together
-with the body: one exchange. The body is the client's own but for the bytes of ``model``.
+with the body: one exchange. The body is the client's own but for what was decided: ``model``, and where money or tokens are
+counted what ``body_edits`` lists.
+
+The leg itself never waits. ``begin`` reads, asks who calls and decides; ``finish`` makes the answers. Where something has to
+be set aside, ``admission`` does so between the two.
 """
 
 from __future__ import annotations
@@ -68,6 +72,14 @@ class Outcome(msgspec.Struct):
     is_cut_short: bool = False
 
 
+class Begun(msgspec.Struct, frozen=True):
+    """A request that was read and decided; ``body`` is the client's own."""
+
+    request: Request
+    decision: Decision
+    body: bytes
+
+
 class RouteLeg:
     """The conversation about one request; ``view`` is what it sees until the end, ``guard`` ends an analysis that hangs."""
 
@@ -97,43 +109,40 @@ class RouteLeg:
         return bool(message.request_body.end_of_stream)
 
     def answer(self) -> list[bytes]:
-        """The messages that end the conversation, once everything was taken."""
+        """The messages that end the conversation, once everything was taken, where nothing has to be set aside."""
+        begun = self.begin()
+        return self.finish(begun) if isinstance(begun, Begun) else begun
+
+    def begin(self) -> Begun | list[bytes]:
+        """The decision, or the messages that end the conversation without one."""
         started = time.perf_counter()
         try:
-            return self._decide()
+            return self._begin()
         except RequestError as error:
-            self.outcome.refused = error.code or error.reason
-            return [self._refuse(error)]
+            return self.refuse(error)
         finally:
-            if self._request is not None:
-                self.outcome.signals = self.outcome.signals or self._request.analysis.signals()
-                self.outcome.is_cut_short = self._request.analysis.is_cut_short
-            self.outcome.seconds = time.perf_counter() - started
-            # Sending may take a while, and a large body is now held by the answer.
-            self._request = None
-            self._pieces.clear()
+            self.outcome.seconds += time.perf_counter() - started
 
-    def _decide(self) -> list[bytes]:
-        headers = self._headers
-        method, path = headers[":method"], headers[":path"].partition("?")[0]
-        if method == "GET" and (path == "/v1/models" or path.startswith("/v1/models/")):
-            return [self._models(path)]
-        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._body_bytes = len(body)
-        self._request = request = self._view.router.read(method, path, headers, body)
-        self._requested = request.model
-        if headers.get("x-router-dry-run", "").lower() not in _NO:
-            return [self._dry_run(request)]
-        decision = self._book(request)
-        self.outcome.decided, self.outcome.signals = True, decision.signals
-        ticket = self._office.encode(decision)
-        provider_model = decision.chain[0].provider_model
-        changed = rename_model(headers, body, provider_model) if self._pieces and provider_model != request.model else None
-        if changed is not None:
-            return [with_replaced_body(ticket, changed)]
-        return [ticket, *[REQUEST_BODY_UNCHANGED] * len(self._pieces)]
+    def finish(self, begun: Begun) -> list[bytes]:
+        """The messages that let the request go where it was decided."""
+        started = time.perf_counter()
+        try:
+            return self._finish(begun)
+        except RequestError as error:
+            return self.refuse(error)
+        finally:
+            self._end()
+            self.outcome.seconds += time.perf_counter() - started
 
-    def _book(self, request: Request) -> Decision:
+    def refuse(self, error: RequestError) -> list[bytes]:
+        """The message that ends the conversation with an error."""
+        self.outcome.refused = error.code or error.reason
+        headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
+        answer = self._immediate(error.status, openai.write_error(error), error.reason, headers, refused=error.code or "")
+        self._end()
+        return [answer]
+
+    def decide(self, request: Request) -> Decision:
         """Decides, and claims what the decision needs; when another worker was first, decides again without it."""
         health, ratios = self._view.health.deployments, self._view.health.token_ratios
         now = time.time()
@@ -145,6 +154,42 @@ class RouteLeg:
             health = {**health, decision.half_open: DeploymentHealth(state=HALF_OPEN, open_until=probed.open_until)}
             decision = self._decide_in_time(request, Situation(health, self._draw, now, ratios))
         return decision
+
+    def _begin(self) -> Begun | list[bytes]:
+        headers = self._headers
+        method, path = headers[":method"], headers[":path"].partition("?")[0]
+        if method == "GET" and (path == "/v1/models" or path.startswith("/v1/models/")):
+            return self._ended(self._models(path))
+        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._body_bytes = len(body)
+        self._request = request = self._view.router.read(method, path, headers, body)
+        self._requested = request.model
+        if headers.get("x-router-dry-run", "").lower() not in _NO:
+            return self._ended(self._dry_run(request))
+        return Begun(request, self.decide(request), body)
+
+    def _finish(self, begun: Begun) -> list[bytes]:
+        request, decision, body = begun.request, begun.decision, begun.body
+        self.outcome.decided, self.outcome.signals = True, decision.signals
+        ticket = self._office.encode(decision)
+        provider_model = decision.chain[0].provider_model
+        changed = rename_model(self._headers, body, provider_model) if body and provider_model != request.model else None
+        if changed is not None:
+            return [with_replaced_body(ticket, changed)]
+        return [ticket, *[REQUEST_BODY_UNCHANGED] * len(self._pieces)]
+
+    def _ended(self, answer: bytes) -> list[bytes]:
+        self._end()
+        return [answer]
+
+    def _end(self) -> None:
+        """Keeps what the counters want to know, and lets go of the rest."""
+        if self._request is not None:
+            self.outcome.signals = self.outcome.signals or self._request.analysis.signals()
+            self.outcome.is_cut_short = self._request.analysis.is_cut_short
+        # Sending may take a while, and a large body is now held by the answer.
+        self._request = None
+        self._pieces.clear()
 
     def _decide_in_time(self, request: Request, situation: Situation) -> Decision:
         return self._in_time(request, lambda: self._view.router.decide(request, situation))
@@ -169,10 +214,6 @@ class RouteLeg:
         situation = Situation(health.deployments, self._draw, time.time(), health.token_ratios)
         explanation = self._in_time(request, lambda: self._view.router.explain(request, situation), _PATIENCE_OF_EXPLAIN)
         return self._immediate(200, msgspec.json.encode(explanation), "dry-run")
-
-    def _refuse(self, error: RequestError) -> bytes:
-        headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
-        return self._immediate(error.status, openai.write_error(error), error.reason, headers, refused=error.code or "")
 
     def _immediate(self, status: int, body: bytes, reason: str, headers: dict[str, str] | None = None, **more: str) -> bytes:
         """An answer of our own. Its ticket has no chain: it tells the log, and the headers, what was asked and why."""
