@@ -1,0 +1,178 @@
+"""Reads Envoy's access log file from where the last reader got to: across restarts, rotations and half lines.
+
+Rules of this file
+- What was read counts as read only once its position is stored together with what followed from it: so a crash reads a
+  stretch twice and loses none.
+- The file is Envoy's: it is never written here. Who rotates it names the older ones ``access.jsonl.1``, ``.2`` ….
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import zlib
+from pathlib import Path
+
+import msgspec
+
+MOST_BYTES = 4 << 20
+"""Read at once; a line that is longer cannot be read and is passed over."""
+
+_MARK_BYTES = 64
+
+_log = logging.getLogger(__name__)
+
+
+class Position(msgspec.Struct, frozen=True, array_like=True):
+    """How far the log was read: ``offset`` bytes of the file with this ``inode``.
+
+    ``mark`` is a checksum of the bytes before ``offset``: an inode is used again for another file once its own is deleted.
+    """
+
+    inode: int = 0
+    offset: int = 0
+    mark: int = 0
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """Whole lines without their ends, and the position behind them. ``more`` says that there is more to read at once."""
+
+    lines: list[bytes]
+    position: Position
+    more: bool = False
+
+
+class AccessLogFile:
+    """One reader of the log at ``path``. Every method blocks on the disk."""
+
+    def __init__(self, path: Path, position: Position | None = None, most_bytes: int = MOST_BYTES) -> None:
+        """Goes on behind ``position``; without one, or when its file is gone, with the oldest file there is."""
+        self._path, self._most_bytes = path, most_bytes
+        self._descriptor: int | None = None
+        self._position = position or Position()
+
+    def read(self) -> Reading:
+        """What was written since, ``MOST_BYTES`` at most. Nothing when there is no file yet.
+
+        Raises:
+            OSError: the file is there and cannot be read.
+        """
+        if self._descriptor is None and not self._begin():
+            return Reading([], self._position)
+        reading = self._read_on()
+        if reading.lines or reading.more:
+            return reading
+        successor = self._successor()
+        if successor is None:
+            return reading
+        # Only now is it sure that nobody writes the old file any more: what came in the meantime is read first.
+        reading = self._read_on(to_the_end=True)
+        if not reading.more:
+            self._open(successor)
+            reading = Reading(reading.lines, self._position, more=True)
+        return reading
+
+    def behind_bytes(self) -> int:
+        """How much of the current file has not been read; older files that wait are not counted."""
+        try:
+            size = self._path.stat().st_size if self._descriptor is None else os.fstat(self._descriptor).st_size
+        except FileNotFoundError:
+            return 0
+        return max(0, size - self._position.offset)
+
+    def close(self) -> None:
+        """Gives the file back."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _begin(self) -> bool:
+        """Opens the file that the position is of, else the oldest. False when there is none."""
+        files = self._files()
+        for path in files:
+            if self._is_at_position(path):
+                self._open(path, self._position)
+                return True
+        if self._position.inode:
+            _log.warning("access log is not the one that was read last, starting with the oldest there is")
+        # Another reader's position in a file that is gone must not be taken for one in a file that comes.
+        self._position = Position()
+        for path in files:
+            self._open(path)
+            return True
+        return False
+
+    def _open(self, path: Path, position: Position | None = None) -> None:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.close()
+        self._descriptor = descriptor
+        self._position = position or Position(os.fstat(descriptor).st_ino)
+
+    def _read_on(self, *, to_the_end: bool = False) -> Reading:
+        """Whole lines from the position on; ``to_the_end`` of a finished file, what is left is a line too."""
+        descriptor, position = self._descriptor, self._position
+        if descriptor is None:
+            return Reading([], position)
+        if os.fstat(descriptor).st_size < position.offset:
+            _log.warning("access log was cut off, starting at its beginning")
+            position = self._position = Position(position.inode)
+        data = os.pread(descriptor, self._most_bytes, position.offset)
+        end = data.rfind(b"\n") + 1
+        is_full = len(data) == self._most_bytes
+        if not end and is_full:
+            _log.warning("access log line is too long to be read", extra={"bytes": len(data)})
+            return Reading([], self._advance(descriptor, len(data)), more=True)
+        if to_the_end and not is_full:
+            end = len(data)
+        if not end:
+            return Reading([], position)
+        lines = data[:end].removesuffix(b"\n").split(b"\n")
+        return Reading(lines, self._advance(descriptor, end), more=is_full)
+
+    def _advance(self, descriptor: int, count: int) -> Position:
+        offset = self._position.offset + count
+        self._position = Position(self._position.inode, offset, _mark(descriptor, offset))
+        return self._position
+
+    def _successor(self) -> Path | None:
+        """The file that was begun after the one that is read; None when that is still the one at ``path``."""
+        files = self._files()
+        inodes = [_inode(path) for path in files]
+        if self._position.inode in inodes:
+            following = files[inodes.index(self._position.inode) + 1 :]
+            return following[0] if following else None
+        # It was deleted or moved away: what came between is out of reach.
+        return self._path if self._path in files else None
+
+    def _files(self) -> list[Path]:
+        """The log's files that are there, the oldest first, the one that Envoy writes last."""
+        prefix = f"{self._path.name}."
+        numbers = {
+            int(path.name.removeprefix(prefix)): path
+            for path in self._path.parent.glob(f"{prefix}*")
+            if path.name.removeprefix(prefix).isdecimal()
+        }
+        older = [numbers[number] for number in sorted(numbers, reverse=True)]
+        return [*older, self._path] if self._path.exists() else older
+
+    def _is_at_position(self, path: Path) -> bool:
+        position = self._position
+        if not position.inode or _inode(path) != position.inode:
+            return False
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.fstat(descriptor).st_size >= position.offset and _mark(descriptor, position.offset) == position.mark
+        finally:
+            os.close(descriptor)
+
+
+def _inode(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return 0
+
+
+def _mark(descriptor: int, offset: int) -> int:
+    start = max(0, offset - _MARK_BYTES)
+    return zlib.crc32(os.pread(descriptor, offset - start, start))
