@@ -6,6 +6,8 @@ that the body can already carry the provider's own model id and the price estima
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from router_extproc.facts import Signal
@@ -28,6 +30,27 @@ class Attempt(msgspec.Struct, frozen=True):
     provider_model: str
     tier: str
     level: str = "primary"
+
+
+class Constraints(msgspec.Struct, frozen=True):
+    """What budgets and permissions leave of the candidates; None and nothing take nothing away.
+
+    ``tier_ceiling`` is the label of the strongest tier that may be used, unless a floor of the request lies above it: a
+    budget makes no answer unsafe. ``closed`` says, by deployment, why it has no room. ``models``, ``tiers`` and ``regions`` are
+    those that the caller may use, names that end in ``*`` by prefix. ``max_output_tokens`` is the most that each answer may
+    have. ``reasons`` are what ``x-router-reason`` says of it: ``budget-downgrade:NAME``.
+    """
+
+    tier_ceiling: str | None = None
+    closed: Mapping[str, str] = {}
+    models: tuple[str, ...] | None = None
+    tiers: tuple[str, ...] | None = None
+    regions: tuple[str, ...] | None = None
+    max_output_tokens: int | None = None
+    reasons: tuple[str, ...] = ()
+
+
+NO_CONSTRAINTS = Constraints()
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -56,7 +79,8 @@ class Decision(msgspec.Struct, frozen=True):
     ``half_open`` names the cooling deployment that this request probes, if any. ``degraded`` marks an answer that is
     less than what was promised (``all-cooling-down``). ``signals`` are the facts of the content that were worked out, in the
     order they were finished. ``text_tokens`` are those estimated for a prompt of text alone, as every model is thought to count
-    them: what the provider reports is compared with them. None: not to be compared.
+    them: what the provider reports is compared with them. None: not to be compared. ``tier_floor`` is the label of the weakest tier
+    that may serve, whatever a budget says; None: any.
     """
 
     route: str
@@ -79,6 +103,7 @@ class Decision(msgspec.Struct, frozen=True):
     candidates: tuple[Candidate, ...] = ()
     signals: tuple[Signal, ...] = ()
     text_tokens: int | None = None
+    tier_floor: str | None = None
 
     @property
     def must_judge(self) -> bool:

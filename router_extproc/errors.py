@@ -13,6 +13,8 @@
         ├── PathNotFoundError         404  names the path
         ├── PayloadTooLargeError      413
         ├── LimitReachedError         429  a budget or a limit; names it and says when it resets
+        │   ├── RequestLimitError          too many requests in a time, or at once
+        │   └── TokenLimitError            too many tokens in a time
         ├── BadAnswerError            502  the last provider's answer was empty or could not be read
         └── UnavailableError          503  nothing healthy is strong enough; says why for machines
 
@@ -159,6 +161,20 @@ class LimitReachedError(RequestError):
     status = 429
     type = "insufficient_quota"
     default_code = "budget_exceeded"
+
+
+class RequestLimitError(LimitReachedError):
+    """A limit on requests, in a time or at once, has no room."""
+
+    type = "requests"
+    default_code = "rate_limit_exceeded"
+
+
+class TokenLimitError(LimitReachedError):
+    """A provider's limit on tokens has no room."""
+
+    type = "tokens"
+    default_code = "rate_limit_exceeded"
 
 
 class BadAnswerError(RequestError):

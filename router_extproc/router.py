@@ -18,7 +18,7 @@ from router_extproc.analysis.classifier import NOTHING_LEARNED, Classifier
 from router_extproc.analysis.configured import configure
 from router_extproc.analysis.reading import read_request as _read_request
 from router_extproc.analysis.semantic_routes import RouteExamples
-from router_extproc.decision import Attempt, Decision
+from router_extproc.decision import NO_CONSTRAINTS, Attempt, Constraints, Decision
 from router_extproc.errors import ModelNotFoundError, PathNotFoundError, RequestError
 from router_extproc.policy.auto import QUALITY, Wish, read_wish
 from router_extproc.policy.capability import Demand, demand_of, serves
@@ -63,12 +63,14 @@ class Situation(msgspec.Struct, frozen=True):
     """What is true at the moment of a decision: live health, the time in epoch seconds, and a seed for weighted orders.
 
     ``token_ratios`` says, by model, how many tokens it counts in a prompt for each one that is estimated; without one: 1.
+    ``constraints`` are what budgets leave of the candidates; what the caller may use is known from the request.
     """
 
     health: Mapping[str, DeploymentHealth] = UNKNOWN_HEALTH
     draw: int = 0
     now: float = 0.0
     token_ratios: Mapping[str, float] = NO_RATIOS
+    constraints: Constraints = NO_CONSTRAINTS
 
     @classmethod
     def unknown(cls) -> Situation:

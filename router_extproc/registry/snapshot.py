@@ -141,7 +141,7 @@ class Route(msgspec.Struct, frozen=True):
     """A name that clients may write in ``model``, with its limits in milliseconds.
 
     ``named_model`` is set when the name is a model's own: it is then never replaced by another model unless
-    ``allow_cross_model``.
+    ``allow_cross_model``. A ``safety_critical`` route is never downgraded by a budget.
     """
 
     name: str
@@ -156,6 +156,7 @@ class Route(msgspec.Struct, frozen=True):
     max_attempts: int = 4
     retry_within_ms: int = 60_000
     check_answer: bool = False
+    safety_critical: bool = False
 
 
 class Bounds(msgspec.Struct, frozen=True):
