@@ -8,9 +8,9 @@ Rules of this file
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
-import zlib
 from pathlib import Path
 
 import msgspec
@@ -18,20 +18,21 @@ import msgspec
 MOST_BYTES = 4 << 20
 """Read at once; a line that is longer cannot be read and is passed over."""
 
-_MARK_BYTES = 64
+_LONGEST_NAMING_BYTES = 1 << 16
+_NAME_BYTES = 7  # a number that fits into any database's integers
 
 _log = logging.getLogger(__name__)
 
 
 class Position(msgspec.Struct, frozen=True, array_like=True):
-    """How far the log was read: ``offset`` bytes of the file with this ``inode``.
+    """How far the log was read: ``offset`` bytes of one file.
 
-    ``mark`` is a checksum of the bytes before ``offset``: an inode is used again for another file once its own is deleted.
+    ``file`` is a number made of its first line, which holds an id of its own: inodes are used again for other files, and a
+    file that was copied is still the same log. 0 is no file.
     """
 
-    inode: int = 0
+    file: int = 0
     offset: int = 0
-    mark: int = 0
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -49,6 +50,8 @@ class AccessLogFile:
         """Goes on behind ``position``; without one, or when its file is gone, with the oldest file there is."""
         self._path, self._most_bytes = path, most_bytes
         self._descriptor: int | None = None
+        # Where reading goes on in the open file, and what may be stored: a file without a whole line has no name yet.
+        self._offset = 0
         self._position = position or Position()
 
     def read(self) -> Reading:
@@ -69,8 +72,7 @@ class AccessLogFile:
         reading = self._read_on(to_the_end=True)
         if not reading.more:
             self._open(successor)
-            reading = Reading(reading.lines, self._position, more=True)
-        return reading
+        return Reading(reading.lines, reading.position, more=True)
 
     def behind_bytes(self) -> int:
         """How much of the current file has not been read; older files that wait are not counted."""
@@ -78,7 +80,7 @@ class AccessLogFile:
             size = self._path.stat().st_size if self._descriptor is None else os.fstat(self._descriptor).st_size
         except FileNotFoundError:
             return 0
-        return max(0, size - self._position.offset)
+        return max(0, size - self._offset)
 
     def close(self) -> None:
         """Gives the file back."""
@@ -89,34 +91,33 @@ class AccessLogFile:
     def _begin(self) -> bool:
         """Opens the file that the position is of, else the oldest. False when there is none."""
         files = self._files()
-        for path in files:
-            if self._is_at_position(path):
-                self._open(path, self._position)
+        for path in files if self._position.file else ():
+            self._open(path)
+            if self._is_at_position():
+                self._offset = self._position.offset
                 return True
-        if self._position.inode:
+        if self._position.file:
             _log.warning("access log is not the one that was read last, starting with the oldest there is")
-        # Another reader's position in a file that is gone must not be taken for one in a file that comes.
-        self._position = Position()
+            self._position = Position()
         for path in files:
             self._open(path)
             return True
         return False
 
-    def _open(self, path: Path, position: Position | None = None) -> None:
+    def _open(self, path: Path) -> None:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self.close()
-        self._descriptor = descriptor
-        self._position = position or Position(os.fstat(descriptor).st_ino)
+        self._descriptor, self._offset = descriptor, 0
 
     def _read_on(self, *, to_the_end: bool = False) -> Reading:
         """Whole lines from the position on; ``to_the_end`` of a finished file, what is left is a line too."""
-        descriptor, position = self._descriptor, self._position
+        descriptor = self._descriptor
         if descriptor is None:
-            return Reading([], position)
-        if os.fstat(descriptor).st_size < position.offset:
+            return Reading([], self._position)
+        if os.fstat(descriptor).st_size < self._offset:
             _log.warning("access log was cut off, starting at its beginning")
-            position = self._position = Position(position.inode)
-        data = os.pread(descriptor, self._most_bytes, position.offset)
+            self._offset = 0
+        data = os.pread(descriptor, self._most_bytes, self._offset)
         end = data.rfind(b"\n") + 1
         is_full = len(data) == self._most_bytes
         if not end and is_full:
@@ -125,21 +126,25 @@ class AccessLogFile:
         if to_the_end and not is_full:
             end = len(data)
         if not end:
-            return Reading([], position)
+            return Reading([], self._position)
         lines = data[:end].removesuffix(b"\n").split(b"\n")
         return Reading(lines, self._advance(descriptor, end), more=is_full)
 
     def _advance(self, descriptor: int, count: int) -> Position:
-        offset = self._position.offset + count
-        self._position = Position(self._position.inode, offset, _mark(descriptor, offset))
+        # The name is made anew: a file that was cut off has another first line.
+        self._offset += count
+        self._position = Position(_name(descriptor), self._offset)
         return self._position
 
     def _successor(self) -> Path | None:
-        """The file that was begun after the one that is read; None when that is still the one at ``path``."""
+        """The file that was begun after the one that is open; None when that is still the one at ``path``."""
+        if self._descriptor is None:
+            return None
+        inode = os.fstat(self._descriptor).st_ino
         files = self._files()
         inodes = [_inode(path) for path in files]
-        if self._position.inode in inodes:
-            following = files[inodes.index(self._position.inode) + 1 :]
+        if inode in inodes:
+            following = files[inodes.index(inode) + 1 :]
             return following[0] if following else None
         # It was deleted or moved away: what came between is out of reach.
         return self._path if self._path in files else None
@@ -155,15 +160,11 @@ class AccessLogFile:
         older = [numbers[number] for number in sorted(numbers, reverse=True)]
         return [*older, self._path] if self._path.exists() else older
 
-    def _is_at_position(self, path: Path) -> bool:
-        position = self._position
-        if not position.inode or _inode(path) != position.inode:
+    def _is_at_position(self) -> bool:
+        descriptor, position = self._descriptor, self._position
+        if descriptor is None:
             return False
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            return os.fstat(descriptor).st_size >= position.offset and _mark(descriptor, position.offset) == position.mark
-        finally:
-            os.close(descriptor)
+        return os.fstat(descriptor).st_size >= position.offset and _name(descriptor) == position.file
 
 
 def _inode(path: Path) -> int:
@@ -173,6 +174,7 @@ def _inode(path: Path) -> int:
         return 0
 
 
-def _mark(descriptor: int, offset: int) -> int:
-    start = max(0, offset - _MARK_BYTES)
-    return zlib.crc32(os.pread(descriptor, offset - start, start))
+def _name(descriptor: int) -> int:
+    """What ``Position.file`` calls a file that has at least one whole line, or is too long for one."""
+    first_line = os.pread(descriptor, _LONGEST_NAMING_BYTES, 0).partition(b"\n")[0]
+    return int.from_bytes(hashlib.blake2b(first_line, digest_size=_NAME_BYTES).digest(), "big") or 1

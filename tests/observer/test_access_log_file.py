@@ -120,16 +120,42 @@ def test_a_file_that_was_cut_off_is_read_from_its_beginning(path: Path, caplog: 
     assert "cut off" in caplog.text
 
 
-def test_another_file_with_the_inode_of_the_old_one_is_not_taken_for_it(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Inodes are used again: what stands before the position must be what stood there."""
+def test_another_file_in_the_place_of_the_old_one_is_not_taken_for_it(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Inodes are used again: the first line says whether it is the same log."""
     append(path, "a\nb\n")
     with closing(AccessLogFile(path)) as log:
         position = everything(log)[1]
+    inode = path.stat().st_ino
     path.write_text("x\ny\nz\n")
-    assert path.stat().st_ino == position.inode
+    assert path.stat().st_ino == inode
     with closing(AccessLogFile(path, position)) as log:
         assert everything(log)[0] == [b"x", b"y", b"z"]
     assert "not the one that was read last" in caplog.text
+
+
+def test_a_copy_of_the_file_is_the_same_log(path: Path) -> None:
+    """`cp` and `logrotate copytruncate` keep the lines and change the inode."""
+    append(path, "a\n")
+    with closing(AccessLogFile(path)) as log:
+        position = everything(log)[1]
+    append(path, "b\n")
+    path.with_name("access.jsonl.1").write_bytes(path.read_bytes())
+    path.write_text("c\n")
+    with closing(AccessLogFile(path, position)) as log:
+        assert everything(log)[0] == [b"b", b"c"]
+
+
+def test_an_empty_new_file_does_not_hide_where_reading_got_to(path: Path) -> None:
+    """Between a rotation and the next line there is no name for the new file: a restart then must not start all over."""
+    append(path, "a\n")
+    with closing(AccessLogFile(path)) as log:
+        everything(log)
+        rotate(path)
+        path.touch()
+        position = everything(log)[1]
+    append(path, "b\n")
+    with closing(AccessLogFile(path, position)) as log:
+        assert everything(log)[0] == [b"b"]
 
 
 def test_a_line_without_end_is_passed_over(path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -182,12 +208,14 @@ def test_every_line_is_read_once_and_in_order(tmp_path_factory: pytest.TempPathF
         stored.extend(lines)
         return after
 
-    for step, data in steps:
+    for number, (step, data) in enumerate(steps):
         is_at_line_start = not written or written.endswith(b"\n")
         if step in ("write", "end"):
             with path.open("ab") as file:
-                file.write(data)
-            written += data
+                # Like Envoy's, a first line is one of its kind.
+                whole = data if not is_at_line_start else b"%d" % number + data
+                file.write(whole)
+            written += whole
         # More rotations than there are kept files would lose lines to any reader; Envoy rotates between lines.
         elif step == "rotate" and path.exists() and is_at_line_start and rotations < 2:
             rotate(path)
