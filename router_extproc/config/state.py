@@ -97,6 +97,21 @@ class StateDirectory:
         return self.root / "decisions.sqlite"
 
     @property
+    def ledger(self) -> Path:
+        """What every call cost, and the totals that budgets go by; written by the observer, and in it workers set aside."""
+        return self.root / "ledger.sqlite"
+
+    @property
+    def identities(self) -> Path:
+        """Keys that were made at run time, raises of budgets, and the audit log; written by the observer."""
+        return self.root / "identities.sqlite"
+
+    @property
+    def keys_exist(self) -> Path:
+        """A file that is there since the first key was made at run time; the supervisor watches for it."""
+        return self.root / "keys_exist"
+
+    @property
     def sockets(self) -> Path:
         """Unix sockets: below ``root``, or in a short private directory when their paths would be too long there."""
         fingerprint = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:16]
