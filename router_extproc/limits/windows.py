@@ -1,0 +1,97 @@
+"""Windows of budgets as parts that counters are kept by: since when something counts, and when it no longer does.
+
+Rules of this file
+- A rolling window is cut into sixty parts. Every part that overlaps the window counts as a whole: more is counted than was
+  asked for, by a sixtieth at most, and never less.
+- A calendar window is one part, by the wall clock of its time zone. Days are as long as that clock says: 23 to 25 hours where
+  clocks change. Weeks start on Monday.
+- Times are whole epoch seconds: counters of all instances have the same parts.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from router_extproc.registry.spending import Calendar, Window
+
+PARTS = 60
+# The last second of the year 9999, for what never ends.
+NEVER = 253_402_300_799
+# Clocks of instances differ, and answers end after the window in which they began: a part is kept this much longer, in seconds.
+_KEPT = 300
+
+_SHORT = {"second": 1, "minute": 60, "hour": 3_600}
+
+
+class Part(NamedTuple):
+    """The part of a window that a moment is in, in epoch seconds.
+
+    ``bucket`` is where the part begins, ``since`` where the first part begins that counts at that moment. ``expires_at`` is
+    when the part is of no more interest to anybody, ``resets_at`` when what is counted in it no longer counts; None: never.
+    """
+
+    bucket: int
+    since: int
+    expires_at: int
+    resets_at: int | None
+
+
+def part(window: Window, now: float, zone: tzinfo | None = None) -> Part:
+    """The part of a window at ``now`` (epoch seconds). ``zone`` stands for the window's own time zone, which is looked up
+    when it is asked for the first time.
+
+    Raises:
+        zoneinfo.ZoneInfoNotFoundError: there is no such time zone.
+    """
+    if window.rolling_seconds is not None:
+        return _rolling(window.rolling_seconds, now)
+    if window.calendar is not None:
+        return _calendar(window.calendar, now, zone or zone_of(window.timezone))
+    return Part(0, 0, NEVER, None)
+
+
+@functools.cache
+def zone_of(name: str) -> tzinfo:
+    """The IANA time zone of this name.
+
+    Raises:
+        zoneinfo.ZoneInfoNotFoundError: there is none.
+    """
+    return UTC if name == "UTC" else ZoneInfo(name)
+
+
+def _rolling(seconds: int, now: float) -> Part:
+    length = max(1, math.ceil(seconds / PARTS))
+    bucket = math.floor(now / length) * length
+    since = math.floor((now - seconds) / length) * length
+    resets_at = bucket + length + seconds
+    return Part(bucket, since, resets_at + _KEPT, resets_at)
+
+
+def _calendar(unit: Calendar, now: float, zone: tzinfo) -> Part:
+    local = datetime.fromtimestamp(now, zone)
+    if (length := _SHORT.get(unit)) is not None:
+        # By the offset of this moment, not by the wall clock: an hour that clocks show twice is two hours.
+        offset = int((local.utcoffset() or timedelta()).total_seconds())
+        begins = math.floor((now + offset) / length) * length - offset
+        return Part(begins, begins, begins + length + _KEPT, begins + length)
+    today = local.date()
+    if unit == "day":
+        first, following = today, today + timedelta(days=1)
+    elif unit == "week":
+        first = today - timedelta(days=today.weekday())
+        following = first + timedelta(days=7)
+    else:
+        first = today.replace(day=1)
+        following = (first + timedelta(days=31)).replace(day=1)
+    begins, ends = _midnight(first, zone), _midnight(following, zone)
+    return Part(begins, begins, ends + _KEPT, ends)
+
+
+def _midnight(day: date, zone: tzinfo) -> int:
+    """The epoch second at which a day begins: where clocks skip midnight, that of the skip; where it comes twice, the first."""
+    return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp())
