@@ -1,9 +1,10 @@
 """What Envoy writes down: entries for the observer over gRPC, and JSON lines in a local file, by which money is settled.
 
-The file is the record: Envoy appends to it without anybody's help, a line for each attempt when the attempt is over and then
-one for its request, while the entries over gRPC are not acknowledged. Lines of different requests are mixed, and a line may
-be written in two pieces: only what ends with a newline is one. Values that are not known are null, never missing. Whoever
-reads must accept further names, and lines without ``kind`` (older ones, of requests).
+The file is the record: Envoy appends to it without anybody's help, a line for each attempt and one for each request when it
+is over, while the entries over gRPC are not acknowledged. The request's line usually is the last, but where the client left
+it comes before that of the attempt which this ended. Lines of different requests are mixed, and a line may be written in two
+pieces: only what ends with a newline is one. Values that are not known are null, never missing. Whoever reads must accept
+further names, and lines without ``kind`` (older ones, of requests).
 
 A line of an attempt::
 
@@ -28,11 +29,11 @@ A line of a request, also of one that was refused::
      "deployment": "openai/gpt-small",      of the last attempt; null: nobody was called
      "model": "gpt-small",
      "degraded": null, "fallback_from": "azure/gpt-small",
-     "cause": "rate_limited",               why the last attempt that failed did; also set when a later one succeeded
+     "cause": "rate_limited",               why an answer was not taken, the last one; "no_answer": the first attempt got none
      "status": 200,                         what the client was told; 0: it left before anything
      "details": "via_upstream",             Envoy's response code details; "router_..." where a worker refused
      "flags": "-",                          "DC": the client left; "UC", "UPE", "SI": broken off, see ``status`` for when
-     "attempts": 2,                         0: nobody was called
+     "attempts": 2,                         0: nobody was called; a text where Envoy would have made one more
      "tried": {"1": "azure/gpt-small", "2": "openai/gpt-small"},    deployment by attempt; null: nobody was called
      "incomplete": null,                    true: a stream that ended in order but without its last event
      "duration_ms": 833, "first_byte_ms": 225, "bytes_received": 310, "bytes_sent": 5120,
@@ -74,7 +75,22 @@ def _first_of(*commands: tuple[str, str]) -> str:
     return f"%COALESCE({json.dumps({'operators': operators})})%"
 
 
-_LINE = {
+_ATTEMPT_LINE = {
+    "kind": "attempt",
+    "time": "%START_TIME%",
+    "decision": "%REQ(x-request-id)%",
+    "attempt": "%REQ(x-envoy-attempt-count)%",
+    "deployment": "%UPSTREAM_CLUSTER_RAW%",
+    "status": "%RESPONSE_CODE%",
+    "flags": "%RESPONSE_FLAGS%",
+    "duration_ms": "%DURATION%",
+    "first_byte_ms": "%RESPONSE_DURATION%",
+    # Seen from Envoy's side of the provider: what it received is the answer.
+    "bytes_sent": "%BYTES_RECEIVED%",
+}
+
+_REQUEST_LINE = {
+    "kind": "request",
     "time": "%START_TIME%",
     "decision": "%REQ(x-request-id)%",
     "method": "%REQ(:method)%",
@@ -82,6 +98,7 @@ _LINE = {
     "path": _first_of(("DYNAMIC_METADATA", f"{names.STATE}:path"), ("PATH", "NQ")),
     "route": _first_of(("DYNAMIC_METADATA", f"{names.TICKET}:route"), ("DYNAMIC_METADATA", f"{names.ATTEMPT}:route")),
     "reason": _first_of(("DYNAMIC_METADATA", f"{names.TICKET}:reason"), ("DYNAMIC_METADATA", f"{names.ATTEMPT}:reason")),
+    "stream": _metadata(names.TICKET, "stream"),
     "deployment": _metadata(names.ATTEMPT, "deployment"),
     "model": _metadata(names.ATTEMPT, "model"),
     "degraded": _first_of(("DYNAMIC_METADATA", f"{names.TICKET}:degraded"), ("DYNAMIC_METADATA", f"{names.ATTEMPT}:degraded")),
@@ -90,13 +107,20 @@ _LINE = {
     "status": "%RESPONSE_CODE%",
     "details": "%RESPONSE_CODE_DETAILS%",
     "flags": "%RESPONSE_FLAGS%",
-    "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+    "attempts": _first_of(("DYNAMIC_METADATA", f"{names.ATTEMPT}:attempts"), ("UPSTREAM_REQUEST_ATTEMPT_COUNT", "")),
+    "tried": _metadata(names.ATTEMPT, "tried"),
+    "incomplete": _metadata(names.ATTEMPT, "incomplete"),
     "duration_ms": "%DURATION%",
     "first_byte_ms": "%RESPONSE_DURATION%",
     "bytes_received": "%BYTES_RECEIVED%",
     "bytes_sent": "%BYTES_SENT%",
     "prompt_tokens": _metadata(names.USAGE, "prompt_tokens"),
     "completion_tokens": _metadata(names.USAGE, "completion_tokens"),
+    "cached_tokens": _metadata(names.USAGE, "cached_tokens"),
+    "events": _metadata(names.USAGE, "events"),
+    "billed": f"%DYNAMIC_METADATA({names.BILLED})%",
+    "account": _metadata(names.REQUEST, "account"),
+    "caller": f"%DYNAMIC_METADATA({names.CALLER})%",
 }
 
 
@@ -116,14 +140,24 @@ def to_observer(log_name: str) -> Message:
     )
 
 
-def to_file(path: Path) -> Message:
+def requests_to_file(path: Path) -> Message:
     """One JSON line for each request, also when no worker and no observer runs; ``degraded`` then says so.
 
-    Envoy keeps the file open and only appends; rotating it is the user's business (rename it, then send Envoy SIGUSR1).
+    Envoy keeps the file open and only appends. Who rotates it renames it and then has Envoy open it again: by POST
+    ``/reopen_logs`` to Envoy's admin interface, or SIGUSR1.
     """
+    return _to_file(path, _REQUEST_LINE)
+
+
+def attempts_to_file(path: Path) -> Message:
+    """One JSON line for each attempt, in the same file."""
+    return _to_file(path, _ATTEMPT_LINE)
+
+
+def _to_file(path: Path, line: dict[str, str]) -> Message:
     return extension(
         "log.file",
         "extensions.access_loggers.file.v3.FileAccessLog",
         path=str(path),
-        log_format={"json_format": dict(_LINE)},
+        log_format={"json_format": dict(line)},
     )

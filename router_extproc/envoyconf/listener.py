@@ -83,8 +83,8 @@ def _connection_manager(config: RouterConfig, layout: Layout) -> Message:
         common_http_protocol_options={"idle_timeout": "3600s"},
         rds={"route_config_name": names.ROUTES, "config_source": file_source(layout.routes)},
         local_reply_config=local_reply_config(),
-        http_filters=http_filters(config),
-        access_log=[access_logs.to_observer(names.REQUEST_LOG), access_logs.to_file(layout.access_log)],
+        http_filters=http_filters(config, layout),
+        access_log=[access_logs.to_observer(names.REQUEST_LOG), access_logs.requests_to_file(layout.access_log)],
     )
 
 
@@ -99,7 +99,7 @@ def _early_header_mutation() -> Message:
     )
 
 
-def http_filters(config: RouterConfig) -> list[Message]:
+def http_filters(config: RouterConfig, layout: Layout) -> list[Message]:
     """The filters in request order; on the answer they run in reverse."""
     limit = config.limits.max_body_bytes
     return [
@@ -114,7 +114,7 @@ def http_filters(config: RouterConfig) -> list[Message]:
             "router",
             "extensions.filters.http.router.v3.Router",
             suppress_envoy_headers=True,
-            upstream_log=[access_logs.to_observer(names.ATTEMPT_LOG)],
+            upstream_log=[access_logs.to_observer(names.ATTEMPT_LOG), access_logs.attempts_to_file(layout.access_log)],
         ),
     ]
 

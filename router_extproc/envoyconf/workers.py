@@ -124,7 +124,7 @@ def _ext_proc(leg: str, mode: Message, **more: Any) -> Message:
         send_body_without_waiting_for_header_response=True,
         mutation_rules={"allow_all_routing": True, "allow_envoy": True},
         metadata_options={
-            "receiving_namespaces": {"untyped": [names.TICKET, names.REQUEST]},
+            "receiving_namespaces": {"untyped": [names.TICKET, names.REQUEST, names.CALLER, names.BILLED]},
             "forwarding_namespaces": {"untyped": [names.TICKET]},
         },
         **more,

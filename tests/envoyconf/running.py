@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -80,15 +81,30 @@ class Envoy:
 
     def access_log(self, decision: str) -> dict[str, Any]:
         """The line of one request, once it is there."""
+        return self.lines(decision)[-1]
+
+    def lines(self, decision: str) -> list[dict[str, Any]]:
+        """The lines of one request, once they are all there: those of its attempts in order, then its own."""
         found: list[dict[str, Any]] = []
 
-        def is_there() -> bool:
-            lines = (self.folders.logs / "access.jsonl").read_text().splitlines()
-            found[:] = [entry for entry in map(json.loads, lines) if entry["decision"] == decision]
-            return bool(found)
+        def are_there() -> bool:
+            written = (self.folders.logs / "access.jsonl").read_bytes().rpartition(b"\n")[0].splitlines()
+            mine = [entry for entry in map(json.loads, written) if entry["decision"] == decision]
+            attempts = sorted((entry for entry in mine if entry["kind"] == "attempt"), key=lambda entry: int(entry["attempt"]))
+            requests = [entry for entry in mine if entry["kind"] == "request"]
+            found[:] = attempts + requests
+            return bool(requests) and len(attempts) >= len(requests[0]["tried"] or ())
 
-        self.until(is_there)
-        return found[0]
+        self.until(are_there)
+        return found
+
+    def reopen_logs(self, way: str) -> None:
+        """Has Envoy open its log files again, through its ``admin`` interface or by ``signal``."""
+        assert self.process is not None
+        if way == "signal":
+            self.process.send_signal(signal.SIGUSR1)
+        else:
+            httpx.post(self.admin_url + "/reopen_logs", trust_env=False).raise_for_status()
 
     def log(self) -> str:
         file = self.folders.logs / "envoy.log"

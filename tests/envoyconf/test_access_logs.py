@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from router_extproc.envoyconf.access_logs import to_file, to_observer
+from router_extproc.envoyconf.access_logs import attempts_to_file, requests_to_file, to_observer
 from router_extproc.envoyconf.layout import Layout
 from router_extproc.envoyconf.listener import build_listener
 from tests.envoyconf.samples import Folders, configuration
@@ -37,15 +37,18 @@ def test_attempts_are_told_apart() -> None:
 def test_attempts_and_requests_have_logs_of_their_own(folders: Folders) -> None:
     """The router logs attempts; the listener logs requests, to the observer and to a file."""
     manager = build_listener(configuration(), Layout.of(folders, 1))["filter_chains"][0]["filters"][0]["typed_config"]
-    (attempts,) = manager["http_filters"][-1]["typed_config"]["upstream_log"]
-    requests, file = manager["access_log"]
+    attempts, attempts_file = manager["http_filters"][-1]["typed_config"]["upstream_log"]
+    requests, requests_file = manager["access_log"]
     names = [log["typed_config"]["common_config"]["log_name"] for log in (attempts, requests)]
     assert names == ["attempts", "requests"]
-    assert file["typed_config"]["path"] == str(folders.logs / "access.jsonl")
+    paths = {file["typed_config"]["path"] for file in (attempts_file, requests_file)}
+    assert paths == {str(folders.logs / "access.jsonl")}
 
 
 def test_no_body_and_no_credential_is_logged() -> None:
     """The file's lines hold neither header of a client but the id, nor any body."""
-    line = to_file(Path("/log"))["typed_config"]["log_format"]["json_format"]
-    assert [value for value in line.values() if "%REQ(" in value] == ["%REQ(x-request-id)%", "%REQ(:method)%"]
-    assert not [value for value in line.values() if "%RESP(" in value or "BODY" in value]
+    lines = [log(Path("/log"))["typed_config"]["log_format"]["json_format"] for log in (requests_to_file, attempts_to_file)]
+    values = [value for line in lines for value in line.values()]
+    requested = {value for value in values if "%REQ(" in value}
+    assert requested == {"%REQ(x-request-id)%", "%REQ(:method)%", "%REQ(x-envoy-attempt-count)%"}
+    assert not [value for value in values if "%RESP(" in value or "BODY" in value]

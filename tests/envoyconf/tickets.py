@@ -26,6 +26,8 @@ from google.protobuf.struct_pb2 import Struct
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 TICKET_HEADER = "x-test-ticket"
+TURN_DOWN_HEADER = "x-test-turn-down"
+"""A provider's header: the judge leg turns its answer down, and reports this JSON for the attempt."""
 
 
 def groups(*names: str) -> list[dict[str, Any]]:
@@ -33,8 +35,8 @@ def groups(*names: str) -> list[dict[str, Any]]:
     return [{"name": name, "clusters": [{"cluster_name": name, "weight": 1}]} for name in names]
 
 
-def ticket(*names: str, **more: Any) -> dict[str, str]:
-    """The request header that asks for a ticket with this chain."""
+def ticket(*names: str, metadata: dict[str, Any] | None = None, **more: Any) -> dict[str, str]:
+    """The request header that asks for a ticket with this chain, and for other namespaces of metadata."""
     content = {
         "route": "auto",
         "reason": "test",
@@ -46,7 +48,7 @@ def ticket(*names: str, **more: Any) -> dict[str, str]:
         "max_attempts": 4,
         "stream": False,
     }
-    return {TICKET_HEADER: json.dumps(content | more)}
+    return {TICKET_HEADER: json.dumps({"router": content | more} | (metadata or {}))}
 
 
 class TicketWorker(ExternalProcessorServicer):
@@ -65,7 +67,10 @@ class TicketWorker(ExternalProcessorServicer):
     def stop(self) -> None:
         self._server.stop(None).wait()
 
-    def Process(self, request_iterator: Iterator[ProcessingRequest], context: Any) -> Iterator[ProcessingResponse]:  # noqa: ARG002, N802 - gRPC's own signature
+    def Process(self, request_iterator: Iterator[ProcessingRequest], context: Any) -> Iterator[ProcessingResponse]:  # noqa: N802 - gRPC's own signature
+        if dict(context.invocation_metadata()).get("leg") == "judge":
+            yield from map(_judgement, request_iterator)
+            return
         headers: dict[str, str] = {}
         pieces = 0
         for message in request_iterator:
@@ -86,25 +91,45 @@ class TicketWorker(ExternalProcessorServicer):
 def _ticket_answer(headers: dict[str, str]) -> ProcessingResponse:
     if TICKET_HEADER not in headers:
         return ProcessingResponse(request_headers=HeadersResponse())
-    content = json.loads(headers[TICKET_HEADER])
+    namespaces = json.loads(headers[TICKET_HEADER])
+    content = namespaces["router"]
     metadata = Struct()
-    metadata.update({"router": content})
+    metadata.update(namespaces)
     routing = {
         "x-envoy-max-retries": content["max_attempts"] - 1,
         "x-envoy-upstream-rq-timeout-ms": 0 if content["stream"] else content["deadline_ms"],
         "x-envoy-upstream-rq-per-try-timeout-ms": content["attempt_timeout_ms"],
     }
-    mutation = HeaderMutation(
+    mutation = _mutation(routing, remove=[TICKET_HEADER])
+    return ProcessingResponse(
+        dynamic_metadata=metadata,
+        request_headers=HeadersResponse(response=CommonResponse(header_mutation=mutation, clear_route_cache=True)),
+    )
+
+
+def _judgement(message: ProcessingRequest) -> ProcessingResponse:
+    kind = message.WhichOneof("request")
+    if kind == "request_headers":
+        return ProcessingResponse(request_headers=HeadersResponse())
+    if kind == "response_body":
+        return ProcessingResponse(response_body=BodyResponse())
+    headers = {each.key: each.raw_value.decode() for each in message.response_headers.headers.headers}
+    if TURN_DOWN_HEADER not in headers:
+        return ProcessingResponse(response_headers=HeadersResponse())
+    metadata = Struct()
+    metadata.update({"router.billed": json.loads(headers[TURN_DOWN_HEADER])})
+    response = CommonResponse(header_mutation=_mutation({":status": 503, "x-router-cause": "empty_answer"}))
+    return ProcessingResponse(dynamic_metadata=metadata, response_headers=HeadersResponse(response=response))
+
+
+def _mutation(headers: dict[str, Any], remove: list[str] | None = None) -> HeaderMutation:
+    return HeaderMutation(
         set_headers=[
             HeaderValueOption(
                 header=HeaderValue(key=key, raw_value=str(value).encode()),
                 append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
             )
-            for key, value in routing.items()
+            for key, value in headers.items()
         ],
-        remove_headers=[TICKET_HEADER],
-    )
-    return ProcessingResponse(
-        dynamic_metadata=metadata,
-        request_headers=HeadersResponse(response=CommonResponse(header_mutation=mutation, clear_route_cache=True)),
+        remove_headers=remove or [],
     )

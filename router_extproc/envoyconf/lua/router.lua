@@ -4,11 +4,11 @@
 -- * It knows no deployment: the filter before it ("prepare") writes the cluster's own data into x-router-* headers, the
 --   filter after it removes them. The decision is the ticket: dynamic metadata "router", set by the route leg.
 -- * Dynamic metadata lives as long as the request: "router.attempt" is what logs and response headers may read,
---   "router.state" is this file's own memory between attempts.
+--   "router.state" is this file's own memory between attempts, "router.usage" counts what was received.
 -- * After body() or a chunk, every object fetched before is dead: fetch it again.
 -- * Times are milliseconds.
 
-local TICKET, ATTEMPT, STATE = "router", "router.attempt", "router.state"
+local TICKET, ATTEMPT, STATE, USAGE = "router", "router.attempt", "router.state", "router.usage"
 
 -- Tells Envoy's router not to retry; Envoy removes it before the client sees it.
 local FINAL = "x-envoy-ratelimited"
@@ -133,6 +133,9 @@ local function report(metadata, headers, ticket, attempt)
     metadata:set(ATTEMPT, "fallback_cause", before["cause"] or "no_answer")
     if before["cause"] == nil then metadata:set(ATTEMPT, "cause", "no_answer") end
   end
+  local tried = before ~= nil and before["tried"] or {}
+  tried[tostring(attempt)] = headers:get("x-router-deployment")
+  metadata:set(ATTEMPT, "tried", tried)
   metadata:set(ATTEMPT, "deployment", headers:get("x-router-deployment"))
   metadata:set(ATTEMPT, "model", model_name(ticket, headers:get("x-router-model")))
   metadata:set(ATTEMPT, "tier", headers:get("x-router-tier"))
@@ -265,16 +268,32 @@ local function ends_with_done(path)
   return string.find(path, "^/v1/chat/completions") ~= nil or string.find(path, "^/v1/completions") ~= nil
 end
 
--- A stream that ended cleanly but without its last event would look complete: say that it is not.
-local function watch_stream(handle)
-  local done, tail, last = false, "\n", nil
+-- How many events begin in `text` after its first `skipped` characters, which were looked at before.
+local function count_events(text, skipped)
+  local count, position = 0, math.max(1, skipped - 4)
+  while true do
+    position = string.find(text, "\ndata:", position, true)
+    if position == nil then return count end
+    count, position = count + 1, position + 6
+  end
+end
+
+-- Counts the events as they come: of a stream that breaks off nothing else says how much of it there was. One that ended
+-- cleanly but without the last event it should have would look complete: say that it is not.
+local function watch_stream(handle, must_end_with_done)
+  local done, tail, events, last = false, "\n", 0, nil
   for chunk in handle:bodyChunks() do
     local text = tail .. chunk:getBytes(0, chunk:length())
+    local new = count_events(text, #tail)
+    if new > 0 then
+      events = events + new
+      handle:streamInfo():dynamicMetadata():set(USAGE, "events", events)
+    end
     if string.find(text, "\ndata: [DONE]", 1, true) or string.find(text, "\ndata:[DONE]", 1, true) then done = true end
     tail = string.sub(text, -16)
     last = chunk
   end
-  if done or last == nil then return end
+  if done or last == nil or not must_end_with_done then return end
   handle:streamInfo():dynamicMetadata():set(ATTEMPT, "incomplete", true) -- for the observer: this 200 is a failure
   local separator = string.find(tail, "\n\r?\n$") ~= nil and "" or "\n\n"
   local body = error_body("The provider ended the stream before it was complete.", "server_error", "stream_incomplete")
@@ -292,7 +311,7 @@ function envoy_on_response(handle)
   local kind, encoding = headers:get("content-type"), headers:get("content-encoding")
   if status ~= 200 or kind == nil or string.find(kind, "text/event-stream", 1, true) == nil then return end
   if encoding ~= nil and encoding ~= "identity" then return end
-  if not ends_with_done(state["path"]) then return end
-  headers:remove("content-length") -- something may be appended
-  watch_stream(handle)
+  local must_end_with_done = ends_with_done(state["path"])
+  if must_end_with_done then headers:remove("content-length") end -- something may be appended
+  watch_stream(handle, must_end_with_done)
 end
