@@ -1,0 +1,168 @@
+"""What a request's line of the access log means for the ledger: who pays how much for which attempts. Pure.
+
+Rules of this file
+- Every attempt becomes one row, so that what was tried can be seen; only what a provider made is paid.
+- Who counted the tokens is always said. A provider's own report wins, whatever became of the answer.
+- The account in the line decides whose counters grow; nothing else is looked up that money depends on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from router_extproc.account import Account, Held, Rates, decode_account
+from router_extproc.observer.request_line import RequestLine, Usage
+from router_extproc.store.counters import Release
+from router_extproc.store.ledger import Charge, LedgerRow, Settlement, UsageSource
+
+_FIRST_SUCCESS, _FIRST_ERROR = 200, 400
+_CLIENT_LEFT = "DC"
+NOTHING = Usage(0)
+
+
+class Place(msgspec.Struct, frozen=True):
+    """What a deployment stands for, for those who read the ledger; empty where it is not known any more."""
+
+    model: str = ""
+    provider: str = ""
+
+
+_UNKNOWN = Place()
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """All that one request's line says: rows with their charges, and the reservation that is over."""
+
+    account: Account
+    settlements: tuple[Settlement, ...]
+    release: Release
+
+
+class Paid(msgspec.Struct, frozen=True):
+    """The tokens of one attempt, and who counted them."""
+
+    usage: Usage
+    source: UsageSource
+
+
+class _Attempt(msgspec.Struct, frozen=True):
+    number: int
+    deployment: str
+    paid: Paid
+    status: int = 0
+    cause: str = ""
+    is_last: bool = False
+
+
+_UNPAID = Paid(NOTHING, "none")
+
+
+def settle(line: RequestLine, places: Mapping[str, Place] | None = None) -> Settled | None:
+    """What the line settles; None when nothing is to be.
+
+    Raises:
+        msgspec.DecodeError: the line's account is none.
+    """
+    if not line.account:
+        return None
+    account = decode_account(line.account)
+    settlements = []
+    for attempt in _attempts(line, account):
+        row = _row(line, account, attempt, (places or {}).get(attempt.deployment, _UNKNOWN))
+        settlements.append(Settlement(row, _charges(account.held, row, is_last=attempt.is_last)))
+    release = Release(account.reservation, tuple(held.counter for held in account.held))
+    return Settled(account, tuple(settlements), release)
+
+
+def _attempts(line: RequestLine, account: Account) -> list[_Attempt]:
+    called, turned_down = line.called(), line.turned_down()
+    last, status = max(called, default=0), line.status or 0
+    has_failed = not _FIRST_SUCCESS <= status < _FIRST_ERROR
+    # The line names the cause of the last failure alone, also when a later attempt was good.
+    failed = last if has_failed else last - 1
+    attempts = []
+    for number, deployment in called.items():
+        if number in turned_down:
+            paid = Paid(turned_down[number], "provider")
+        else:
+            paid = paid_for_answer(line, account) if number == last else _UNPAID
+        cause = (line.cause or "") if number == failed else ""
+        is_last = number == last
+        attempts.append(_Attempt(number, deployment, paid, status if is_last else 0, cause, is_last))
+    return attempts
+
+
+def paid_for_answer(line: RequestLine, account: Account) -> Paid:
+    """What the last attempt is paid for.
+
+    An attempt that failed costs nothing. A stream that was broken off costs the prompt and what had come of it: about a token
+    for each event but the first, which only opens the message. An answer without a report, and one that its client did not
+    wait for although it was being made as a whole, cost what was estimated.
+    """
+    if line.usage is not None:
+        return Paid(line.usage, "provider")
+    status = line.status or 0
+    if status >= _FIRST_ERROR:
+        return _UNPAID
+    has_left = _CLIENT_LEFT in (line.flags or "").split(",")
+    if status == 0 and not has_left:
+        return _UNPAID
+    if line.event_count or (line.stream and has_left):
+        return Paid(Usage(account.prompt_tokens, max(0, line.event_count - 1)), "events")
+    return Paid(Usage(account.prompt_tokens, account.completion_tokens), "estimate")
+
+
+def _row(line: RequestLine, account: Account, attempt: _Attempt, place: Place) -> LedgerRow:
+    usage = attempt.paid.usage
+    rates: Rates | None = account.rates.get(attempt.deployment)
+    cost = 0 if rates is None else rates.cost(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
+    return LedgerRow(
+        request=account.reservation,
+        attempt=attempt.number,
+        purpose=account.purpose,
+        at=line.time.timestamp(),
+        tenant=account.tenant,
+        team=account.team,
+        user=account.user,
+        key=account.key,
+        session=account.session,
+        tags=account.tags,
+        route=line.route or "",
+        model=(line.model if attempt.is_last else None) or place.model,
+        provider=place.provider,
+        deployment=attempt.deployment,
+        status=attempt.status,
+        cause=attempt.cause,
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        cached_tokens=usage.cached_tokens,
+        usage_source=attempt.paid.source,
+        cost_micro_usd=max(0, cost),
+    )
+
+
+def _charges(held: tuple[Held, ...], row: LedgerRow, *, is_last: bool) -> tuple[Charge, ...]:
+    charges = []
+    for one in held:
+        if one.deployments and row.deployment not in one.deployments:
+            continue
+        # A limit of a place counts what that place is sent; any other counts the request, not its attempts.
+        amount = _amount(one, row, 1 if one.deployments or is_last else 0)
+        if amount:
+            charges.append(Charge(one.counter, one.bucket, amount, one.expires_at))
+    return tuple(charges)
+
+
+def _amount(held: Held, row: LedgerRow, times: int) -> int:
+    match held.unit:
+        case "usd":
+            return row.cost_micro_usd
+        case "tokens":
+            return row.prompt_tokens + row.completion_tokens
+        case "requests" | "iterations":
+            return times
+        case "parallel":
+            # Counted while it lasts, and never afterwards.
+            return 0

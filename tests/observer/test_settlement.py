@@ -1,0 +1,170 @@
+"""What each end of a request costs, who counted it, and whose counters grow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from router_extproc.account import Account, Held, Unit
+from router_extproc.observer.request_line import read_line
+from router_extproc.observer.settlement import Place, Settled, settle
+from router_extproc.store.counters import Release
+from router_extproc.store.ledger import Charge
+from tests.observer.lines import ACCOUNT, MONEY, request_line, unreported
+
+
+def settled(account: Account = ACCOUNT, **fields: Any) -> Settled:
+    line = read_line(request_line(account=account, **fields))
+    assert line is not None
+    found = settle(line, {"openai/small": Place("small", "openai")})
+    assert found is not None
+    return found
+
+
+def render(found: Settled) -> list[str]:
+    """One line for each row: what was called, what it is paid for and by whose count."""
+    return [
+        f"{row.attempt} {row.deployment} {row.prompt_tokens}+{row.completion_tokens} {row.usage_source} {row.cost_micro_usd}"
+        for row in (one.row for one in found.settlements)
+    ]
+
+
+def held(unit: Unit, name: str = "", **fields: Any) -> Held:
+    return Held(name or unit, unit, 60, 0, 1, 200, **fields)
+
+
+def charged(found: Settled) -> dict[str, int]:
+    """What each counter grows by."""
+    sums: dict[str, int] = {}
+    for one in found.settlements:
+        for charge in one.charges:
+            sums[charge.counter] = sums.get(charge.counter, 0) + charge.amount
+    return sums
+
+
+def test_an_answer_costs_what_its_provider_reported() -> None:
+    """Fresh, cached and written tokens at the rates that held when it was admitted; the caller's labels stand beside it."""
+    found = settled()
+    [one] = found.settlements
+    assert render(found) == ["1 openai/small 120+30 provider 575"]  # 100 x 2.5 + 20 x 1.25 + 30 x 10
+    assert one.charges == (Charge(MONEY.counter, MONEY.bucket, 575, MONEY.expires_at),)
+    assert found.release == Release("d-1", (MONEY.counter,))
+    row = one.row
+    assert (row.request, row.tenant, row.team, row.user, row.key, row.session, row.tags) == (
+        ("d-1", "acme", "search", "u-1", "k1", "s-1", {"app": "chat"})
+    )
+    assert (row.route, row.model, row.provider, row.status, row.cause) == ("auto", "small", "openai", 200, "")
+    assert row.at == 1_772_366_400.1
+
+
+# How a request ended, and what it is then paid for. The account's estimate is 100 tokens in and 50 out.
+ENDS: dict[str, tuple[dict[str, Any], str]] = {
+    "no usage reported": (unreported(), "100+50 estimate 750"),
+    "a stream without usage": (unreported(stream=True, events=41), "100+40 events 650"),
+    "a stream that the client left": (unreported(stream=True, events=11, flags="DC"), "100+10 events 350"),
+    "a stream that the provider cut": (unreported(stream=True, events=11, flags="UPE"), "100+10 events 350"),
+    "a stream that the client left before anything came": (
+        unreported(stream=True, status=0, flags="DC", first_byte_ms=None),
+        "100+0 events 250",
+    ),
+    "a client that did not wait for a whole answer": (
+        unreported(status=0, flags="DC", first_byte_ms=None),
+        "100+50 estimate 750",
+    ),
+    "a stream that was left after its usage": ({"stream": True, "events": 41, "flags": "DC"}, "120+30 provider 575"),
+    "an error of the provider": (unreported(status=502, cause="server_error"), "0+0 none 0"),
+    "an error of the caller": (unreported(status=400, cause="client_error"), "0+0 none 0"),
+    "no answer at all": (unreported(status=0, flags="UF"), "0+0 none 0"),
+    "an error with a report": ({"status": 500}, "120+30 provider 575"),
+    "a status that Envoy does not know": (unreported(status=None, flags=None), "0+0 none 0"),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_every_end_has_its_price(end: str) -> None:
+    """Failures are free, what a provider made is paid, and the ledger says who counted."""
+    fields, expected = ENDS[end]
+    assert render(settled(**fields)) == [f"1 openai/small {expected}"]
+
+
+def test_failed_attempts_are_rows_that_cost_nothing() -> None:
+    """What was tried can be seen; the cause belongs to the attempt that failed last."""
+    tried = {"1": "gone/small", "2": "openai/small", "3": "azure/small"}
+    found = settled(attempts=3, tried=tried, deployment="azure/small", cause="rate_limited")
+    assert render(found) == ["1 gone/small 0+0 none 0", "2 openai/small 0+0 none 0", "3 azure/small 120+30 provider 575"]
+    assert [(one.row.status, one.row.cause) for one in found.settlements] == [(0, ""), (0, "rate_limited"), (200, "")]
+    assert charged(found) == {MONEY.counter: 575}
+
+
+def test_an_answer_that_was_turned_down_is_paid_beside_the_one_that_was_taken() -> None:
+    """The provider made it, so somebody pays for it: each attempt has a row and a charge of its own."""
+    billed = {"1": {"prompt_tokens": 40, "completion_tokens": 4, "cached_tokens": 0}}
+    found = settled(attempts=2, tried={"1": "openai/small", "2": "azure/small"}, billed=billed, deployment="azure/small")
+    assert render(found) == ["1 openai/small 40+4 provider 140", "2 azure/small 120+30 provider 575"]
+    assert [charge.amount for one in found.settlements for charge in one.charges] == [140, 575]
+
+
+def test_the_last_answer_turned_down_is_paid_once() -> None:
+    """The client got an error, the provider made an answer."""
+    billed = {"1": {"prompt_tokens": 40, "completion_tokens": 4}}
+    assert render(settled(**unreported(status=502, billed=billed))) == ["1 openai/small 40+4 provider 140"]
+
+
+def test_each_unit_counts_its_own() -> None:
+    """Money, tokens, the request and the step; what runs at the same time is counted only while it runs."""
+    units: tuple[Unit, ...] = ("usd", "tokens", "requests", "iterations", "parallel")
+    found = settled(replace(ACCOUNT, held=tuple(held(unit) for unit in units)))
+    assert charged(found) == {"usd": 575, "tokens": 150, "requests": 1, "iterations": 1}
+    assert found.release.counters == units
+
+
+def test_a_request_counts_once_however_often_it_is_tried() -> None:
+    """Limits of a caller count requests, limits of a place what that place is sent and paid."""
+    counters = (
+        held("requests", "of the tenant"),
+        held("requests", "of openai", deployments=("openai/small", "openai/large")),
+        held("requests", "of azure", deployments=("azure/small",)),
+        held("requests", "of nobody", deployments=("other/small",)),
+        held("usd", "money of openai", deployments=("openai/small", "openai/large")),
+        held("usd", "money of azure", deployments=("azure/small",)),
+    )
+    tried = {"1": "openai/small", "2": "openai/large", "3": "azure/small"}
+    found = settled(replace(ACCOUNT, held=counters), attempts=3, tried=tried, deployment="azure/small")
+    assert charged(found) == {"of the tenant": 1, "of openai": 2, "of azure": 1, "money of azure": 575}
+    assert len(found.release.counters) == 6
+
+
+def test_who_was_admitted_and_called_nobody_gets_everything_back() -> None:
+    """Such as a client that left before the first attempt: no row, no charge, and the reservation is over."""
+    found = settled(status=0, flags="DC", attempts=0, tried=None, deployment=None, **unreported())
+    assert (found.settlements, found.release.reservation) == ((), "d-1")
+
+
+def test_a_deployment_without_a_price_costs_nothing() -> None:
+    """Its tokens are known all the same."""
+    assert render(settled(replace(ACCOUNT, rates={}))) == ["1 openai/small 120+30 provider 0"]
+
+
+@pytest.mark.parametrize("purpose", ["answer", "escalation", "judge", "shadow"])
+def test_every_call_has_somebody_who_pays(purpose: Any) -> None:
+    """The purpose goes into the row, so that the same attempt of another purpose is another row."""
+    [one] = settled(replace(ACCOUNT, purpose=purpose)).settlements
+    assert (one.row.purpose, one.row.tenant) == (purpose, "acme")
+
+
+def test_without_an_account_nothing_is_settled() -> None:
+    """Nobody was asked who they are, and no budget counts."""
+    line = read_line(request_line(account=None))
+    assert line is not None
+    assert settle(line) is None
+
+
+def test_an_account_that_is_none_is_told() -> None:
+    """So that it is counted, and not taken for a request without one."""
+    line = read_line(request_line(account=None).replace(b'"account": null', b'"account": "{}"'))
+    assert line is not None
+    with pytest.raises(msgspec.DecodeError):
+        settle(line)
