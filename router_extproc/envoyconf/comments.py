@@ -37,6 +37,10 @@ _LISTENER = {
     ("early_header_mutation_extensions",): "Clients neither steer Envoy nor choose the decision's id.",
     ("local_reply_config",): "Errors that Envoy makes itself, in the shape of OpenAI's. The first that matches wins.",
     ("http_filters",): "In request order; on the answer they run in reverse.",
+    (
+        "http_filters",
+        "usage_only",
+    ): "Only for streams whose usage the router asked for and the client did not: that event stays here.",
     ("http_filters", "body"): "The whole body, so that it leaves with the headers: one exchange with a worker, not two.",
     ("http_filters", "usage"): "Token counts of plain answers, for the logs: no Python on the way back.",
     ("http_filters", "usage_of_streams"): "Token counts of streams.",

@@ -40,6 +40,7 @@ class Layout:
     routes: Path
     clusters: Path
     script: Path
+    usage_script: Path
     secrets: Path
     workers: tuple[Path, ...]
     observer: Path
@@ -53,6 +54,7 @@ class Layout:
             routes=directories.envoy / f"rds.{form}",
             clusters=directories.envoy / f"cds.{form}",
             script=directories.envoy / "router.lua",
+            usage_script=directories.envoy / "usage.lua",
             secrets=directories.envoy / "secrets",
             workers=tuple(directories.sockets / f"worker-{index}.sock" for index in range(workers)),
             observer=directories.sockets / "observer.sock",

@@ -8,6 +8,7 @@ from router_extproc.config.schema import RouterConfig
 from router_extproc.envoyconf import access_logs, names
 from router_extproc.envoyconf.layout import Layout
 from router_extproc.envoyconf.local_reply import local_reply_config
+from router_extproc.envoyconf.matchers import only_for_unasked_usage
 from router_extproc.envoyconf.messages import (
     Message,
     duration,
@@ -89,8 +90,9 @@ def _connection_manager(config: RouterConfig, layout: Layout) -> Message:
 
 
 def _early_header_mutation() -> Message:
-    """Envoy's own control headers and the request id are Envoy's to set: what a client sends is removed first of all."""
-    mutations: list[Message] = [remove_prefix("x-envoy-"), {"remove": "x-request-id"}, {"remove": "x-forwarded-for"}]
+    """Envoy's own control headers, the request id and proofs of identity are Envoy's to set: a client's go first of all."""
+    forged = ("x-request-id", "x-forwarded-for", names.PEER, names.JWT)
+    mutations: list[Message] = [remove_prefix("x-envoy-"), *({"remove": header} for header in forged)]
     mutations.append({"append": set_header(names.SIZE, "%REQ(content-length)%")})
     return extension(
         "envoy.http.early_header_mutation.header_mutation",
@@ -102,7 +104,11 @@ def _early_header_mutation() -> Message:
 def http_filters(config: RouterConfig, layout: Layout) -> list[Message]:
     """The filters in request order; on the answer they run in reverse."""
     limit = config.limits.max_body_bytes
+    usage_only = extension(
+        names.USAGE_ONLY, "extensions.filters.http.lua.v3.Lua", default_source_code={"filename": str(layout.usage_script)}
+    )
     return [
+        only_for_unasked_usage(usage_only),
         _buffer("body", limit),
         *usage_filters(),
         route_leg(),

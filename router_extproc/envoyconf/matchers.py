@@ -46,6 +46,16 @@ def only_when_compressed(http_filter: Message) -> Message:
     return _skipped_when({"not_matcher": compressed}, http_filter, http_filter["name"])
 
 
+def only_for_unasked_usage(http_filter: Message) -> Message:
+    """Runs the filter for event streams whose usage the client did not ask for. It must not ask for anything of the request."""
+    kind = extension("header", "type.matcher.v3.HttpResponseHeaderMatchInput", header_name="content-type")
+    regex = {"google_re2": {}, "regex": "(?i)text/event-stream.*"}
+    is_stream = {"single_predicate": {"input": kind, "value_match": {"safe_regex": regex}}}
+    # In this order: what is asked of the answer cannot be told before it comes, by when there is a ticket.
+    unasked = {"and_matcher": {"predicate": [is_stream, _metadata_is(names.REQUEST, "usage_injected", "1")]}}
+    return _skipped_when({"not_matcher": unasked}, http_filter, http_filter["name"])
+
+
 def when_large_and_undecided(http_filter: Message, name: str) -> Message:
     """Runs the filter, under this name, only for a body of 60 kB and more that has no ticket."""
     large = header_like(names.SIZE, "[1-9][0-9]{5,}|[6-9][0-9]{4}")
@@ -53,12 +63,20 @@ def when_large_and_undecided(http_filter: Message, name: str) -> Message:
     return _skipped_when({"or_matcher": {"predicate": [decided, {"not_matcher": large}]}}, http_filter, name)
 
 
+def _metadata_is(namespace: str, key: str, value: str) -> Message:
+    return _metadata(namespace, key, {"string_match": {"exact": value}})
+
+
 def _ticket(key: str, value: Message) -> Message:
+    return _metadata(names.TICKET, key, value)
+
+
+def _metadata(namespace: str, key: str, value: Message) -> Message:
     metadata_input = "extensions.matching.common_inputs.network.v3.DynamicMetadataInput"
     matcher = "extensions.matching.input_matchers.metadata.v3.Metadata"
     return {
         "single_predicate": {
-            "input": extension("ticket", metadata_input, filter=names.TICKET, path=[{"key": key}]),
+            "input": extension("ticket", metadata_input, filter=namespace, path=[{"key": key}]),
             "custom_match": extension("metadata", matcher, value=value),
         }
     }

@@ -16,7 +16,16 @@ TICKET = "router"
 """Namespace of the decision in the request's dynamic metadata; also of a cluster's own metadata."""
 
 REQUEST = "router.request"
-"""Namespace of what the route leg says about one request beside its ticket: the estimated cost."""
+"""Namespace of what the route leg says about one request beside its ticket, all of it texts.
+
+``cost``: estimated, in USD. ``account``: what is settled by. ``budget_remaining``: USD. ``degraded``: as in the ticket.
+``usage_injected`` "1": the stream's usage was not the client's wish. Each of ``RATE_LIMITS``: that header's value.
+"""
+
+RATE_LIMITS = tuple(
+    f"x-ratelimit-{figure}-{unit}" for unit in ("requests", "tokens") for figure in ("limit", "remaining", "reset")
+)
+"""Response headers by which OpenAI tells its limits, and keys in ``REQUEST`` by which we tell ours."""
 
 ATTEMPT = "router.attempt"
 """Namespace of what ``router.lua`` reports about the attempts of a request."""
@@ -38,11 +47,20 @@ ROUTE_LEG = "route"
 RENAME_LEG = "rename"
 JUDGE_LEG = "judge"
 UNPACK_LEG = "unpack"
+USAGE_ONLY = "usage_only"
+"""Filter that takes away the usage which a client did not ask for."""
+
 ROUTE_LEG_AGAIN = "ext_proc.route.again"
 """Filter that asks a worker once more when the first one died over a large request."""
 
 PAUSE = "pause"
 """Filter before that, which gives Envoy time to learn of the death."""
+
+PEER = "x-router-peer"
+"""Request header with the SPIFFE id of the client's certificate, set by Envoy for the route leg."""
+
+JWT = "x-router-jwt"
+"""Request header with the payload of a verified token in base64url, set by Envoy for the route leg."""
 
 SIZE = "x-router-size"
 """Request header that keeps the content-length, which ext_proc takes away."""

@@ -20,6 +20,8 @@ from router_extproc.envoyconf.secrets import placeholder_secrets, render_secrets
 from router_extproc.envoyconf.upstream_tls import system_roots
 from router_extproc.registry.snapshot import Registry
 
+SCRIPTS = ("router.lua", "usage.lua")
+
 RenderedFiles = dict[str, bytes]
 """File contents by path below the rendered directory, in the order in which they are to be written."""
 
@@ -36,7 +38,7 @@ def render(
     """
     layout = Layout.of(directories, workers)
     files = render_secrets(config, environ)
-    files["router.lua"] = script()
+    files |= scripts()
     for name, message in build_messages(config, registry, layout, system_roots()).items():
         files[f"{name}.json"] = encode(message)
     return files
@@ -47,7 +49,7 @@ def render_commented(
 ) -> RenderedFiles:
     """The same configuration as YAML that explains itself, without any secret. ``roots`` as in ``build_messages``."""
     layout = Layout.of(directories, workers, "yaml")
-    files = {**placeholder_secrets(config), "router.lua": script()}
+    files = {**placeholder_secrets(config), **scripts()}
     for name, message in build_messages(config, registry, layout, roots).items():
         files[f"{name}.yaml"] = to_yaml(message, COMMENTS[name], HEADINGS[name]).encode()
     return files
@@ -68,9 +70,10 @@ def build_messages(config: RouterConfig, registry: Registry, layout: Layout, roo
     }
 
 
-def script() -> bytes:
-    """The one Lua file: the same for every configuration, its data comes from the clusters and the ticket."""
-    return resources.files("router_extproc.envoyconf").joinpath("lua/router.lua").read_bytes()
+def scripts() -> RenderedFiles:
+    """The Lua files: the same for every configuration, their data comes from the clusters and the ticket."""
+    folder = resources.files("router_extproc.envoyconf").joinpath("lua")
+    return {name: folder.joinpath(name).read_bytes() for name in SCRIPTS}
 
 
 def encode(message: Message) -> bytes:

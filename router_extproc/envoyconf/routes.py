@@ -25,6 +25,7 @@ FIRST_BYTE_MARGIN_MS = 5_000
 """By how much a stream's backstop outlasts all its attempts, so that their end is answered and not the backstop's."""
 
 _TICKET = f"%DYNAMIC_METADATA({names.TICKET}:"
+_REQUEST = f"%DYNAMIC_METADATA({names.REQUEST}:"
 _ATTEMPT = f"%DYNAMIC_METADATA({names.ATTEMPT}:"
 
 # In this order: a later entry of the same name wins where it has a value. What an attempt reports is written by
@@ -43,8 +44,12 @@ RESPONSE_HEADERS: tuple[tuple[str, str], ...] = (
     ("x-router-fallback-from", f"{_ATTEMPT}fallback_from)%"),
     ("x-router-fallback-cause", f"{_ATTEMPT}fallback_cause)%"),
     ("x-router-degraded", f"{_TICKET}degraded)%"),
+    ("x-router-degraded", f"{_REQUEST}degraded)%"),
     ("x-router-degraded", f"{_ATTEMPT}degraded)%"),
-    ("x-router-cost-usd", f"%DYNAMIC_METADATA({names.REQUEST}:cost)%"),
+    ("x-router-cost-usd", f"{_REQUEST}cost)%"),
+    ("x-router-budget-remaining", f"{_REQUEST}budget_remaining)%"),
+    # In place of the provider's, which are about our key with it.
+    *((header, f"{_REQUEST}{header})%") for header in names.RATE_LIMITS),
 )
 
 

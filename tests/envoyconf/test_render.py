@@ -87,7 +87,14 @@ def test_versions_follow_the_content(folders: Folders) -> None:
 
 def test_clusters_come_before_what_names_them(folders: Folders) -> None:
     """Written in this order, no file names something that Envoy has not been given."""
-    assert list(rendered(folders, configuration()))[-5:] == ["router.lua", "cds.json", "rds.json", "lds.json", "bootstrap.json"]
+    assert list(rendered(folders, configuration()))[-6:] == [
+        "router.lua",
+        "usage.lua",
+        "cds.json",
+        "rds.json",
+        "lds.json",
+        "bootstrap.json",
+    ]
 
 
 def test_keys_are_in_the_secrets_and_nowhere_else(folders: Folders) -> None:
