@@ -32,10 +32,34 @@ _PATTERNS = {
     values.HEADER_NAME: ("is not a header's name", "lower-case letters, digits and - only"),
     values.VARIABLE_NAME: ("expected the name of an environment variable", "for example OPENAI_API_KEY, never the key itself"),
     values.MODEL_ID: ("is not a model's id", "printable ASCII characters without spaces"),
+    values.OWN_ID: ("is not a name", "letters, digits and . _ - only, a letter or digit first"),
+    values.KEY_ID: ("is not a key's id", "letters, digits, _ and - only, 60 at most"),
+    values.DIGEST: ("is not a key's digest", "write sha256:SALT:HASH, both in lower-case hexadecimal, never the key itself"),
+    values.LABEL: ("is not a label", f"write one of {', '.join(values.LABELS)}, or tag:NAME"),
+    values.LABEL_VALUE: ("is not a value of a label", "write a text without line breaks"),
+    values.SPIFFE_ID: (
+        "is not a SPIFFE id",
+        "for example spiffe://cluster.local/ns/search/sa/frontend, with * at its end at most",
+    ),
+    values.REDIS_URL: (
+        "expected a Redis address",
+        "for example redis://127.0.0.1:6379 or rediss://redis.example:6380/0, no password",
+    ),
+    values.WEB_ADDRESS: (
+        "expected an http or https address",
+        "for example https://issuer.example/jwks.json, without password, ? or #",
+    ),
     values.API_PATH: ("is not a path of the API", "begin with /v1/, for example /v1/embeddings or /v1/audio/*"),
 }
 # Patterns of values that may hold a secret by mistake: the value is not repeated.
-_SILENT_PATTERNS = {values.BASE_URL, values.VARIABLE_NAME}
+_SILENT_PATTERNS = {
+    values.BASE_URL,
+    values.DIGEST,
+    values.KEY_ID,
+    values.REDIS_URL,
+    values.VARIABLE_NAME,
+    values.WEB_ADDRESS,
+}
 _EXAMPLES = {
     "base_url": "base_url: https://api.openai.com/v1",
     "certificate": "certificate: server.pem",

@@ -14,22 +14,30 @@ from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from router_extproc.config.analysis import Analysis
+from router_extproc.config.auth import Auth
+from router_extproc.config.budgets import Budget, Cap
+from router_extproc.config.secret import Secret
 from router_extproc.config.section import Section
+from router_extproc.config.store import Store
+from router_extproc.config.tenants import Key, Tenant
+from router_extproc.config.traffic import Alerts, LoopGuard, ProviderLimits, Waiting
 from router_extproc.config.values import (
-    BASE_URL,
     CREDENTIAL_NAME,
     HEADER_NAME,
     VARIABLE_NAME,
     ApiPath,
+    BaseUrl,
     Bytes,
     CapabilityName,
     Count,
     FilePath,
     HttpVersion,
+    KeyId,
     Milliseconds,
     ModelId,
     Name,
     NamePattern,
+    OwnId,
     Port,
     Price,
     Quality,
@@ -40,6 +48,8 @@ from router_extproc.config.values import (
     Weight,
 )  # fmt: skip
 from router_extproc.config.when import When
+
+OnRouterFailureName = Literal["allow", "refuse"]
 
 
 class Tls(Section):
@@ -65,6 +75,9 @@ class Admin(Section):
 
     address: str = Field("127.0.0.1", description="IP address; 0.0.0.0 or :: for all.")
     port: Port = Field(9902, description="TCP port.")
+    token: Secret | None = Field(
+        None, description="Whoever brings this bearer token may change keys and budgets from another machine."
+    )
 
 
 class EnvoyOptions(Section):
@@ -100,6 +113,7 @@ class Credential(Section):
     env: str | None = Field(None, pattern=VARIABLE_NAME, max_length=120, description="Name of the variable with the key.")
     file: FilePath | None = Field(None, description="Path of the file with the key, relative to this file.")
     weight: Weight = Field(1.0, description="Share of requests against the provider's other keys.")
+    limits: ProviderLimits = Field(ProviderLimits(), description="What the provider allows this key, for each model.")
 
     @model_validator(mode="after")
     def _one_source(self) -> Credential:
@@ -122,9 +136,7 @@ class Provider(Section):
     ``models`` is the short way to add deployments: each named model gets one on this provider, ``*`` serves any name.
     """
 
-    base_url: str = Field(
-        pattern=BASE_URL, max_length=500, description="Scheme, host and the path that stands before `/chat/completions`."
-    )
+    base_url: BaseUrl = Field(description="Scheme, host and the path that stands before `/chat/completions`.")
     dialect: Literal["openai"] = Field("openai", description="The API that the provider speaks.")
     region: Name | None = Field(None, description="Where the provider computes; clients may ask for it by x-router-region.")
     credentials: tuple[Credential, ...] = Field((), description="The keys; each becomes a deployment of its own.")
@@ -142,6 +154,8 @@ class Provider(Section):
     max_connections: Count = Field(100_000, description="Connections at once; beyond it requests wait.")
     max_requests: Count = Field(100_000, description="Requests at once; beyond it Envoy refuses further ones.")
     outlier: Outlier = Field(Outlier(), description="When an address of the provider is left out.")
+    limits: ProviderLimits = Field(ProviderLimits(), description="What the provider allows, all keys and models together.")
+    budget: Cap | None = Field(None, description="What may be spent there; at its end requests go elsewhere.")
 
     @model_validator(mode="after")
     def _prefix_follows_header(self) -> Provider:
@@ -273,6 +287,8 @@ class Route(Plan):
     timeouts: Timeouts | None = Field(None, description="Default, key by key: those of `defaults`.")
     retry: Retry | None = Field(None, description="Default, key by key: that of `defaults`.")
     check: Check | None = Field(None, description="Default: that of `defaults`.")
+    on_router_failure: OnRouterFailureName | None = Field(None, description="Default: that of `defaults`.")
+    safety_critical: bool = Field(default=False, description="No budget ever moves its requests to a cheaper tier.")
 
 
 class Rule(Section):
@@ -301,6 +317,9 @@ class Defaults(Section):
     timeouts: Timeouts = Field(Timeouts(), description="How long things may take.")
     retry: Retry = Field(Retry(), description="How often things are tried.")
     check: Check = Field(Check(), description="Which answers are looked at.")
+    on_router_failure: OnRouterFailureName | None = Field(
+        None, description="Requests that no worker decided. Default: refuse where keys or enforced budgets exist, else allow."
+    )
 
 
 class DecisionLog(Section):
@@ -334,3 +353,11 @@ class RouterConfig(Section):
     cooling: Cooling = Field(Cooling(), description="When failing deployments are left alone.")
     analysis: Analysis = Field(Analysis(), description="How it is found out what a request is.")
     decision_log: DecisionLog = Field(DecisionLog(), description="What is kept of each decision.")
+    auth: Auth = Field(Auth(), description="How callers prove who they are.")
+    tenants: dict[Name, Tenant] = Field({}, description="Who pays, and what they may use.")
+    keys: dict[KeyId, Key] = Field({}, description="Virtual keys by id, beside those made at run time.")
+    budgets: dict[OwnId, Budget] = Field({}, description="Caps on money, tokens and requests, by a name of your choice.")
+    store: Store = Field(Store(), description="Where counters live.")
+    alerts: Alerts = Field(Alerts(), description="Where alerts go.")
+    loop_guard: LoopGuard = Field(LoopGuard(), description="When sessions that repeat themselves are stopped.")
+    waiting: Waiting = Field(Waiting(), description="What happens while every provider is at its limit.")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 import yaml
 
@@ -42,6 +42,18 @@ class Mark:
 
     line: int
     column: int
+
+
+class WrittenNumber(float):
+    """A number with a fraction, and how the file writes it: amounts of money are read from the ``text``, exactly."""
+
+    text: str
+
+    def __new__(cls, text: str) -> Self:
+        """Reads the number as Python does."""
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
 
 
 @dataclass
@@ -235,7 +247,7 @@ def _meaning(text: str) -> object:
         if _INTEGER.fullmatch(text):
             return int(text)
         if _NUMBER.fullmatch(text):
-            return float(text)
+            return WrittenNumber(text)
     return text
 
 

@@ -21,6 +21,7 @@ from router_extproc.config.schema import RouterConfig
 from router_extproc.config.section import Section
 from router_extproc.config.when import Probability, Range
 from router_extproc.registry.catalogue import Catalogue
+from router_extproc.registry.compile_spending import compile_spending
 from router_extproc.registry.default_chain import derived_chain, explicit_chain
 from router_extproc.registry.models import compile_models
 from router_extproc.registry.plans import PlanCompiler
@@ -69,6 +70,7 @@ def compile_registry(config: RouterConfig, catalogue: Catalogue, unreachable: Co
         max_body_bytes=config.limits.max_body_bytes,
         max_body_bytes_in_flight=config.limits.max_body_bytes_in_flight,
         analysis=_analysis(config.analysis),
+        spending=compile_spending(config, configured),
     )
     return replace(registry, revision=_revision(registry))
 
@@ -133,6 +135,8 @@ def _route(name: str, config: RouterConfig, models: dict[str, Model], plans: Pla
         max_attempts=retry.max_attempts,
         retry_within_ms=retry.within,
         check_answer=check.answer,
+        on_router_failure=written.on_router_failure,
+        safety_critical=written.safety_critical,
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from router_extproc.registry.spending import NO_SPENDING, Spending
+from router_extproc.registry.spending import NO_SPENDING, OnRouterFailure, Spending
 
 # Domains in which a wrong answer does harm.
 RISKS = ("medical", "legal", "financial", "confidential", "self_harm")
@@ -141,7 +141,8 @@ class Route(msgspec.Struct, frozen=True):
     """A name that clients may write in ``model``, with its limits in milliseconds.
 
     ``named_model`` is set when the name is a model's own: it is then never replaced by another model unless
-    ``allow_cross_model``. A ``safety_critical`` route is never downgraded by a budget.
+    ``allow_cross_model``. A ``safety_critical`` route is never downgraded by a budget. ``on_router_failure`` says what
+    becomes of a request that no worker decided; None: what ``Spending.refuses_undecided`` says.
     """
 
     name: str
@@ -157,6 +158,7 @@ class Route(msgspec.Struct, frozen=True):
     retry_within_ms: int = 60_000
     check_answer: bool = False
     safety_critical: bool = False
+    on_router_failure: OnRouterFailure | None = None
 
 
 class Bounds(msgspec.Struct, frozen=True):

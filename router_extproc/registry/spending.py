@@ -19,6 +19,7 @@ Mode = Literal["off", "observe", "enforce"]
 AtCap = Literal["reject", "allow_and_flag"]
 OnStoreFailure = Literal["fail_open", "fail_closed", "local_share"]
 AuthMode = Literal["none", "keys", "jwt", "mesh"]
+OnRouterFailure = Literal["allow", "refuse"]
 Calendar = Literal["second", "minute", "hour", "day", "week", "month"]
 
 # Labels that say where a request goes: a budget on them counts each place of the chain, and closes places, not requests.
@@ -183,6 +184,13 @@ class Spending(msgspec.Struct, frozen=True):
     loop_guard: LoopGuard = LoopGuard()
     waiting: Waiting = Waiting()
     refuses_undecided: bool = False
+    # What the file's defaults say of such requests; None where they say nothing, so that the first key decides.
+    on_router_failure: OnRouterFailure | None = None
 
 
 NO_SPENDING = Spending()
+
+
+def name_of_key_budget(key: str, name: str) -> str:
+    """What the budget ``name`` of one virtual key is called among all budgets; ``key`` is its id."""
+    return f"key:{key}:{name}"
