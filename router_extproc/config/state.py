@@ -107,16 +107,6 @@ class StateDirectory:
         return self.root / "identities.sqlite"
 
     @property
-    def ledger(self) -> Path:
-        """What was spent, in SQLite: one row for each answer that was paid for, and the counters of the embedded store."""
-        return self.root / "ledger.sqlite"
-
-    @property
-    def identities(self) -> Path:
-        """Virtual keys made at run time, raises of budgets and the audit log, in SQLite; only hashes of keys."""
-        return self.root / "identities.sqlite"
-
-    @property
     def keys_exist(self) -> Path:
         """A file that is there since the first key was made at run time; the supervisor watches for it."""
         return self.root / "keys_exist"
