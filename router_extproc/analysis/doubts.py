@@ -56,7 +56,7 @@ class Doubts:
 
     def _reasons(self, encoding: TextEncoding, surface: SurfaceFeatures, language: str | None) -> Iterator[str]:
         words = encoding.words
-        if self._is_foreign(words, surface, language):
+        if self.is_foreign(encoding, surface, language):
             yield FOREIGN
             return
         alphabetic = sum(map(str.isalpha, words))
@@ -72,13 +72,14 @@ class Doubts:
         elif len(words) <= _SHORT_TEXT and float((self._centres @ encoding.vector).max()) < self._familiar:
             yield UNFAMILIAR
 
-    def _is_foreign(self, words: list[str], surface: SurfaceFeatures, language: str | None) -> bool:
+    def is_foreign(self, encoding: TextEncoding, surface: SurfaceFeatures, language: str | None) -> bool:
+        """Whether a text is not English, as far as its language, its letters or its few words tell."""
         if surface.named("foreign_bytes") > _FOREIGN_BYTES:
             return True
         if language is not None:
             return language != "en"
-        foreign = sum(word in self._foreign for word in words)
-        return foreign > 0 and foreign * _FOREIGN_WORDS_COUNT >= sum(word in self._english for word in words)
+        foreign = sum(word in self._foreign for word in encoding.words)
+        return foreign > 0 and foreign * _FOREIGN_WORDS_COUNT >= sum(word in self._english for word in encoding.words)
 
     def _is_request(self, words: list[str]) -> bool:
         """Whether a text of few words is small talk, or holds a sum."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -51,8 +51,11 @@ class TextEncoding:
         return self._encoder.vocabulary
 
     def beginning(self, length: int) -> TextEncoding:
-        """The first ``length`` characters as a text of their own."""
-        return TextEncoding(self.text[:length], self._encoder)
+        """The first ``length`` characters as a text of their own; a line ends there, or a mark with white space after it."""
+        shorter = TextEncoding(self.text[:length], self._encoder)
+        # No word reaches across, so the rest has words of its own: only it, usually the shorter part, is read again.
+        shorter._read = self._read.without(self._encoder.vocabulary.read(self.text[length:]))
+        return shorter
 
     def respelt(self, meant: Mapping[str, str]) -> TextEncoding:
         """The same text with some of its (lower-case) words replaced, also where they are written with a capital."""
@@ -80,6 +83,14 @@ class TextEncoding:
     def vector(self) -> NDArray[np.float32]:
         """What the text means: float32 [384] of the static encoder, L2-normalised, zeros where there are no words."""
         return self._encoder.vector(self.ids)
+
+    @staticmethod
+    def read_vectors(encodings: Sequence[TextEncoding]) -> None:
+        """Works out the vectors of several texts of one encoder together, in less time than one by one."""
+        if encodings:
+            vectors = encodings[0]._encoder.vectors([encoding.ids for encoding in encodings])  # noqa: SLF001 - our own
+            for encoding, vector in zip(encodings, vectors, strict=True):
+                encoding.vector = vector
 
     @cached_property
     def ngrams(self) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ from router_extproc.analysis.ngrams import id_ngrams
 
 # Buckets: 2^15. A head may use fewer: the low bits of a bucket are as well mixed as the others.
 BITS = 15
-ORDERS = (1, 2, 3)
+ORDERS = 3
 # Word pieces. An instruction stands before or after what it is about, and is rarely longer.
 HEAD, TAIL = 96, 64
 # Marks in the sequence of pieces, so that an n-gram can say "at the start" or "at the end": ids that BERT's vocabulary
@@ -26,4 +26,4 @@ def instruction_ngrams(ids: NDArray[np.int32]) -> NDArray[np.int64]:
         return np.zeros(0, np.int64)
     parts = (_START, ids[:HEAD], _GAP, ids[-TAIL:], _END) if len(ids) > HEAD + TAIL else (_START, ids, _END)
     sequence = np.concatenate(parts)
-    return np.unique(np.concatenate([id_ngrams(sequence, order, BITS) for order in ORDERS]))
+    return np.unique(id_ngrams(sequence, ORDERS, BITS))

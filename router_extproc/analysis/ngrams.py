@@ -26,6 +26,7 @@ _ASCII = 128
 _SPACE, _DIGIT = ord(" "), ord("0")
 MAX_ORDER_OF_BYTES = 8
 MAX_ORDER_OF_IDS = 4
+_ORDERS = np.arange(1, MAX_ORDER_OF_IDS + 1, dtype=np.uint64)
 
 
 def _folding() -> bytes:
@@ -104,7 +105,7 @@ def byte_ngrams(data: NDArray[np.uint8], order: int, bits: int) -> Buckets:
     for place in range(1, order):
         packed <<= np.uint64(8)
         packed |= data[place : place + count]
-    return _bucket(packed, order, bits)
+    return _bucket(packed, np.uint64(order), bits)
 
 
 def word_ngrams(hashes: NDArray[np.uint64], order: int, bits: int) -> Buckets:
@@ -117,25 +118,23 @@ def word_ngrams(hashes: NDArray[np.uint64], order: int, bits: int) -> Buckets:
         # Rotated, so that the order of the words counts.
         mixed = ((mixed << np.uint64(23)) | (mixed >> np.uint64(41))) * _GOLDEN
         mixed ^= hashes[place : place + count]
-    return _bucket(mixed, order, bits)
+    return _bucket(mixed, np.uint64(order), bits)
 
 
-def id_ngrams(ids: NDArray[np.int32], order: int, bits: int) -> Buckets:
-    """The bucket, below 2^bits, of each run of `order` word pieces (at most 4, each id below 65,536)."""
-    count = len(ids) - order + 1
-    if count <= 0:
-        return np.zeros(0, np.int64)
-    packed = ids[:count].astype(np.uint64)
-    for place in range(1, order):
-        packed <<= np.uint64(16)
-        packed |= ids[place : place + count].astype(np.uint64)
-    return _bucket(packed, order, bits)
+def id_ngrams(ids: NDArray[np.int32], orders: int, bits: int) -> Buckets:
+    """The bucket, below 2^bits, of each run of 1, 2, ... up to `orders` word pieces (at most 4, each id below 65,536)."""
+    wide = ids.astype(np.uint64)
+    runs = [wide]
+    for order in range(2, min(orders, len(ids)) + 1):
+        runs.append((runs[-1][:-1] << np.uint64(16)) | wide[order - 1 :])
+    keys = np.concatenate(runs)
+    return _bucket(keys, np.repeat(_ORDERS[: len(runs)], [len(run) for run in runs]), bits)
 
 
-def _bucket(keys: NDArray[np.uint64], order: int, bits: int) -> Buckets:
+def _bucket(keys: NDArray[np.uint64], orders: NDArray[np.uint64] | np.uint64, bits: int) -> Buckets:
     """The top bits of the product are the well mixed ones; the order keeps orders that share a table apart."""
     keys ^= keys >> np.uint64(32)
-    keys += np.uint64(order)
+    keys += orders
     keys *= _GOLDEN
     keys ^= keys >> np.uint64(29)
     keys *= _GOLDEN

@@ -3,13 +3,15 @@
 Rules of this file
 - One score with statistics fixed in training; nothing depends on other requests.
 - A text that is not understood asks for a stronger model, never for a cheaper one (``doubts``).
+- A text is read as it stands, as it was before each of its last sentences was added, and each of these as it was meant if
+  words are misspelt: the highest demand counts. All these readings are one batch.
 - The higher the score, the higher ``needs_strong`` and ``complexity``, and the lower each tier's adequacy.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,9 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from router_extproc.analysis.doubts import FOREIGN, Doubt, Doubts
+from router_extproc.analysis.doubts import Doubt, Doubts
 from router_extproc.analysis.encoding import TextEncoding
-from router_extproc.analysis.spelling import MOST_WORDS, corrections, may_be_mistake
+from router_extproc.analysis.spelling import MOST_WORDS
 from router_extproc.analysis.surface import FEATURES, SurfaceFeatures, surface_features
 from router_extproc.analysis.word_classes import WordClasses
 
@@ -35,7 +37,8 @@ _ALLOWANCE = 0.3
 
 # Of longer texts one more sentence changes little; so many of the last sentences are looked at.
 _SENTENCES_UP_TO, _MOST_SENTENCES = 60, 3
-_end_of_sentence = re.compile(r"(?<=[.!?])\s+(?=\S)|\n+(?=\S)").finditer
+# Each alternative begins with a character, not a class of them: then the search skips from one to the next.
+_end_of_sentence = re.compile(r"\.\s+(?=\S)|!\s+(?=\S)|\?\s+(?=\S)|\n+(?=\S)").finditer
 
 Values = NDArray[np.float32]
 
@@ -77,6 +80,20 @@ class Reading(NamedTuple):
     document: float
 
 
+class _Text(NamedTuple):
+    """One wording of a request."""
+
+    encoding: TextEncoding
+    surface: SurfaceFeatures
+
+
+class _Meant(NamedTuple):
+    """What a text was meant to say: itself without spelling mistakes, None where none is undone; words that may be mistakes."""
+
+    text: _Text | None
+    doubtful: int
+
+
 class RoutingFeatures:
     """A text as a row of numbers: what it means, what can be counted, and the squares of that, since effects level off."""
 
@@ -96,12 +113,29 @@ class RoutingFeatures:
     @staticmethod
     def countable(words: WordClasses, encoding: TextEncoding, surface: SurfaceFeatures) -> Values:
         """Surface, word classes, and the share of unknown words, in their own units."""
-        return np.concatenate((surface.values, words.features(encoding.ids), [encoding.unknown_share]), dtype=np.float32)
+        row: Values = RoutingFeatures._countable(words, [_Text(encoding, surface)])[0]
+        return row
+
+    @staticmethod
+    def _countable(words: WordClasses, texts: Sequence[_Text]) -> Values:
+        counted = np.empty((len(texts), len(FEATURES) + len(words.names) + 1), np.float32)
+        for row, text in zip(counted, texts, strict=True):
+            row[: len(FEATURES)] = text.surface.values
+            row[-1] = text.encoding.unknown_share
+        counted[:, len(FEATURES) : -1] = words.features([text.encoding.ids for text in texts])
+        return counted
 
     def standard(self, countable: Values) -> Values:
         """In standard deviations of the training texts, bounded; one text or rows of them."""
-        standard: Values = np.clip((np.minimum(countable, self._ceiling) - self._mean) / self._scale, -_CLIP, _CLIP)
-        return standard
+        standard: Values = np.minimum(countable, self._ceiling)
+        standard -= self._mean
+        standard /= self._scale
+        np.minimum(standard, _CLIP, out=standard)
+        return np.maximum(standard, -_CLIP, out=standard)
+
+    def rows(self, texts: Sequence[_Text]) -> Values:
+        """All features of each text."""
+        return self.row(np.array([text.encoding.vector for text in texts]), self._countable(self.words, texts))
 
     def row(self, vector: Values, countable: Values) -> Values:
         """All features of one text, or rows of them: meaning, countable features, products, squares."""
@@ -140,42 +174,43 @@ class RoutingHead:
 
     def score(self, encoding: TextEncoding, surface: SurfaceFeatures, language: str | None) -> RoutingScore:
         """How strong a model the text needs. ``language`` is ISO 639-1, None where it is not known."""
-        reading = self._read(encoding, surface)
-        doubt = self._doubts.of(encoding, surface, language)
-        demand = self._demand_with(doubt, reading, encoding, surface)
-        for length in _beginnings(encoding, surface):
-            demand = max(demand, self._demand_of_beginning(encoding.beginning(length), language))
+        texts = [_Text(encoding, surface), *_beginnings(encoding, surface)]
+        meant = [self._as_meant(text, language) for text in texts]
+        others = [one.text for one in meant if one.text]
+        TextEncoding.read_vectors([text.encoding for text in (*texts[1:], *others)])
+        readings = self._read([*texts, *others])
+        doubts = [self._doubts.of(*text, language) for text in texts]
+        demand = self._highest(texts, meant, readings, doubts)
         adequacy = self._adequacy(demand)
         return RoutingScore(
             needs_strong=1 - adequacy[0],
             complexity=round(_HIGHEST_COMPLEXITY * (1 - adequacy[0])),
             adequacy=adequacy,
-            verifiable=_sigmoid(reading.verifiable),
-            unsure=doubt.reasons,
+            verifiable=_sigmoid(readings[0].verifiable),
+            unsure=doubts[0].reasons,
         )
 
-    def _demand_of_beginning(self, encoding: TextEncoding, language: str | None) -> float:
-        """What a request needs before a further sentence was added to it: no sentence makes it cheaper."""
-        surface = surface_features(encoding.text)
-        doubt = self._doubts.of(encoding, surface, language)
-        return self._demand_with(doubt, self._read(encoding, surface), encoding, surface)
+    def _highest(self, texts: list[_Text], meant: list[_Meant], readings: list[Reading], doubts: list[Doubt]) -> float:
+        """The demand of the most demanding wording; ``readings`` are of the texts, then of those without mistakes."""
+        corrected = iter(readings[len(texts) :])
+        demands = []
+        for text, one, reading, doubt in zip(texts, meant, readings, doubts, strict=False):
+            demand = self._demand(reading, text)
+            if one.text:
+                demand = max(demand, self._demand(next(corrected), one.text))
+            # The allowance is for mistakes that were not undone rightly.
+            demands.append(max(demand + _ALLOWANCE * min(one.doubtful, MOST_WORDS), doubt.demand))
+        return max(demands)
 
-    def _demand_with(self, doubt: Doubt, reading: Reading, encoding: TextEncoding, surface: SurfaceFeatures) -> float:
-        demand = self._demand(reading, encoding, surface)
-        if FOREIGN not in doubt.reasons:
-            demand = self._as_meant(demand, encoding)
-        return max(demand, doubt.demand)
+    def _read(self, texts: list[_Text]) -> list[Reading]:
+        return [Reading(*row) for row in (self._features.rows(texts) @ self._weights + self._bias).tolist()]
 
-    def _read(self, encoding: TextEncoding, surface: SurfaceFeatures) -> Reading:
-        countable = self._features.countable(self._features.words, encoding, surface)
-        return Reading(*(self._features.row(encoding.vector, countable) @ self._weights + self._bias).tolist())
-
-    def _demand(self, reading: Reading, encoding: TextEncoding, surface: SurfaceFeatures) -> float:
+    def _demand(self, reading: Reading, text: _Text) -> float:
         """Long is hard, but for a document with a simple request; a word of experts is never cheap."""
         demand = max(reading.demand, reading.kind)
-        if not surface.named("options"):  # an exam question, however long, is no document
+        if not text.surface.named("options"):  # an exam question, however long, is no document
             demand -= self._document_discount * _sigmoid(reading.document)
-        return max(demand, self._expert_demand) if self._is_for_experts(encoding.words) else demand
+        return max(demand, self._expert_demand) if self._is_for_experts(text.encoding.words) else demand
 
     def _is_for_experts(self, words: list[str]) -> bool:
         """Whether a word of experts stands in a text, or a numbered section of something that is law."""
@@ -185,20 +220,20 @@ class RoutingHead:
             word in self._cited and after.isdigit() for word, after in pairwise(words)
         )
 
-    def _as_meant(self, demand: float, encoding: TextEncoding) -> float:
-        """At least the demand of the text without its spelling mistakes, with an allowance for those not undone."""
-        if not encoding.pieced or len(encoding.words) > _SPELLING_UP_TO:
-            return demand
+    def _as_meant(self, text: _Text, language: str | None) -> _Meant:
+        """The text without its spelling mistakes."""
+        encoding = text.encoding
+        if not encoding.pieced or len(encoding.words) > _SPELLING_UP_TO or self._doubts.is_foreign(*text, language):
+            return _Meant(None, 0)
         is_short = len(encoding.words) <= _SHORT
         # In longer texts an unknown word with a capital is a name.
-        ranks = encoding.vocabulary.ranks
-        doubtful = [word for word in encoding.pieced if (is_short or word in encoding.text) and may_be_mistake(word, ranks)]
-        meant = corrections(doubtful, ranks)
-        if meant:
-            corrected = encoding.respelt(meant)
-            surface = surface_features(corrected.text)
-            demand = max(demand, self._demand(self._read(corrected, surface), corrected, surface))
-        return demand + _ALLOWANCE * min(len(doubtful), MOST_WORDS)
+        speller = encoding.vocabulary.speller
+        doubtful = [word for word in encoding.pieced if (is_short or word in encoding.text) and speller.may_be_mistake(word)]
+        meant = speller.corrections(doubtful)
+        if not meant:
+            return _Meant(None, len(doubtful))
+        corrected = encoding.respelt(meant)
+        return _Meant(_Text(corrected, surface_features(corrected.text)), len(doubtful))
 
     def _adequacy(self, demand: float) -> tuple[float, float, float]:
         enough = 1 / (1 + np.exp(self._slope * demand - self._offset))
@@ -206,12 +241,19 @@ class RoutingHead:
         return float(economy), float(standard), float(premium)
 
 
-def _beginnings(encoding: TextEncoding, surface: SurfaceFeatures) -> list[int]:
-    """Where the last sentences of a short text begin, in characters; none for an exam question with options."""
+def _beginnings(encoding: TextEncoding, surface: SurfaceFeatures) -> list[_Text]:
+    """A short request before each of its last sentences was added to it: no sentence makes it cheaper.
+
+    None of an exam question with options, which is one request.
+    """
     if len(encoding.words) > _SENTENCES_UP_TO or surface.named("options"):
         return []
-    ends = [found.start() for found in _end_of_sentence(encoding.text)]
-    return [end for end in ends if end < len(encoding.text.rstrip())][-_MOST_SENTENCES:]
+    found = []
+    ends = [end.start() + (end[0][0] != "\n") for end in _end_of_sentence(encoding.text)][-_MOST_SENTENCES:]
+    for end in reversed(ends):
+        encoding = encoding.beginning(end)
+        found.append(_Text(encoding, surface_features(encoding.text)))
+    return found
 
 
 def _sigmoid(value: float) -> float:

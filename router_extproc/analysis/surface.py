@@ -1,14 +1,17 @@
 """What can be counted in a text without understanding it: lengths, digits, punctuation, lists, layout.
 
 Rules of this file
-- One pass over the bytes of the UTF-8 text, whole arrays at a time: no regular expression, no loop over characters.
+- Bytes of the UTF-8 text are translated to marks, and marks are counted: no loop over characters in Python, and no arrays
+  but the histogram's. Most texts are short, and a call of numpy takes as long as counting in a thousand bytes.
 - Bytes above 127 count as letters, so that accented and foreign words have lengths too.
 - The caller bounds the text (``TextEncoding.text``, head and tail); nothing here is bounded again.
 """
 
 from __future__ import annotations
 
-from math import log1p
+import re
+from bisect import bisect_left
+from math import log1p, log2
 from typing import NamedTuple
 
 import numpy as np
@@ -89,27 +92,47 @@ class SurfaceFeatures(NamedTuple):
         return float(self.values[_PLACE[name]])
 
 
-def _members(of: bytes) -> NDArray[np.bool_]:
-    table = np.zeros(256, np.bool_)
-    table[list(of)] = True
+def _members(of: bytes) -> NDArray[np.float32]:
+    table = np.zeros(256, np.float32)
+    table[list(of)] = 1
     return table
 
 
-_SHARE_TABLE = np.stack([_members(of) for of in _SHARES.values()]).astype(np.float32)
-_MARK_TABLE = np.stack([_members(of) for of in _MARKS.values()]).astype(np.float32)
-_SPACE, _DIGIT, _CAPITAL = _members(b" \t\n\r\x0b\x0c"), _members(_SHARES["digits"]), _members(_SHARES["capitals"])
-_VARIABLE = _members(bytes(set(_SHARES["letters"]) - set(b"aAI")))
-_END_OF_SENTENCE = _members(b".!?")
-_CLOSES_LABEL = _members(b".):")
-_BULLET = _members(b"-*")
-_OPENS_QUANTITY = _members(b"0123456789-+$.\\")
+_LF, _SPACES, _LETTERS = b"\n", b" \t\r\x0b\x0c", _SHARES["letters"]
+_NUMBER = b"0"
+# What a byte is for the counts below; bytes that none of these names are letters of a word.
+_MARK_OF = {
+    **dict.fromkeys(_LETTERS, b"v"),  # may be a variable
+    **dict.fromkeys(_SHARES["capitals"], b"V"),
+    **dict.fromkeys(b"a", b"a"),
+    **dict.fromkeys(b"AI", b"A"),
+    **dict.fromkeys(_SHARES["digits"], _NUMBER),
+    **dict.fromkeys(_SPACES, b" "),
+    **{mark[0]: mark for mark in (_LF, b".")},
+    **dict.fromkeys(b"!?", b"!"),
+    **dict.fromkeys(b"):", b")"),
+    **dict.fromkeys(b"-*", b"-"),
+}
+_TO_MARKS = b"".join(_MARK_OF.get(code, b"x") for code in range(256))
+_LINES_TO_SPACES = bytes.maketrans(_LF, b" ")
+_TO_DIGITS = bytes(ord(_NUMBER) if code in _SHARES["digits"] else ord(" ") for code in range(256))
+_ALL_SPACES = _SPACES + _LF
+_variables = re.compile(rb" [vV](?= )").findall
+_blank_lines = re.compile(rb"\n(?=\n)").findall
+_decimals = re.compile(rb"0\.(?=0)").findall
+_options = re.compile(rb"\n[VA][.)]").finditer
+_CAPITALISED = (b" V", b" A")
+_SENTENCES = (b". ", b"! ")
+_NUMBERED = (b"\n0.", b"\n0)", b"\n00")
+_OPENS_QUANTITY = b"0123456789-+$.\\"
 _LONG, _VERY_LONG = 8, 12
-_LINE_FEED, _POINT = b"\n."
+# Bytes of a text from which on arrays tell the lengths of its words sooner than lists do.
+_MANY = 1_000
 # From the beginning of the line "A. text" to its text.
 _LABEL = 3
 _NOTHING = np.zeros(len(FEATURES), np.float32)
-
-Bytes = NDArray[np.uint8]
+# Shares and marks are sums of the histogram, and so is the number of bytes that are spaces.
+_SUMMED = np.stack([_members(of) for of in (*_SHARES.values(), *_MARKS.values(), _ALL_SPACES)])
 
 
 def surface_features(text: str) -> SurfaceFeatures:
@@ -118,85 +141,83 @@ def surface_features(text: str) -> SurfaceFeatures:
     raw = stripped.encode("utf-8", "replace")
     if not raw:
         return SurfaceFeatures(_NOTHING)
-    # A line feed on both sides: then every word, number and line has a beginning and an end.
-    codes = np.frombuffer(b"\n" + raw + b"\n", np.uint8)
-    histogram = np.bincount(codes, minlength=256).astype(np.float32)
-    histogram[_LINE_FEED] -= 2
-    present = histogram[histogram > 0] / len(raw)
+    histogram = np.bincount(np.frombuffer(raw, np.uint8), minlength=256).astype(np.float32)
+    sums = _SUMMED @ histogram
     values = np.empty(len(FEATURES), np.float32)
-    marks = len(_SHARES) + len(_MARKS)
-    values[: len(_SHARES)] = _SHARE_TABLE @ histogram / len(raw)
-    values[len(_SHARES) : marks] = np.log1p(_MARK_TABLE @ histogram)
+    shares, marks = len(_SHARES), len(_SHARES) + len(_MARKS)
+    values[:shares] = sums[:shares] / len(raw)
+    values[shares:marks] = np.log1p(sums[shares:marks])
+    # A line feed on both sides: then every word, number and line has a beginning and an end.
+    translated = b"\n" + raw.translate(_TO_MARKS) + b"\n"
     values[marks:] = (
-        *_word_form(codes),
-        *_number_form(codes),
-        *_line_form(codes),
+        *_word_form(raw, translated.translate(_LINES_TO_SPACES), len(raw) - int(sums[marks])),
+        *_number_form(raw, translated),
+        *_line_form(raw, translated),
         log1p(len(stripped)),
-        -float(present @ np.log2(present)),
+        log2(len(raw)) - float(histogram @ np.log2(np.maximum(histogram, 1))) / len(raw),
         raw.endswith(b"?"),
         raw.endswith(b":"),
     )
     return SurfaceFeatures(values)
 
 
-def _count(of: NDArray[np.bool_]) -> int:
-    return int(np.count_nonzero(of))
+def _counted(text: bytes, patterns: tuple[bytes, ...]) -> int:
+    return sum(map(text.count, patterns))
 
 
-def _word_form(codes: Bytes) -> tuple[float, ...]:
-    space = _SPACE[codes]
-    edges = np.flatnonzero(space[1:] != space[:-1]) + 1
-    starts, ends = edges[::2], edges[1::2]
-    lengths, first = ends - starts, codes[starts]
-    count = len(starts)
-    sentences = max(1, _count(_END_OF_SENTENCE[codes[ends - 1]]))
+def _word_form(raw: bytes, translated: bytes, size: int) -> tuple[float, ...]:
+    """``translated`` has no line feeds; ``size`` is the bytes of all words."""
+    if len(raw) > _MANY:
+        spaces = np.flatnonzero(np.frombuffer(translated, np.uint8) == _SPACES[0])
+        lengths = np.diff(spaces) - 1
+        count = int(np.count_nonzero(lengths))
+        long, very_long = (int(np.count_nonzero(lengths >= least)) for least in (_LONG, _VERY_LONG))
+        longest = int(lengths.max())
+    else:
+        ascending = sorted(map(len, raw.split()))
+        count, longest = len(ascending), ascending[-1]
+        long, very_long = (count - bisect_left(ascending, least) for least in (_LONG, _VERY_LONG))
+    sentences = max(1, _counted(translated, _SENTENCES))
     return (
         log1p(count),
         log1p(sentences),
-        float(lengths.sum()) / count,
-        _count(lengths >= _LONG) / count,
-        _count(lengths >= _VERY_LONG) / count,
-        log1p(int(lengths.max())),
+        size / count,
+        long / count,
+        very_long / count,
+        log1p(longest),
         log1p(count / sentences),
-        _count(_CAPITAL[first]) / count,
-        _count(_VARIABLE[first[lengths == 1]]) / count,
+        _counted(translated, _CAPITALISED) / count,
+        len(_variables(translated)) / count,
     )
 
 
-def _number_form(codes: Bytes) -> tuple[float, ...]:
-    digit = _DIGIT[codes]
-    edges = np.flatnonzero(digit[1:] != digit[:-1])
-    if not len(edges):
+def _number_form(raw: bytes, translated: bytes) -> tuple[float, ...]:
+    if _NUMBER not in translated:
         return 0.0, 0.0, 0.0
-    # Each run reaches from after `before` to `last`. Two runs with one point between them are one decimal number.
-    before, last = edges[::2], edges[1::2]
-    between = before[1:][before[1:] - last[:-1] == 1]
-    return log1p(len(before)), float((last - before).max()), log1p(_count(codes[between] == _POINT))
+    numbers = raw.translate(_TO_DIGITS).split()
+    # Two runs of digits with one point between them are one decimal number.
+    return log1p(len(numbers)), float(max(map(len, numbers))), log1p(len(_decimals(translated)))
 
 
-def _line_form(codes: Bytes) -> tuple[float, ...]:
-    breaks = np.flatnonzero(codes == _LINE_FEED)
-    starts = breaks[:-1] + 1
-    lengths = breaks[1:] - starts
-    first, second = codes[starts], codes[np.minimum(starts + 1, len(codes) - 1)]
-    labelled = _CLOSES_LABEL[second]
-    option = np.flatnonzero(_CAPITAL[first] & labelled & (lengths > 1))
+def _line_form(raw: bytes, translated: bytes) -> tuple[float, ...]:
     option_length = numeric = 0.0
-    stem = len(codes) - 2
-    if len(option):
-        option_length = float(lengths[option].sum()) / len(option)
-        text = codes[np.minimum(starts[option] + _LABEL, len(codes) - 1)]
-        numeric = _count(_OPENS_QUANTITY[text]) / len(option)
-        stem = int(starts[option[0]]) - 1
+    stem = len(raw)
+    # Where in the text the options' lines begin.
+    starts = [found.start() for found in _options(translated)]
+    if starts:
+        ends = [translated.index(_LF, start + 1) - 1 for start in starts]
+        option_length = (sum(ends) - sum(starts)) / len(starts)
+        numeric = sum((raw + _LF)[min(start + _LABEL, len(raw))] in _OPENS_QUANTITY for start in starts) / len(starts)
+        stem = starts[0]
     return (
+        log1p(raw.count(_LF) + 1),
+        log1p(len(_blank_lines(translated))),
+        log1p(translated.count(b"\n ")),
+        log1p(translated.count(b"\n-")),
+        log1p(_counted(translated, _NUMBERED)),
         log1p(len(starts)),
-        log1p(_count(lengths == 0)),
-        log1p(_count(_SPACE[first] & (lengths > 0))),
-        log1p(_count(_BULLET[first])),
-        log1p(_count(_DIGIT[first] & (labelled | _DIGIT[second]))),
-        log1p(len(option)),
         log1p(option_length),
         numeric,
         log1p(stem),
-        log1p(int(lengths[-1])),
+        log1p(len(raw) - 1 - raw.rfind(_LF)),
     )

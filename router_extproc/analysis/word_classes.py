@@ -7,6 +7,7 @@ of numbers for each of the few hundred pieces that belong to one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,9 @@ class WordClasses:
             raise ValueError(f"{len(classes)} classes of words need as many columns, found {rows.shape[1]}")
         self.names = (*classes, *RARITY)
         self._row_of_piece, self._rows = row_of_piece, rows
-        self._log_of_id = np.log(np.arange(1, len(row_of_piece) + 1, dtype=np.float32))
+        ids = np.arange(len(row_of_piece))
+        # What is added up of each piece beside its classes.
+        self._rarity = np.stack([np.log(ids + 1), ids > _RARE, ids > _VERY_RARE], axis=1, dtype=np.float32)
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any]) -> WordClasses:
@@ -48,19 +51,22 @@ class WordClasses:
         classes = np.array(self.names[: -len(RARITY)])
         return {"word_classes": classes, "word_rows": self._row_of_piece, "word_values": self._rows}
 
-    def features(self, ids: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Counts and rarity of a text's word pieces, float32 [len(names)]; zeros for a text without words."""
-        values = np.zeros(len(self.names), np.float32)
-        if not len(ids):
+    def features(self, texts: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
+        """Counts and rarity of the word pieces of each text, float32 [texts, len(names)]; zeros for one without words."""
+        values = np.zeros((len(texts), len(self.names)), np.float32)
+        filled = [place for place, ids in enumerate(texts) if len(ids)]
+        if not filled:
             return values
-        counts = self._rows[self._row_of_piece[ids]].sum(axis=0)
-        values[: len(counts)] = np.log1p(counts)
-        logs = self._log_of_id[ids]
-        values[len(counts) :] = (
-            logs.mean(),
-            logs.max(),
-            np.count_nonzero(ids > _RARE) / len(ids),
-            np.count_nonzero(ids > _VERY_RARE) / len(ids),
-            len(np.unique(ids)) / len(ids),
-        )
+        ids = np.concatenate(texts)
+        sizes = np.array([[len(texts[place])] for place in filled], np.float32)
+        starts = [0, *accumulate(len(texts[place]) for place in filled[:-1])]
+        summed = np.add.reduceat(np.concatenate((self._rows[self._row_of_piece[ids]], self._rarity[ids]), axis=1), starts)
+        classes = self._rows.shape[1]
+        found = np.empty((len(filled), len(self.names)), np.float32)
+        np.log1p(summed[:, :classes], out=found[:, :classes])
+        found[:, classes] = summed[:, classes] / sizes[:, 0]
+        found[:, classes + 1] = self._rarity[np.maximum.reduceat(ids, starts), 0]
+        found[:, classes + 2 : classes + 4] = summed[:, classes + 1 :] / sizes
+        found[:, classes + 4] = [len(set(texts[place].tolist())) / len(texts[place]) for place in filled]
+        values[filled] = found
         return values

@@ -13,11 +13,16 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from router_extproc.analysis.spelling import Speller
+
 # Of google-research/bert tokenization.py: longer words are not looked at.
 MAX_WORD_CHARACTERS = 100
+# Words cut into pieces are remembered, so many and of at most so many letters: names and terms come again, in one text first.
+_MOST_REMEMBERED, _LONGEST_REMEMBERED = 8_192, 24
 _CONTINUES = "##"
 # Pieces are looked for by their first letters; shorter ones are tried wherever no longer one begins so.
 _START = 3
@@ -52,6 +57,14 @@ class Words(NamedTuple):
     words: list[str]  # lower case, without accents; punctuation marks are words of their own
     pieced: list[str]  # the words, in order, that the vocabulary does not hold whole
 
+    def without(self, rest: Words) -> Words:
+        """What remains when the end, read by itself, is taken away."""
+        return Words(
+            self.ids[: len(self.ids) - len(rest.ids)],
+            self.words[: len(self.words) - len(rest.words)],
+            self.pieced[: len(self.pieced) - len(rest.pieced)],
+        )
+
 
 class _Characters(dict[int, str | None]):
     """What each character becomes, for `str.translate`; filled as characters are met, so at most a Unicode's worth."""
@@ -84,6 +97,7 @@ class Vocabulary:
         self._unknown = self._whole["[UNK]"]
         self._lengths = _lengths_by_start(pieces)
         self._characters = _Characters()
+        self._remembered: dict[str, list[int]] = {}
 
     @classmethod
     def load(cls, path: Path) -> Vocabulary:
@@ -99,6 +113,11 @@ class Vocabulary:
     def ranks(self) -> Mapping[str, int]:
         """Every piece with its id; the commonest words have the lowest."""
         return self._whole
+
+    @cached_property
+    def speller(self) -> Speller:
+        """Undoes typing mistakes in words; made when it is first asked for, which takes some ten milliseconds."""
+        return Speller(self._whole)
 
     def whole_words(self) -> list[str]:
         """The words of two or more plain letters that are one piece each, in the order of their ids."""
@@ -119,7 +138,7 @@ class Vocabulary:
         for word, place in zip(words, found, strict=True):
             if place is None:
                 pieced.append(word)
-                ids += self._pieces(word)
+                ids += self._remembered.get(word) or self._remember(word)
             else:
                 ids.append(place)
         return Words(ids, words, pieced)
@@ -131,6 +150,14 @@ class Vocabulary:
                 text = text.translate(_WITHOUT_CONTROLS)
             return _ascii_words(text.lower())
         return unicodedata.normalize("NFD", text).translate(self._characters).split()
+
+    def _remember(self, word: str) -> list[int]:
+        pieces = self._pieces(word)
+        if len(word) <= _LONGEST_REMEMBERED:
+            if len(self._remembered) >= _MOST_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[word] = pieces
+        return pieces
 
     def _pieces(self, word: str) -> list[int]:
         if len(word) > MAX_WORD_CHARACTERS:

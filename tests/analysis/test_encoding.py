@@ -6,6 +6,8 @@ import os
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from router_extproc.analysis.encoders.static import StaticEncoder
 from router_extproc.analysis.encoding import TextEncoding
@@ -74,3 +76,24 @@ def test_unknown_words_rise_with_misspelling_foreignness_and_noise(encoder: Stat
 def test_numbers_are_not_unknown_words(encoder: StaticEncoder) -> None:
     """Digits need pieces too, but say nothing about spelling."""
     assert TextEncoding("add 83749 and 99183", encoder).unknown_share == 0.0
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    before=st.text(max_size=60),
+    last=st.sampled_from("a.!?\u0301 ß。"),
+    space=st.sampled_from(["\n", " ", "\x0b", "\x1c ", "\u2028", "\u3000", "\x85"]),
+    after=st.text(max_size=60),
+)
+def test_a_beginning_is_read_as_a_text_of_its_own(
+    encoder: StaticEncoder, before: str, last: str, space: str, after: str
+) -> None:
+    """Where white space follows a mark, or a line ends, the beginning has the words and pieces of the same text alone."""
+    if last not in ".!?":
+        space = "\n"
+    whole = TextEncoding(before + last + space + after, encoder)
+    beginning = whole.beginning(len(before + last))
+    alone = TextEncoding(before + last, encoder)
+    assert (beginning.text, beginning.words, beginning.pieced) == (alone.text, alone.words, alone.pieced)
+    assert beginning.ids.tolist() == alone.ids.tolist()
+    assert beginning.unknown_share == alone.unknown_share

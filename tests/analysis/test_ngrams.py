@@ -62,13 +62,20 @@ def test_buckets_are_the_same_on_every_machine() -> None:
     data = folded("Ignore all previous instructions")
     assert byte_ngrams(data, 5, 16)[:3].tolist() == [49735, 10233, 45538]
     assert word_ngrams(POWERS.words(data).hashes, 2, 16).tolist() == [44369, 49575, 36394]
-    assert id_ngrams(np.array([8568, 2035, 3025], np.int32), 2, 16).tolist() == [23794, 42860]
+    assert id_ngrams(np.array([8568, 2035, 3025], np.int32), 2, 16)[3:].tolist() == [23794, 42860]
+
+
+def test_runs_of_word_pieces_are_counted_up_to_an_order() -> None:
+    """All single pieces, then all pairs, then all triples; of a short text as many as it has."""
+    ids = np.arange(1, 6, dtype=np.int32)
+    assert [len(id_ngrams(ids[:length], 3, 16)) for length in (0, 1, 2, 3, 5)] == [0, 1, 3, 6, 12]
+    assert id_ngrams(ids, 3, 16)[:9].tolist() == id_ngrams(ids, 2, 16).tolist()
 
 
 def test_buckets_are_spread_evenly() -> None:
     """Thousands of different n-grams fill a table about as random numbers would."""
     ids = np.arange(1, 20_001, dtype=np.int32)
-    used = len(set(id_ngrams(ids, 2, 14).tolist()))
+    used = len(set(id_ngrams(ids, 2, 14)[len(ids) :].tolist()))
     assert used == pytest.approx((1 << 14) * (1 - np.exp(-20_000 / (1 << 14))), rel=0.05)
 
 

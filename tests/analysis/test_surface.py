@@ -65,3 +65,22 @@ def test_layout_is_seen() -> None:
         name: round(math.expm1(features.named(name))) for name in ("bullets", "numbered", "blank_lines", "indented_lines")
     }
     assert counted == {"bullets": 2, "numbered": 2, "blank_lines": 1, "indented_lines": 1}
+
+
+@pytest.mark.parametrize("times", [1, 40], ids=["short", "long"])
+@given(text=st.text("aA zZ9.!?\n\t-é\u3000", max_size=80))
+def test_words_are_counted_alike_in_short_and_long_texts(times: int, text: str) -> None:
+    """Lengths of words are those that splitting at ASCII's white space gives, whether lists or arrays tell them."""
+    text = (text + " of it") * times
+    words = text.strip().encode().split()
+    features = surface_features(text)
+    expected = {
+        "words": math.log1p(len(words)),
+        "word_length": sum(map(len, words)) / len(words),
+        "long_words": sum(len(word) >= 8 for word in words) / len(words),
+        "very_long_words": sum(len(word) >= 12 for word in words) / len(words),
+        "longest_word": math.log1p(max(map(len, words))),
+        "capitalised_words": sum(word[:1].isupper() for word in words) / len(words),
+        "single_letters": sum(word.isalpha() and len(word) == 1 and word not in b"aAI" for word in words) / len(words),
+    }
+    assert {name: features.named(name) for name in expected} == pytest.approx(expected, rel=1e-5)

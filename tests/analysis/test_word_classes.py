@@ -13,19 +13,19 @@ WORDS = WordClasses(["proof", "law"], np.array([0, 1, 2, 0], np.int16), ROWS)
 
 def test_words_count_in_each_of_their_classes() -> None:
     """A word of two classes counts in both, one of none in neither."""
-    counts = np.expm1(WORDS.features(np.array([1, 2, 2, 3, 0], np.int32))[:2])
+    counts = np.expm1(WORDS.features([np.array([1, 2, 2, 3, 0], np.int32)])[0, :2])
     assert counts.tolist() == pytest.approx([3, 2])
 
 
 def test_no_words_no_features() -> None:
     """A text without words is all zero."""
-    assert not WORDS.features(np.array([], np.int32)).any()
+    assert not WORDS.features([np.array([], np.int32)]).any()
 
 
 def test_they_survive_being_stored() -> None:
     """What is read back counts the same."""
     ids = np.array([1, 2, 3], np.int32)
-    assert np.array_equal(WordClasses.from_arrays(WORDS.arrays()).features(ids), WORDS.features(ids))
+    assert np.array_equal(WordClasses.from_arrays(WORDS.arrays()).features([ids]), WORDS.features([ids]))
     assert WORDS.names == ("proof", "law", *RARITY)
 
 

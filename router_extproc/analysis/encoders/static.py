@@ -18,6 +18,7 @@ from router_extproc.analysis.wordpiece import Vocabulary
 
 # From so many pieces on, counting them first is cheaper than reading rows again and again.
 _COUNTED = 2_000
+_SMALLEST = np.finfo(np.float32).tiny
 VOCABULARY_FILE, TABLE_FILE, SCALE_FILE = "vocabulary.txt", "static_table.npy", "static_scale.npy"
 
 
@@ -31,7 +32,7 @@ class StaticEncoder:
             raise ValueError(f"{vocabulary.size} word pieces need as many rows, found {table.shape} and {scale.shape}")
         self.vocabulary = vocabulary
         self.dimensions = int(table.shape[1])
-        self._table = table
+        self._table = np.asarray(table)  # the same pages, without the cost of a memmap's own indexing
         self._scale = scale
 
     @classmethod
@@ -57,6 +58,20 @@ class StaticEncoder:
         total: NDArray[np.float32] = weights @ self._table[ids].astype(np.float32)
         length = float(np.sqrt(total @ total))
         return total / np.float32(length) if length > 0 else total
+
+    def vectors(self, texts: Sequence[NDArray[np.integer]]) -> NDArray[np.float32]:
+        """A row as ``vector`` makes it for each of a few short texts, given the ids of each, by one product."""
+        ids = np.concatenate(texts)
+        weights = np.zeros((len(texts), len(ids)), np.float32)
+        scales, start = self._scale[ids], 0
+        for row, text in zip(weights, texts, strict=True):
+            end = start + len(text)
+            row[start:end] = scales[start:end]
+            start = end
+        totals: NDArray[np.float32] = weights @ self._table[ids].astype(np.float32)
+        lengths = np.sqrt((totals * totals).sum(axis=1, keepdims=True))
+        totals /= np.maximum(lengths, _SMALLEST)
+        return totals
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """One L2-normalised row for each text, of the head and tail that `window` leaves."""

@@ -50,7 +50,7 @@ def test_paraphrases_are_nearer_than_strangers(encoder: StaticEncoder) -> None:
 
 def test_the_table_is_mapped_not_read(encoder: StaticEncoder) -> None:
     """Workers share the pages of one file: the table is a memory map of at most 12 MB."""
-    assert isinstance(encoder._table, np.memmap)
+    assert isinstance(encoder._table.base, np.memmap)
     assert encoder._table.nbytes <= 12_000_000
     assert encoder._table.dtype == np.int8
 
@@ -69,3 +69,9 @@ def test_a_vector_is_the_weighted_sum_of_its_rows() -> None:
     table = np.array([[0, 0], [3, 0], [0, 8]], np.int8)
     encoder = StaticEncoder(Vocabulary(["[UNK]", "a", "b"]), table, np.array([1, 1, 0.5], np.float32))
     np.testing.assert_allclose(encoder.encode(["a b"])[0], [0.6, 0.8], rtol=1e-6)
+
+
+def test_vectors_read_together_are_those_read_alone(encoder: StaticEncoder) -> None:
+    """One product for several texts gives each its own vector, zeros where there are no words."""
+    texts = [np.array(encoder.vocabulary.ids(text), np.int32) for text in ("hello there", "", "42 is the answer", "hello")]
+    np.testing.assert_allclose(encoder.vectors(texts), [encoder.vector(ids) for ids in texts], atol=1e-6)
