@@ -29,6 +29,7 @@ run: install ## start Envoy, workers and observer; simulated providers unless a 
 
 .PHONY: test
 test: check ## install what the tests need, check, then run every test
+	@scripts/require-command redis-server redis-server || echo "without it the tests of Redis are skipped" >&2
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 .PHONY: check

@@ -1,0 +1,237 @@
+"""The way to one Redis server: calls made at the same time travel together, each has a deadline, a dead server costs nothing.
+
+Rules of this file
+- A call that was given up may still have done its work: whoever made it is told what became of it, when that is known.
+- The deadline is the server's. A turn of this process's own loop that came late is not counted against it: else a burst of
+  requests would look like a dead store.
+- After a failure nobody waits: calls fail at once until the server has answered again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import AskError, MovedError, NoScriptError, RedisError
+
+from router_extproc.errors import StartError
+from router_extproc.store.counters import StoreUnavailableError
+from router_extproc.store.redis_connections import SOCKET_SECONDS
+from router_extproc.store.redis_scripts import Argument, Command
+
+_TOGETHER = 64
+_UNDER_WAY = 2
+_FIRST_PAUSE_SECONDS = 0.02
+_LONGEST_PAUSE_SECONDS = 0.5
+# A loop that is late by more than this share of the deadline did not listen; it is given as much again, so many times.
+_LATE_SHARE = 0.1
+_MOST_REPRIEVES = 10
+_MESSAGE_LENGTH = 200
+_CLOSED = "the store is closed"
+
+# What a call learns late: the answer, or the error that leaves it open whether there was one.
+Late = Callable[[Any], None]
+FAILURES = (RedisError, OSError, StartError, asyncio.TimeoutError)
+
+_log = logging.getLogger(__name__)
+
+
+class UnansweredError(StoreUnavailableError):
+    """The command was sent and no answer came: whether it did its work is not known."""
+
+
+class _Call:
+    """One command and who waits for it."""
+
+    __slots__ = ("command", "due", "future", "is_sent", "late", "reprieves")
+
+    def __init__(self, command: Command, future: asyncio.Future[Any], due: float, late: Late | None) -> None:
+        self.command = command
+        self.future = future
+        self.due = due
+        self.late = late
+        self.is_sent = False
+        self.reprieves = 0
+
+    def finish(self, outcome: Any) -> None:
+        """Hands over the answer, or the error that is what is known of it."""
+        if self.future.done():
+            if self.late is not None and self.is_sent:
+                self.late(outcome)
+        elif isinstance(outcome, Exception):
+            self.future.set_exception(outcome)
+        else:
+            self.future.set_result(outcome)
+
+
+class Lane:
+    """Commands to one server. ``is_wanted`` says, while the server is gone, whether it is still the one to ask."""
+
+    def __init__(
+        self, name: str, client: Redis, deadline: float, is_wanted: Callable[[], Awaitable[bool]] | None = None
+    ) -> None:
+        self.name = name
+        self._client = client
+        self._deadline = deadline
+        self._is_wanted = is_wanted
+        self._waiting: deque[_Call] = deque()
+        self._under_way = 0
+        self._is_flush_due = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._broken: str | None = None
+        self._complaint = ""
+        self._is_closed = False
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether calls fail at once."""
+        return self._broken is not None
+
+    async def call(self, command: Command, late: Late | None = None, deadline: float | None = None) -> Any:
+        """The script's answer, within ``deadline`` seconds, else the lane's.
+
+        Raises:
+            StoreUnavailableError: there was none in time. ``late`` then hears what became of it, if it was sent.
+            UnansweredError: the connection failed meanwhile.
+            MovedError, AskError: another server of the cluster has the keys.
+        """
+        if self._broken is not None:
+            raise StoreUnavailableError(self._broken)
+        loop = asyncio.get_running_loop()
+        call = _Call(command, loop.create_future(), loop.time() + (deadline or self._deadline), late)
+        self._waiting.append(call)
+        if not self._is_flush_due:
+            # Not at once: what other requests ask in this turn of the loop goes along.
+            self._is_flush_due = True
+            loop.call_soon(self._flush)
+        timer = loop.call_at(call.due, self._expire, call)
+        try:
+            return await call.future
+        finally:
+            timer.cancel()
+
+    async def ask(self, *arguments: Argument) -> Any:
+        """Sends one plain command, alone and without the deadline; raises what the client raises."""
+        return await self._client.execute_command(*arguments)
+
+    async def aclose(self) -> None:
+        """Gives up what is under way and closes the connections."""
+        self._is_closed = True
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._fail_waiting(_CLOSED)
+        with contextlib.suppress(*FAILURES):
+            await self._client.aclose()
+
+    def _flush(self) -> None:
+        self._is_flush_due = False
+        while self._waiting and self._under_way < _UNDER_WAY and self._broken is None and not self._is_closed:
+            batch: list[_Call] = []
+            while self._waiting and len(batch) < _TOGETHER:
+                call = self._waiting.popleft()
+                if not call.future.done():
+                    call.is_sent = True
+                    batch.append(call)
+            if batch:
+                self._under_way += 1
+                self._start(self._send(batch))
+
+    async def _send(self, batch: Sequence[_Call]) -> None:
+        try:
+            answers = await self._pipeline([call.command.by_name() for call in batch])
+            unknown = [place for place, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+            if unknown:
+                again = await self._pipeline([batch[place].command.by_text() for place in unknown])
+                for place, answer in zip(unknown, again, strict=True):
+                    answers[place] = answer
+        except FAILURES as error:
+            failed = UnansweredError(self._describe(error))
+            self._break(str(failed))
+            for call in batch:
+                call.finish(failed)
+        except asyncio.CancelledError:
+            for call in batch:
+                call.finish(UnansweredError(_CLOSED))
+            raise
+        else:
+            for call, answer in zip(batch, answers, strict=True):
+                call.finish(self._outcome(answer))
+        finally:
+            self._under_way -= 1
+            self._flush()
+
+    async def _pipeline(self, commands: Sequence[tuple[Argument, ...]]) -> list[Any]:
+        async with self._client.pipeline(transaction=False) as pipeline:
+            for command in commands:
+                pipeline.execute_command(*command)
+            return await pipeline.execute(raise_on_error=False)
+
+    def _outcome(self, answer: Any) -> Any:
+        if not isinstance(answer, Exception) or isinstance(answer, MovedError | AskError):
+            return answer
+        complaint = self._describe(answer)
+        if complaint != self._complaint:
+            self._complaint = complaint
+            _log.warning("store refuses", extra={"store": self.name, "reason": complaint})
+        return StoreUnavailableError(complaint)
+
+    def _describe(self, error: BaseException) -> str:
+        """What is told of a server's or the client's error; neither puts a password into it."""
+        lines = str(error).splitlines() or [type(error).__name__]
+        return f"the store {self.name} failed: {lines[0][:_MESSAGE_LENGTH]}"
+
+    def _expire(self, call: _Call) -> None:
+        if call.future.done():
+            return
+        loop = asyncio.get_running_loop()
+        late = loop.time() - call.due
+        if late > self._deadline * _LATE_SHARE and call.reprieves < _MOST_REPRIEVES:
+            call.reprieves += 1
+            call.due = loop.time() + min(late, self._deadline)
+            loop.call_at(call.due, self._expire, call)
+            return
+        reason = f"the store {self.name} did not answer within {self._deadline * 1_000:g} ms"
+        call.future.set_exception(StoreUnavailableError(reason))
+        self._break(reason)
+
+    def _break(self, reason: str) -> None:
+        if self._broken is not None or self._is_closed:
+            return
+        self._broken = reason
+        _log.warning("store is unavailable", extra={"store": self.name, "reason": reason})
+        self._fail_waiting(reason)
+        self._start(self._mend())
+
+    def _fail_waiting(self, reason: str) -> None:
+        while self._waiting:
+            call = self._waiting.popleft()
+            if not call.future.done():
+                call.future.set_exception(StoreUnavailableError(reason))
+
+    async def _mend(self) -> None:
+        """Until the server answers twice, the second time within the deadline: the first may have had to connect."""
+        pause = _FIRST_PAUSE_SECONDS
+        while self._is_wanted is None or await self._is_wanted():
+            with contextlib.suppress(*FAILURES):
+                async with asyncio.timeout(SOCKET_SECONDS):
+                    await self.ask("PING")
+                async with asyncio.timeout(self._deadline):
+                    await self.ask("PING")
+                self._broken = None
+                _log.info("store is back", extra={"store": self.name})
+                self._flush()
+                return
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,169 @@
+"""Which Redis server has a counter: the only one, whichever the sentinels name, or one of a cluster.
+
+Keys lie together by a tag (Redis: hash tag). One server needs one tag, so that a request is one script; a cluster has many,
+so that its servers share the load, few enough to ask about each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import Any, Protocol
+from zlib import crc32
+
+from redis.asyncio.sentinel import Sentinel
+from redis.crc import key_slot
+from redis.exceptions import AskError, MovedError
+
+from router_extproc.registry.spending import StoreSettings
+from router_extproc.store.counters import StoreUnavailableError
+from router_extproc.store.redis_connections import SOCKET_SECONDS, Address, Connections
+from router_extproc.store.redis_lane import FAILURES, Lane, Late
+from router_extproc.store.redis_scripts import Command
+
+_CLUSTER_TAGS = 64
+_MOST_MOVES = 3
+
+_log = logging.getLogger(__name__)
+
+
+class Servers(Protocol):
+    """The servers of one store. ``tags`` are all places where counters may lie."""
+
+    tags: tuple[str, ...]
+
+    async def run(self, tag: str, command: Command, late: Late | None = None, deadline: float | None = None) -> Any:
+        """The answer of the server that has ``tag``; errors as ``Lane.call`` raises them, but for those of a cluster."""
+
+    async def aclose(self) -> None:
+        """Closes all connections."""
+
+
+def connect(settings: StoreSettings, connections: Connections) -> Servers:
+    """The servers that the settings name; nothing is sent yet."""
+    deadline = settings.deadline_ms / 1_000
+    if settings.kind == "redis_cluster":
+        return ClusterServers(connections, deadline)
+    if settings.kind == "redis_sentinel":
+        client, sentinel = connections.client_by_sentinels()
+        return OneServer(Lane(settings.sentinel_service, client, deadline), sentinel)
+    address = connections.addresses[0]
+    return OneServer(Lane(str(address), connections.client(address), deadline))
+
+
+def tag_of(name: str, tags: tuple[str, ...]) -> str:
+    """Where what is called ``name`` lies."""
+    return tags[0] if len(tags) == 1 else tags[crc32(name.encode()) % len(tags)]
+
+
+class OneServer:
+    """One server has everything, be it one that sentinels may replace."""
+
+    tags = ("r0",)
+
+    def __init__(self, lane: Lane, sentinel: Sentinel | None = None) -> None:
+        self._lane = lane
+        self._sentinel = sentinel
+
+    async def run(self, tag: str, command: Command, late: Late | None = None, deadline: float | None = None) -> Any:
+        """The server's answer."""
+        del tag
+        return await self._lane.call(command, late, deadline)
+
+    async def aclose(self) -> None:
+        """Closes all connections."""
+        await self._lane.aclose()
+        if self._sentinel is not None:
+            with contextlib.suppress(*FAILURES):
+                await self._sentinel.aclose()
+
+
+class ClusterServers:
+    """Redis Cluster: each master has some of the tags, and another may take them over at any time."""
+
+    tags = tuple(f"r{number}" for number in range(_CLUSTER_TAGS))
+
+    def __init__(self, connections: Connections, deadline: float) -> None:
+        self._connections = connections
+        self._deadline = deadline
+        self._slots = {tag: key_slot(tag.encode()) for tag in self.tags}
+        self._owners: dict[str, Address] = {}
+        self._lanes: dict[Address, Lane] = {}
+        self._refreshing: asyncio.Task[None] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def run(self, tag: str, command: Command, late: Late | None = None, deadline: float | None = None) -> Any:
+        """The answer of the master that has the tag, wherever it moved."""
+        if not self._owners:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(deadline or self._deadline):
+                    await asyncio.shield(self._refresh_once())
+        for _ in range(_MOST_MOVES):
+            owner = self._owners.get(tag)
+            if owner is None:
+                self._refresh_once()
+                raise StoreUnavailableError("the store's cluster has no master for some counters, or cannot be reached")
+            try:
+                return await self._lane(owner).call(command, late, deadline)
+            except MovedError as moved:
+                self._owners[tag] = Address(moved.host or owner.host, moved.port)
+                self._refresh_once()
+            except AskError as asked:
+                raise StoreUnavailableError("the store's cluster is moving some counters") from asked
+        raise StoreUnavailableError("the store's servers disagree about which of them has some counters")
+
+    async def aclose(self) -> None:
+        """Closes all connections."""
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+            await asyncio.gather(self._refreshing, return_exceptions=True)
+        lanes, self._lanes = list(self._lanes.values()), {}
+        await asyncio.gather(*(lane.aclose() for lane in lanes), *self._closing)
+
+    def _lane(self, address: Address) -> Lane:
+        lane = self._lanes.get(address)
+        if lane is None:
+
+            async def is_wanted() -> bool:
+                await asyncio.shield(self._refresh_once())
+                return self._lanes.get(address) is lane
+
+            lane = Lane(str(address), self._connections.client(address), self._deadline, is_wanted)
+            self._lanes[address] = lane
+        return lane
+
+    def _refresh_once(self) -> asyncio.Task[None]:
+        """Asks who has what, unless that is being asked already."""
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = asyncio.get_running_loop().create_task(self._refresh())
+        return self._refreshing
+
+    async def _refresh(self) -> None:
+        known = sorted(self._lanes, key=lambda address: self._lanes[address].is_broken)
+        for address in dict.fromkeys((*known, *self._connections.addresses)):
+            client = self._connections.client(address)
+            try:
+                async with asyncio.timeout(SOCKET_SECONDS):
+                    self._take_over(address, await client.execute_command("CLUSTER SLOTS"))
+            except FAILURES as error:
+                _log.debug("store cannot say who has what", extra={"store": str(address), "reason": type(error).__name__})
+            else:
+                return
+            finally:
+                await client.aclose()
+
+    def _take_over(self, asked: Address, slots: Any) -> None:
+        """``slots`` is what redis-py makes of CLUSTER SLOTS: {(first, last): {"primary": (host, port, ...)}}."""
+        owners: dict[str, Address] = {}
+        for (first, last), nodes in slots.items():
+            host, port = nodes["primary"][:2]
+            for tag, slot in self._slots.items():
+                if first <= slot <= last:
+                    owners[tag] = Address(host or asked.host, int(port))
+        self._owners = owners
+        current = set(owners.values())
+        for address in [address for address in self._lanes if address not in current]:
+            task = asyncio.get_running_loop().create_task(self._lanes.pop(address).aclose())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
