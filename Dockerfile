@@ -7,7 +7,7 @@
 # and write only to /var/lib/router-extproc; the rest of the filesystem may be read-only. Without a file the provider keys
 # in the environment are used.
 #
-# Inside a container router.yaml must open what others shall reach: `listener: {address: 0.0.0.0}` for clients, and
+# Inside a container router.yaml must open what others shall reach: `listener: {address: 0.0.0.0}` and `auth` for clients, and
 # `admin: {address: 0.0.0.0}` for Prometheus and for Kubernetes, which does not use HEALTHCHECK but
 #   livenessProbe:  {httpGet: {path: /healthz, port: 9902}}
 #   readinessProbe: {httpGet: {path: /readyz, port: 9902}}

@@ -28,10 +28,10 @@ def check_addresses(config: RouterConfig, source: Source) -> Iterator[Problem]:
         ("envoy", "admin_address"): config.envoy.admin_address,
     }
     for path, address in places.items():
-        if not _is_address(address):
+        if not is_address(address):
             message = f"`{shown(address)}` is not an IP address"
             yield source.problem(path, message, fix="write 127.0.0.1 or 0.0.0.0", code="wrong_form")
-    if _is_address(listener.address) and not (listener.tls or listener.plain or is_loopback(listener.address)):
+    if is_address(listener.address) and not (listener.tls or listener.plain or is_loopback(listener.address)):
         message = f"plain HTTP on {listener.address} would send prompts unencrypted beyond this machine"
         yield source.problem(
             ("listener", "address"),
@@ -50,7 +50,8 @@ def check_addresses(config: RouterConfig, source: Source) -> Iterator[Problem]:
         yield source.problem(("cooling", "max_time"), message, fix="at least as long as cooling.time", code="contradiction")
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
+    """Whether the text is an IP address."""
     try:
         ipaddress.ip_address(text)
     except ValueError:

@@ -123,8 +123,8 @@ class Raise(_Sized):
         return self
 
 
-class Cap(_Sized):
-    """An amount, the time over which it is counted, and what happens near it."""
+class _Counted(Section):
+    """Over which time something is counted, and what happens near its end."""
 
     window: Window = Field(Window(), description="Over which time it counts. Default: forever.")
     mode: ModeName = Field("enforce", description="observe counts and reports, and refuses nothing.")
@@ -136,28 +136,23 @@ class Cap(_Sized):
     local_share: Threshold = Field(
         0.1, description="For local_share: what each instance may spend alone, as a share of the amount."
     )
-    raises: tuple[Raise, ...] = Field((), description="Temporary further amounts.")
 
     @field_validator("warn_at", mode="before", json_schema_input_type=float | tuple[float, ...] | None)
     @classmethod
     def _one_or_many(cls, value: object) -> object:
         return (value,) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
-    @model_validator(mode="after")
-    def _fits_together(self) -> Cap:
-        if self.unit == "parallel" and "window" in self.model_fields_set:
-            message = "requests in progress are counted now, over no window"
-            raise PydanticCustomError("contradiction", message, {"fix": "remove `window`"})
-        for raised in self.raises:
-            if raised.unit != self.unit:
-                context = {"unit": raised.unit, "own": self.unit, "fix": f"write {self.unit}: AMOUNT"}
-                raise PydanticCustomError("contradiction", "a raise in {unit} of a budget in {own}", context)
-        return self
+
+class ProviderBudget(_Counted):
+    """What may be spent at one provider; at its end requests go elsewhere."""
+
+    usd: Dollars = Field(description="US dollars, to the micro-dollar.")
 
 
-class Budget(Cap):
+class Budget(_Sized, _Counted):
     """A cap on what the requests that match use together, or each value of ``per`` for itself."""
 
+    raises: tuple[Raise, ...] = Field((), description="Temporary further amounts.")
     match: dict[Label, LabelValue] = Field(
         {}, description="Labels that all must have this value; `*` at the end matches any rest."
     )
@@ -180,3 +175,14 @@ class Budget(Cap):
         if len(set(value)) != len(value):
             raise PydanticCustomError("duplicate_name", "a label is written twice", {"fix": "write each once"})
         return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Budget:
+        if self.unit == "parallel" and "window" in self.model_fields_set:
+            message = "requests in progress are counted now, over no window"
+            raise PydanticCustomError("contradiction", message, {"fix": "remove `window`"})
+        for raised in self.raises:
+            if raised.unit != self.unit:
+                context = {"unit": raised.unit, "own": self.unit, "fix": f"write {self.unit}: AMOUNT"}
+                raise PydanticCustomError("contradiction", "a raise in {unit} of a budget in {own}", context)
+        return self

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from router_extproc.config import schema
 from router_extproc.config.addresses import check_addresses
+from router_extproc.config.check_spending import check_spending, is_served
 from router_extproc.config.deployments import ConfiguredDeployment, configured_deployments
 from router_extproc.config.messages import meant
 from router_extproc.config.redaction import shown
@@ -32,6 +33,7 @@ def check_references(config: RouterConfig, source: Source) -> list[Problem]:
         *checker.plans(),
         *checker.rules(),
         *checker.kinds(),
+        *checker.spending(),
     ]
 
 
@@ -153,7 +155,7 @@ class _Checker:
             if target.model.endswith("*") and not may_be_pattern:
                 message = f"`{shown(target.model)}` stands for many models: a target names one"
                 yield self._source.problem(path, message, fix="write the model's full name", code="pattern")
-            elif not _is_served(target.model, self._models):
+            elif not is_served(target.model, self._models):
                 yield self._unknown(path, "model", target.model, self._models)
         elif target.deployment is not None:
             names = tuple(dict.fromkeys(name for each in self._deployments for name in (each.group, each.name)))
@@ -209,6 +211,10 @@ class _Checker:
                     if name not in known:
                         yield self._unknown(("rules", index, "when", key, place), what, name, known)
 
+    def spending(self) -> Iterator[Problem]:
+        """Tenants, keys and budgets."""
+        yield from check_spending(self._config, self._source, self._models, self._routes)
+
     def _rule_route(self, index: int, place: int, route: str) -> Iterator[Problem]:
         path = ("rules", index, "when", "route", place)
         if route in self._config.aliases:
@@ -241,7 +247,7 @@ class _Checker:
 
     def _serves(self, name: str) -> bool:
         """Whether a client may write the name; a pattern that matches it is enough."""
-        return _is_served(name, (*self._models, *self._routes))
+        return is_served(name, (*self._models, *self._routes))
 
     def _unknown(self, path: Path, what: str, name: str, known: tuple[str, ...]) -> Problem:
         message = f"there is no {what} named `{shown(name)}`"
@@ -250,7 +256,3 @@ class _Checker:
 
 def _is_pattern(path: Path) -> bool:
     return str(path[1]).endswith("*")
-
-
-def _is_served(name: str, names: tuple[str, ...]) -> bool:
-    return name in names or any(known.endswith("*") and name.startswith(known[:-1]) for known in names)

@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from router_extproc.config.analysis import Analysis
 from router_extproc.config.auth import Auth
-from router_extproc.config.budgets import Budget, Cap
+from router_extproc.config.budgets import Budget, ProviderBudget
 from router_extproc.config.secret import Secret
 from router_extproc.config.section import Section
 from router_extproc.config.store import Store
@@ -155,7 +155,7 @@ class Provider(Section):
     max_requests: Count = Field(100_000, description="Requests at once; beyond it Envoy refuses further ones.")
     outlier: Outlier = Field(Outlier(), description="When an address of the provider is left out.")
     limits: ProviderLimits = Field(ProviderLimits(), description="What the provider allows, all keys and models together.")
-    budget: Cap | None = Field(None, description="What may be spent there; at its end requests go elsewhere.")
+    budget: ProviderBudget | None = Field(None, description="What may be spent there; at its end requests go elsewhere.")
 
     @model_validator(mode="after")
     def _prefix_follows_header(self) -> Provider:

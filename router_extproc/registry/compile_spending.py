@@ -135,11 +135,13 @@ def _key_budget(key: str, name: str, written: written_budgets.Budget) -> Budget:
 
 
 def _budget(name: str, written: written_budgets.Budget) -> Budget:
+    budget = _counted(name, written.unit, written.amount, written)
     downgrade_at = written.downgrade_at
     if downgrade_at is None and written.unit in ("usd", "tokens"):
         downgrade_at = _DOWNGRADE_AT
     return replace(
-        _cap(name, written),
+        budget,
+        raises=tuple(Raise(each.amount, each.until, each.since or 0.0) for each in written.raises),
         match=tuple(written.match.items()),
         per=written.per,
         downgrade_at=None if downgrade_at == 1 else downgrade_at,
@@ -147,20 +149,19 @@ def _budget(name: str, written: written_budgets.Budget) -> Budget:
     )
 
 
-def _cap(name: str, written: written_budgets.Cap) -> Budget:
+def _counted(name: str, unit: Unit, cap: int, written: written_budgets.Budget | written_budgets.ProviderBudget) -> Budget:
     window = _window(written.window)
     return Budget(
         name=name,
-        unit=written.unit,
-        cap=written.amount,
+        unit=unit,
+        cap=cap,
         window=window,
         mode=written.mode,
-        warn_at=_default_warnings(written.unit, window) if written.warn_at is None else tuple(sorted(set(written.warn_at))),
+        warn_at=_default_warnings(unit, window) if written.warn_at is None else tuple(sorted(set(written.warn_at))),
         downgrade_at=None,
         at_cap=written.at_cap,
         on_store_failure=written.on_store_failure,
         local_share=written.local_share,
-        raises=tuple(Raise(each.amount, each.until, each.since or 0.0) for each in written.raises),
     )
 
 
@@ -176,8 +177,8 @@ def _default_warnings(unit: Unit, window: Window) -> tuple[float, ...]:
     return () if unit == "parallel" or is_short else _WARN_AT
 
 
-def _provider_budget(provider: str, written: written_budgets.Cap) -> Budget:
-    return replace(_cap(f"provider:{provider}:budget", written), match=(("provider", provider),))
+def _provider_budget(provider: str, written: written_budgets.ProviderBudget) -> Budget:
+    return replace(_counted(f"provider:{provider}:budget", "usd", written.usd, written), match=(("provider", provider),))
 
 
 def _provider_limits(config: RouterConfig, deployments: tuple[ConfiguredDeployment, ...]) -> Iterator[Budget]:

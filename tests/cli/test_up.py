@@ -30,7 +30,7 @@ def test_the_curl_line_can_be_pasted(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize("address", ["0.0.0.0", "'::'"])
 def test_the_address_told_is_one_to_connect_to(address: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Nobody connects to `all addresses`: the greeting names this machine."""
-    text = f"listener: {{address: {address}, tls: {{certificate: c.pem, key: k.pem}}}}\n"
+    text = f"listener: {{address: {address}, tls: {{certificate: c.pem, key: k.pem}}}}\nauth: none\n"
     assert "Clients:  https://127.0.0.1:10000/v1" in greeting(text, capsys)
 
 
