@@ -12,7 +12,7 @@ import msgspec
 
 from router_extproc.dialects.json_body import check_text, decode, splice_value
 from router_extproc.dialects.multipart import is_multipart, read_field, splice_field
-from router_extproc.dialects.openai_models import write_model, write_models
+from router_extproc.dialects.openai_models import model_names, write_model, write_models
 from router_extproc.errors import BadRequestError, RequestError
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Message",
     "Part",
     "is_multipart",
+    "model_names",
     "read_envelope",
     "read_head",
     "read_multipart_model",

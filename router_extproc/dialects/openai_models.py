@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from urllib.parse import unquote
 
 import msgspec
@@ -55,24 +55,33 @@ def list_entries(registry: Registry) -> list[Entry]:
     return [*routes, *models, *(_alias(name, known.get(target), target) for name, target in registry.aliases.items())]
 
 
-def write_models(registry: Registry) -> bytes:
-    """The body of ``GET /v1/models``."""
-    return msgspec.json.encode({"object": "list", "data": list_entries(registry)})
+def model_names(registry: Registry) -> tuple[str, ...]:
+    """Every name that is listed: routes, models and aliases."""
+    return tuple(dict.fromkeys((*registry.routes, *registry.models, *registry.aliases)))
 
 
-def write_model(registry: Registry, name: str) -> bytes:
+def write_models(registry: Registry, visible: Collection[str] | None = None) -> bytes:
+    """The body of ``GET /v1/models``, with the ``visible`` names only; None: all."""
+    return msgspec.json.encode({"object": "list", "data": _visible_entries(registry, visible)})
+
+
+def write_model(registry: Registry, name: str, visible: Collection[str] | None = None) -> bytes:
     """The body of ``GET /v1/models/{id}``; the name may be percent-encoded, as it stands in a path.
 
     Raises:
-        ModelNotFoundError: no route, model, alias or wildcard has that name.
+        ModelNotFoundError: no route, model, alias or wildcard has that name, or it is not among the ``visible``.
     """
     name = unquote(name)
-    entries = {entry.id: entry for entry in list_entries(registry)}
+    entries = {entry.id: entry for entry in _visible_entries(registry, visible)}
     wildcards = [known for known in entries if known.endswith("*") and name.startswith(known[:-1])]
     found = entries.get(name) or entries.get(max(wildcards, key=len, default=""))
     if found is None:
         raise ModelNotFoundError(f"The model '{name[:_SHOWN]}' does not exist.", param="model")
     return msgspec.json.encode(msgspec.structs.replace(found, id=name))
+
+
+def _visible_entries(registry: Registry, visible: Collection[str] | None) -> list[Entry]:
+    return [entry for entry in list_entries(registry) if visible is None or entry.id in visible]
 
 
 def _model(model: Model) -> Entry:

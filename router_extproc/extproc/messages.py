@@ -29,6 +29,8 @@ from router_extproc.extproc.framing import BODY_IN_BODY_ANSWER, BODY_IN_HEADERS_
 
 TICKET_NAMESPACE = "router"
 REQUEST_NAMESPACE = "router.request"
+CALLER_NAMESPACE = "router.caller"
+BILLED_NAMESPACE = "router.billed"
 
 _OVERWRITE = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 

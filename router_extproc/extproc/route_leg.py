@@ -16,11 +16,17 @@ from typing import Protocol, TypeVar
 
 import msgspec
 from envoy.service.ext_proc.v3.external_processor_pb2 import ProcessingRequest
+from msgspec.structs import replace
 
-from router_extproc.decision import Decision
+from router_extproc.caller import NOBODY
+from router_extproc.decision import NO_CONSTRAINTS, Constraints, Decision
 from router_extproc.dialects import openai
 from router_extproc.errors import RequestError
+from router_extproc.extproc.admission import Admitted
+from router_extproc.extproc.body_edits import Outgoing, outgoing_body
+from router_extproc.extproc.callers import NOBODY_ASKED, Identify
 from router_extproc.extproc.deadline import DeadlinePassedError, Guard, unguarded
+from router_extproc.extproc.limit_headers import refusal_headers
 from router_extproc.extproc.live import View
 from router_extproc.extproc.messages import (
     REQUEST_BODY_UNCHANGED,
@@ -30,9 +36,10 @@ from router_extproc.extproc.messages import (
     headers_of,
     with_replaced_body,
 )
-from router_extproc.extproc.rename import rename_model
-from router_extproc.extproc.ticket import TicketOffice
+from router_extproc.extproc.ticket import TicketOffice, encode_caller, of_this_admission
 from router_extproc.facts import Signal
+from router_extproc.limits.ladder import Figures
+from router_extproc.limits.permissions import visible_names
 from router_extproc.registry.health import HALF_OPEN, DeploymentHealth
 from router_extproc.request import Request
 from router_extproc.router import Situation
@@ -47,6 +54,9 @@ _LONGEST_SHOWN = 200
 _READING_SECONDS = 0.02 / (1 << 20)
 # It works out every fact, not only those that a decision asks for.
 _PATIENCE_OF_EXPLAIN = 10
+
+NO_FIGURES = Figures()
+_AS_IT_IS = Outgoing()
 
 _Result = TypeVar("_Result")
 
@@ -83,13 +93,24 @@ class Begun(msgspec.Struct, frozen=True):
 class RouteLeg:
     """The conversation about one request; ``view`` is what it sees until the end, ``guard`` ends an analysis that hangs."""
 
-    def __init__(self, view: View, office: TicketOffice, bookings: Bookings, draw: int, guard: Guard = unguarded) -> None:
-        self._view, self._office, self._bookings, self._draw, self._guard = view, office, bookings, draw, guard
+    def __init__(
+        self,
+        view: View,
+        office: TicketOffice,
+        bookings: Bookings,
+        *,
+        draw: int,
+        guard: Guard = unguarded,
+        callers: Identify = NOBODY_ASKED,
+    ) -> None:
+        self.view = view
+        self._office, self._bookings, self._draw, self._guard, self._callers = office, bookings, draw, guard, callers
         self._headers: Mapping[str, str] = {}
         self._pieces: list[bytes] = []
         self._body_bytes = 0
         self._requested = ""
         self._request: Request | None = None
+        self._caller = NOBODY
         self.outcome = Outcome()
 
     def headers(self, message: ProcessingRequest) -> bool:
@@ -123,59 +144,69 @@ class RouteLeg:
         finally:
             self.outcome.seconds += time.perf_counter() - started
 
-    def finish(self, begun: Begun) -> list[bytes]:
-        """The messages that let the request go where it was decided."""
+    def finish(self, begun: Begun, admitted: Admitted | None = None) -> list[bytes]:
+        """The messages that let the request go where it was decided, or as it was admitted in the end."""
         started = time.perf_counter()
         try:
-            return self._finish(begun)
+            return self._finish(begun, admitted)
         except RequestError as error:
             return self.refuse(error)
         finally:
             self._end()
             self.outcome.seconds += time.perf_counter() - started
 
-    def refuse(self, error: RequestError) -> list[bytes]:
-        """The message that ends the conversation with an error."""
-        self.outcome.refused = error.code or error.reason
-        headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
+    def refuse(self, error: RequestError, figures: Figures = NO_FIGURES) -> list[bytes]:
+        """The message that ends the conversation with an error; ``figures`` are the limits that it met."""
+        self.outcome.decided, self.outcome.refused = False, error.code or error.reason
+        headers = refusal_headers(error, figures)
         answer = self._immediate(error.status, openai.write_error(error), error.reason, headers, refused=error.code or "")
         self._end()
         return [answer]
 
-    def decide(self, request: Request) -> Decision:
-        """Decides, and claims what the decision needs; when another worker was first, decides again without it."""
-        health, ratios = self._view.health.deployments, self._view.health.token_ratios
+    def decide(self, request: Request, constraints: Constraints = NO_CONSTRAINTS) -> Decision:
+        """Decides, and claims what the decision needs; when another worker was first, decides again without it.
+
+        Raises:
+            RequestError: nothing may serve it under these constraints.
+        """
+        health, ratios = self.view.health.deployments, self.view.health.token_ratios
         now = time.time()
-        decision = self._decide_in_time(request, Situation(health, self._draw, now, ratios))
+        decision = self._decide_in_time(request, Situation(health, self._draw, now, ratios, constraints))
         while decision.half_open is not None:
             probed = health[decision.half_open]
             if probed.probe is None or self._bookings.claim(probed.probe):
                 break
             health = {**health, decision.half_open: DeploymentHealth(state=HALF_OPEN, open_until=probed.open_until)}
-            decision = self._decide_in_time(request, Situation(health, self._draw, now, ratios))
+            decision = self._decide_in_time(request, Situation(health, self._draw, now, ratios, constraints))
         return decision
 
     def _begin(self) -> Begun | list[bytes]:
         headers = self._headers
+        self._caller = self._callers.identify(headers, self.view.registry.spending, time.time())
         method, path = headers[":method"], headers[":path"].partition("?")[0]
         if method == "GET" and (path == "/v1/models" or path.startswith("/v1/models/")):
             return self._ended(self._models(path))
         body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._body_bytes = len(body)
-        self._request = request = self._view.router.read(method, path, headers, body)
+        request = self.view.router.read(method, path, headers, body)
+        self._request = request = request if self._caller is NOBODY else replace(request, caller=self._caller)
         self._requested = request.model
         if headers.get("x-router-dry-run", "").lower() not in _NO:
             return self._ended(self._dry_run(request))
         return Begun(request, self.decide(request), body)
 
-    def _finish(self, begun: Begun) -> list[bytes]:
-        request, decision, body = begun.request, begun.decision, begun.body
+    def _finish(self, begun: Begun, admitted: Admitted | None) -> list[bytes]:
+        request, body = begun.request, begun.body
+        decision = begun.decision if admitted is None else admitted.decision
         self.outcome.decided, self.outcome.signals = True, decision.signals
-        ticket = self._office.encode(decision)
-        provider_model = decision.chain[0].provider_model
-        changed = rename_model(self._headers, body, provider_model) if body and provider_model != request.model else None
-        if changed is not None:
-            return [with_replaced_body(ticket, changed)]
+        outgoing = outgoing_body(request, body, decision.chain[0], admitted, self.view.registry) if body else _AS_IT_IS
+        if admitted is None:
+            ticket = self._office.encode(decision)
+        else:
+            ticket = self._office.encode(decision, of_this_admission(admitted, usage_injected=outgoing.usage_injected))
+        ticket += encode_caller(self._caller)
+        if outgoing.body is not None:
+            return [with_replaced_body(ticket, outgoing.body)]
         return [ticket, *[REQUEST_BODY_UNCHANGED] * len(self._pieces)]
 
     def _ended(self, answer: bytes) -> list[bytes]:
@@ -192,11 +223,11 @@ class RouteLeg:
         self._pieces.clear()
 
     def _decide_in_time(self, request: Request, situation: Situation) -> Decision:
-        return self._in_time(request, lambda: self._view.router.decide(request, situation))
+        return self._in_time(request, lambda: self.view.router.decide(request, situation))
 
     def _in_time(self, request: Request, work: Callable[[], _Result], patience: int = 1) -> _Result:
         """The work, and once more without analysis when that did not end in time, ``patience`` times the deadline."""
-        seconds = self._view.registry.analysis.deadline_ms / 1_000 * patience + self._body_bytes * _READING_SECONDS
+        seconds = self.view.registry.analysis.deadline_ms / 1_000 * patience + self._body_bytes * _READING_SECONDS
         try:
             return self._guard(work, seconds)
         except DeadlinePassedError:
@@ -204,23 +235,29 @@ class RouteLeg:
             return work()
 
     def _models(self, path: str) -> bytes:
-        registry = self._view.registry
+        registry = self.view.registry
         name = path.removeprefix("/v1/models").removeprefix("/")
-        body = openai.write_model(registry, name) if name else openai.write_models(registry)
+        visible = None if self._caller is NOBODY else self._visible_names()
+        body = openai.write_model(registry, name, visible) if name else openai.write_models(registry, visible)
         return self._immediate(200, body, "models")
 
+    def _visible_names(self) -> frozenset[str]:
+        registry = self.view.registry
+        return frozenset(visible_names(self._caller.permissions, openai.model_names(registry), registry))
+
     def _dry_run(self, request: Request) -> bytes:
-        health = self._view.health
+        health = self.view.health
         situation = Situation(health.deployments, self._draw, time.time(), health.token_ratios)
-        explanation = self._in_time(request, lambda: self._view.router.explain(request, situation), _PATIENCE_OF_EXPLAIN)
+        explanation = self._in_time(request, lambda: self.view.router.explain(request, situation), _PATIENCE_OF_EXPLAIN)
         return self._immediate(200, msgspec.json.encode(explanation), "dry-run")
 
     def _immediate(self, status: int, body: bytes, reason: str, headers: dict[str, str] | None = None, **more: str) -> bytes:
         """An answer of our own. Its ticket has no chain: it tells the log, and the headers, what was asked and why."""
         ticket = {"reason": reason, "requested": self._requested[:_LONGEST_SHOWN], **more}
-        route = self._view.router.route_of(self._requested) if self._requested else None
+        route = self.view.router.route_of(self._requested) if self._requested else None
         if route is not None:
             ticket["route"] = route
         shown = {"x-router-decision": self._headers.get("x-request-id", ""), "x-router-reason": reason, **(headers or {})}
         details = DETAILS_PREFIX + reason.replace("-", "_").replace(" ", "_")
-        return encode_metadata(TICKET_NAMESPACE, ticket) + encode_immediate(status, body, shown, details)
+        said = encode_metadata(TICKET_NAMESPACE, ticket) + encode_caller(self._caller)
+        return said + encode_immediate(status, body, shown, details)

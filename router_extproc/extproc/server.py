@@ -148,7 +148,7 @@ class Worker:
         message = await context.read()
         if message is grpc.aio.EOF:
             return
-        leg = RouteLeg(self._live.view, self._office, self._probes, self._draws.getrandbits(32), self._guard)
+        leg = RouteLeg(self._live.view, self._office, self._probes, draw=self._draws.getrandbits(32), guard=self._guard)
         if leg.headers(message):
             async with self._hold(leg.body_size, context):
                 while (message := await context.read()) is not grpc.aio.EOF:

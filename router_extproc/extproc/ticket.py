@@ -9,13 +9,30 @@ Rules of this file
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import msgspec
 
+from router_extproc.account import encode_account
+from router_extproc.caller import Caller
 from router_extproc.decision import Attempt, Decision
-from router_extproc.extproc.messages import REQUEST_NAMESPACE, TICKET_NAMESPACE, encode_metadata, encode_request_headers
+from router_extproc.extproc.admission import Admitted
+from router_extproc.extproc.limit_headers import ratelimit_headers, usd
+from router_extproc.extproc.messages import (
+    CALLER_NAMESPACE,
+    REQUEST_NAMESPACE,
+    TICKET_NAMESPACE,
+    encode_metadata,
+    encode_request_headers,
+)
 
 _KEPT = 1_024
+
+STORE_UNAVAILABLE = "store-unavailable"
+"""What ``x-router-degraded`` says of a request that was admitted without the store."""
+
+NOTHING_MORE: Mapping[str, str] = MappingProxyType({})
 
 
 def groups(chain: tuple[Attempt, ...]) -> list[dict[str, object]]:
@@ -94,14 +111,38 @@ def of_this_request(decision: Decision) -> dict[str, str]:
     return own
 
 
+def of_this_admission(admitted: Admitted, *, usage_injected: bool) -> dict[str, str]:
+    """What was set aside, what is left of budgets and limits, and what the client did not ask for; texts all of them."""
+    own = {"account": encode_account(admitted.account), **ratelimit_headers(admitted.figures)}
+    if admitted.remaining_micro_usd is not None:
+        own["budget_remaining"] = usd(admitted.remaining_micro_usd)
+    if admitted.degraded:
+        words = (admitted.decision.degraded, STORE_UNAVAILABLE)
+        own["degraded"] = ",".join(word for word in words if word)
+    if usage_injected:
+        own["usage_injected"] = "1"
+    return own
+
+
+def encode_caller(caller: Caller) -> bytes:
+    """Who asks, for Envoy's other filters and its logs; nothing where nobody was asked."""
+    if not caller.tenant:
+        return b""
+    texts = {name: getattr(caller, name) for name in ("tenant", "team", "user", "key", "tier")}
+    return encode_metadata(CALLER_NAMESPACE, {**texts, "features": list(caller.features), "tags": dict(caller.tags)})
+
+
 class TicketOffice:
     """Encodes decisions; what was encoded for an equal chain is kept, the most recent ``_KEPT`` of them."""
 
     def __init__(self) -> None:
         self._encoded: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
 
-    def encode(self, decision: Decision) -> bytes:
-        """The answer to the request's headers that carries the ticket; a header mutation may be appended."""
+    def encode(self, decision: Decision, more: Mapping[str, str] = NOTHING_MORE) -> bytes:
+        """The answer to the request's headers that carries the ticket; a header mutation may be appended.
+
+        ``more`` is told about this request beside what its decision says.
+        """
         key = (
             decision.route,
             decision.reason,
@@ -126,5 +167,5 @@ class TicketOffice:
             self._encoded[key] = encoded
             if len(self._encoded) > _KEPT:
                 self._encoded.popitem(last=False)
-        own = of_this_request(decision)
+        own = {**of_this_request(decision), **more}
         return encoded + encode_metadata(REQUEST_NAMESPACE, own) if own else encoded

@@ -33,6 +33,7 @@ class WorkerTotals(WorkerFigures):
         self.attempt_leg += figures.attempt_leg
         self.decision_seconds_sum += figures.decision_seconds_sum
         self.analysis.add_all(figures.analysis)
+        self.admissions.add_all(figures.admissions)
         _add_by_name(self.refused, figures.refused)
         _add_by_name(self.analysis_failures, figures.analysis_failures)
 

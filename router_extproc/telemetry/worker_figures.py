@@ -34,12 +34,36 @@ class Times(msgspec.Struct):
         return [(bound, sum(self.counts[: place + 1])) for place, bound in enumerate(bounds)]
 
 
+class Admissions(msgspec.Struct):
+    """Requests by what limits made of them, as totals; ``seconds`` is the time that admission took, waiting included.
+
+    ``waited`` waited for a limit to reset, ``downgraded`` went to a cheaper tier, ``shortened`` had their answer's limit
+    lowered, ``flagged`` were beyond a cap that allows it, ``observed`` beyond one that only looks, ``without_store`` were
+    admitted while the store did not answer.
+    """
+
+    admitted: int = 0
+    waited: int = 0
+    downgraded: int = 0
+    shortened: int = 0
+    flagged: int = 0
+    observed: int = 0
+    without_store: int = 0
+    seconds: float = 0.0
+
+    def add_all(self, others: Admissions) -> None:
+        """Adds what others counted."""
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(self, name) + getattr(others, name))
+
+
 class WorkerFigures(msgspec.Struct):
     """Totals since the process ``pid`` started, and below them figures of now.
 
     ``decision_seconds_sum`` is time spent reading, analysing and deciding. ``refused`` counts by an error's code,
     ``failed`` conversations that broke off, ``attempt_leg`` attempts that the worker took part in, ``streams`` open
     conversations. ``analysis`` has the times of analysing, and ``analysis_failures`` counts by why one gave no answer.
+    ``admissions`` is empty while nothing is limited.
     """
 
     pid: int = 0
@@ -50,6 +74,7 @@ class WorkerFigures(msgspec.Struct):
     decision_seconds_sum: float = 0.0
     analysis: Times = msgspec.field(default_factory=Times)
     analysis_failures: dict[str, int] = {}
+    admissions: Admissions = msgspec.field(default_factory=Admissions)
     streams: int = 0
     in_flight_bytes: int = 0
     rss_bytes: int = 0

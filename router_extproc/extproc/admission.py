@@ -1,0 +1,319 @@
+"""Admission: what a decided request may cost is set aside before anybody is called, or the request becomes a smaller one.
+
+Rules of this file
+- ``limits`` says what to ask and what follows; here it is asked and done. One answer of the store is enough for a request
+  that fits.
+- Nothing stays set aside for a request that does not go on, unless nobody can say whether it does: that expires.
+- A store that does not answer is no reason to wait: each budget says what happens without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+from msgspec.structs import replace
+
+from router_extproc.account import Account
+from router_extproc.decision import NO_CONSTRAINTS, Constraints, Decision
+from router_extproc.errors import RequestError, UnavailableError
+from router_extproc.extproc.callers import Callers
+from router_extproc.extproc.waiting import NoRoomError, WaitingRoom
+from router_extproc.limits.claims import Claim, budgets_for, plan
+from router_extproc.limits.ladder import Again, Figures, Proceed, Refuse, Step, next_step, on_store_failure
+from router_extproc.registry.snapshot import Registry
+from router_extproc.registry.spending import Budget, Spending
+from router_extproc.request import Request
+from router_extproc.store.counters import CounterStore, Release, StoreUnavailableError, Verdict
+from router_extproc.telemetry.worker_figures import Admissions
+
+SESSION_HEADER = "x-router-session"
+# How the reasons begin that say what was made of a request.
+SHORTENED, DOWNGRADED = "max-tokens-lowered:", "budget-downgrade:"
+
+# The ladder comes to an end by itself; this only bounds what a mistake in it could cost.
+_MOST_STEPS = 12
+# Envoy waits longer than this for a worker's answer: a conversation that is broken off earlier was broken off by its client.
+_CLIENT_LEFT_SECONDS = 9.0
+# What was asked of the store and not waited for has arrived there after this time, and can be given back.
+_UNDER_WAY_SECONDS = 0.2
+
+# How often somebody looks who waits for another request to end, of whichever instance.
+_LOOK_AGAIN_SECONDS = 0.05
+
+_log = logging.getLogger(__name__)
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """A request that goes on, with what was set aside for it and what is told about it.
+
+    ``degraded``: the store could not be asked. ``system_line`` is said to a conversation that goes round in circles.
+    """
+
+    decision: Decision
+    account: Account
+    max_output_tokens: int | None = None
+    remaining_micro_usd: int | None = None
+    figures: Figures = Figures()
+    flagged: tuple[str, ...] = ()
+    observed: tuple[str, ...] = ()
+    degraded: bool = False
+    system_line: str | None = None
+
+
+class RefusedError(Exception):
+    """A request that does not go on; ``step`` has the error for the client and the limits that it met."""
+
+    def __init__(self, step: Refuse) -> None:
+        super().__init__(step.error.message)
+        self.step = step
+
+
+class Stores(Protocol):
+    """Where counters live."""
+
+    @property
+    def shared(self) -> CounterStore:
+        """Those of all instances."""
+
+    @property
+    def local(self) -> CounterStore:
+        """Those of this instance alone; the same ones where there is only one."""
+
+
+class Case(msgspec.Struct, frozen=True):
+    """One request as admission sees it. ``decide`` decides again under constraints, ``be_patient`` tells Envoy to wait.
+
+    ``asked`` are the counters in which something was asked for, whatever came of it.
+    """
+
+    request: Request
+    decision: Decision
+    registry: Registry
+    token_ratios: Mapping[str, float]
+    decide: Callable[[Constraints], Decision]
+    be_patient: Callable[[], Awaitable[None]]
+    asked: set[str] = msgspec.field(default_factory=set)
+
+    @property
+    def reservation(self) -> str:
+        """The id of the decision: Envoy's own, which a client cannot choose."""
+        return self.request.headers.get("x-request-id", "")
+
+    @property
+    def session(self) -> str:
+        """What the client calls its conversation."""
+        return self.request.headers.get(SESSION_HEADER, "")
+
+
+class Admission:
+    """Admits requests against the budgets of the configuration and of their keys."""
+
+    def __init__(self, stores: Stores, callers: Callers, tally: Admissions) -> None:
+        """``tally`` is counted up."""
+        self._stores, self._callers, self._tally = stores, callers, tally
+        self._room = WaitingRoom()
+        self._errands: set[asyncio.Task[None]] = set()
+        self._is_store_there = True
+
+    def is_needed(self, spending: Spending) -> bool:
+        """Whether requests are counted at all."""
+        return bool(spending.budgets) or spending.loop_guard.mode != "off" or self._callers.mode(spending) != "none"
+
+    async def admit(self, case: Case) -> Admitted:
+        """Sets aside what the request may cost, after making it smaller where it must be.
+
+        Raises:
+            RefusedError: it is refused; nothing is set aside.
+            RequestError: it cannot be decided or checked now.
+        """
+        started = time.monotonic()
+        try:
+            return await self._admit(case)
+        except asyncio.CancelledError:
+            # The client left while its answer was being made. Where Envoy lost patience instead it asks another worker, whose
+            # reservation must not be given back: that one is left to expire.
+            if time.monotonic() - started < _CLIENT_LEFT_SECONDS:
+                self._give_back(case.reservation, case.asked)
+            raise
+        finally:
+            self._tally.seconds += time.monotonic() - started
+
+    def abandon(self, admitted: Admitted) -> None:
+        """Gives back what was set aside for a request that does not go on after all."""
+        self._give_back(admitted.account.reservation, {held.counter for held in admitted.account.held})
+
+    async def aclose(self) -> None:
+        """Waits for what is being given back."""
+        await asyncio.gather(*self._errands, return_exceptions=True)
+
+    async def _admit(self, case: Case) -> Admitted:
+        waiting = case.registry.spending.waiting
+        give_up = time.time() + waiting.max_wait_ms / 1_000
+        await self._let_others_go_first(case, give_up)
+        outcome = await self._try(case)
+        while isinstance(outcome, Refuse):
+            refused, until = outcome, outcome.wait_until
+            if until is None or max(until, time.time()) > give_up:
+                raise RefusedError(refused)
+            await case.be_patient()
+            self._tally.waited += 1
+            priority = case.request.caller.priority
+            try:
+                seconds = max(until - time.time(), _LOOK_AGAIN_SECONDS)
+                async with self._room.turn(refused.budget, priority, seconds, waiting.max_waiters):
+                    outcome = await self._try(case)
+            except NoRoomError:
+                raise RefusedError(refused) from None
+        return outcome
+
+    async def _let_others_go_first(self, case: Case, give_up: float) -> None:
+        """Batch work leaves what becomes free to interactive work that waits for the same, as long as it may wait itself."""
+        lane = self._room.taken_before(case.request.caller.priority, (budget.name for budget in self._budgets(case)))
+        if lane is None:
+            return
+        await case.be_patient()
+        self._tally.waited += 1
+        with contextlib.suppress(TimeoutError, NoRoomError):
+            async with asyncio.timeout(give_up - time.time()):
+                async with self._room.turn(lane, case.request.caller.priority, 0, case.registry.spending.waiting.max_waiters):
+                    pass
+
+    async def _try(self, case: Case) -> Admitted | Refuse:
+        """Down the ladder, once."""
+        budgets = self._budgets(case)
+        decision, constraints = case.decision, NO_CONSTRAINTS
+        for _ in range(_MOST_STEPS):
+            claim = self._plan(case, decision, budgets, constraints)
+            step, store = await self._ask(case, claim, decision)
+            smaller = None
+            while isinstance(step, Again) and (smaller := _decide_again(case, step.constraints)) is None:
+                step = step.otherwise
+            if isinstance(step, Again) and smaller is not None:
+                await self._make_room(case, store, step.release)
+                decision, constraints = smaller, step.constraints
+            elif isinstance(step, Proceed):
+                return self._admitted(decision, step)
+            elif isinstance(step, Refuse):
+                return step
+        raise UnavailableError("No place was found within the limits that hold.", code="limits_undecided", retry_after=1)
+
+    def _budgets(self, case: Case) -> tuple[Budget, ...]:
+        grant = self._callers.grant_of(case.request.caller, case.registry.spending)
+        return budgets_for(case.registry, grant, self._callers.raises())
+
+    def _plan(self, case: Case, decision: Decision, budgets: Sequence[Budget], constraints: Constraints) -> Claim:
+        return plan(
+            case.request,
+            decision,
+            case.registry,
+            budgets,
+            time.time(),
+            reservation=case.reservation,
+            session=case.session,
+            constraints=constraints,
+            token_ratios=case.token_ratios,
+        )
+
+    async def _ask(self, case: Case, claim: Claim, decision: Decision) -> tuple[Step, CounterStore]:
+        """What follows from the answer of the store, or of the one of this instance alone while the other is away."""
+        stores = self._stores
+        try:
+            verdict = await self._reserve(case, stores.shared, claim)
+        except StoreUnavailableError:
+            self._notice_store(is_there=False)
+        else:
+            if claim.holds:
+                self._notice_store(is_there=True)
+            return next_step(claim, verdict, case.registry, case.request, decision, time.time()), stores.shared
+        alone = on_store_failure(claim)
+        if isinstance(alone, Refuse):
+            # The store may have set something aside and only failed to say so.
+            self._give_back(case.reservation, case.asked)
+            return alone, stores.shared
+        self._tally.without_store += 1
+        try:
+            verdict = await self._reserve(case, stores.local, alone.claim)
+        except StoreUnavailableError:
+            error = UnavailableError("Budgets cannot be checked at the moment.", code="store_unavailable", retry_after=1)
+            return Refuse(error), stores.local
+        return next_step(alone.claim, verdict, case.registry, case.request, decision, time.time()), stores.local
+
+    async def _reserve(self, case: Case, store: CounterStore, claim: Claim) -> Verdict:
+        if not claim.holds:
+            return _NOTHING_ASKED
+        case.asked.update(hold.counter for hold in claim.holds)
+        now = time.time()
+        until = now + case.registry.spending.store.reservation_ms / 1_000
+        return await store.reserve(case.reservation, claim.holds, until, now)
+
+    async def _make_room(self, case: Case, store: CounterStore, counters: tuple[str, ...]) -> None:
+        """Gives back what an answer that is not taken has set aside."""
+        if counters:
+            # What stays set aside only makes the next answer stricter.
+            with contextlib.suppress(StoreUnavailableError):
+                await store.release([Release(case.reservation, counters)], time.time())
+
+    def _admitted(self, decision: Decision, step: Proceed) -> Admitted:
+        tally = self._tally
+        tally.admitted += 1
+        tally.shortened += any(reason.startswith(SHORTENED) for reason in step.reasons)
+        tally.downgraded += any(reason.startswith(DOWNGRADED) for reason in step.reasons)
+        tally.flagged += bool(step.flagged)
+        tally.observed += bool(step.observed)
+        if step.reasons:
+            decision = replace(decision, reason="+".join((decision.reason, *step.reasons)))
+        return Admitted(
+            decision=decision,
+            account=step.account,
+            max_output_tokens=step.max_output_tokens,
+            remaining_micro_usd=step.remaining_micro_usd,
+            figures=step.figures,
+            flagged=step.flagged,
+            observed=step.observed,
+            degraded=step.degraded,
+        )
+
+    def _notice_store(self, *, is_there: bool) -> None:
+        if is_there == self._is_store_there:
+            return
+        self._is_store_there = is_there
+        if is_there:
+            _log.warning("the store answers again: budgets are shared")
+        else:
+            _log.error("the store does not answer: each budget goes by its on_store_failure")
+
+    def _give_back(self, reservation: str, counters: Collection[str]) -> None:
+        """Gives back what was asked for, wherever that was, without keeping anybody waiting."""
+        if not counters:
+            return
+        release = Release(reservation, tuple(sorted(counters)))
+        self._run(_release(self._stores.shared, release))
+        if self._stores.local is not self._stores.shared:
+            self._run(_release(self._stores.local, release))
+
+    def _run(self, work: Coroutine[None, None, None]) -> None:
+        errand = asyncio.get_running_loop().create_task(work)
+        self._errands.add(errand)
+        errand.add_done_callback(self._errands.discard)
+
+
+_NOTHING_ASKED = Verdict(())
+
+
+def _decide_again(case: Case, constraints: Constraints) -> Decision | None:
+    try:
+        return case.decide(constraints)
+    except RequestError:
+        return None
+
+
+async def _release(store: CounterStore, release: Release) -> None:
+    await asyncio.sleep(_UNDER_WAY_SECONDS)
+    with contextlib.suppress(StoreUnavailableError):
+        await store.release([release], time.time())

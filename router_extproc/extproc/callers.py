@@ -1,0 +1,165 @@
+"""Who calls: the proof that a request carries, held against what is known about keys, tokens and peers.
+
+Rules of this file
+- Nothing here asks the network: declared keys are in the configuration, others in a local file that the observer writes.
+- What cannot be checked is nobody: where keys are asked for and cannot be read, the request is refused.
+- Tokens and certificates are verified by Envoy, which removes every header of these names that a client sends.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from router_extproc.caller import NOBODY, Caller
+from router_extproc.errors import AuthenticationError, UnavailableError
+from router_extproc.limits.identity import bearer_of, believed, caller_of_claims, caller_of_key, caller_of_peer, key_id
+from router_extproc.registry.spending import AuthMode, KeyGrant, Raise, Spending
+from router_extproc.store.counters import StoreUnavailableError
+
+TOKEN_HEADER = "x-router-jwt"  # noqa: S105 - a header's name
+"""Envoy puts the payload of a verified token here, in base64url."""
+
+PEER_HEADER = "x-router-peer"
+"""Envoy puts the URI names of a verified client certificate here, parted by commas."""
+
+_claims = msgspec.json.Decoder(dict[str, Any])
+
+_log = logging.getLogger(__name__)
+
+
+class Identities(Protocol):
+    """Keys and raises that were made at run time; each method may raise ``StoreUnavailableError``."""
+
+    def find(self, key: str) -> KeyGrant | None:
+        """The key of this id."""
+
+    def has_keys(self) -> bool:
+        """Whether any key was ever made."""
+
+    def raises(self) -> Mapping[str, Sequence[Raise]]:
+        """All raises by the name of their budget."""
+
+
+class Identify(Protocol):
+    """Who calls, by the proof that the headers carry."""
+
+    def identify(self, headers: Mapping[str, str], spending: Spending, now: float) -> Caller:
+        """The caller.
+
+        Raises:
+            RequestError: there is no proof, or it does not hold or cannot be checked.
+        """
+
+
+class NobodyAsked:
+    """Everybody may come."""
+
+    def identify(self, headers: Mapping[str, str], spending: Spending, now: float) -> Caller:  # noqa: ARG002 - an ``Identify``
+        """Nobody in particular."""
+        return NOBODY
+
+
+NOBODY_ASKED = NobodyAsked()
+
+
+class Callers:
+    """Tells who calls; ``refresh`` from time to time learns whether there are keys."""
+
+    def __init__(self, identities: Identities) -> None:
+        self._identities = identities
+        self._have_keys = False
+        self._is_readable = True
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Looks whether a key was made at run time; one that was made stays made."""
+        if self._have_keys:
+            return
+        try:
+            self._have_keys = self._identities.has_keys()
+        except StoreUnavailableError:
+            # Somebody may have made keys there: to ask nobody would be an open door.
+            if self._is_readable:
+                _log.exception("keys cannot be read: every request is refused where keys decide")
+            self._is_readable = False
+            return
+        self._is_readable = True
+
+    def mode(self, spending: Spending) -> AuthMode:
+        """How callers prove who they are: as written, else by keys from the first key on."""
+        if spending.auth.mode is not None:
+            return spending.auth.mode
+        return "keys" if self._have_keys or spending.keys or not self._is_readable else "none"
+
+    def identify(self, headers: Mapping[str, str], spending: Spending, now: float) -> Caller:
+        """The caller of a request with these headers (lower-case names); ``now`` is in epoch seconds.
+
+        Raises:
+            AuthenticationError: there is no proof, or it does not hold.
+            UnavailableError: the proof cannot be checked now.
+        """
+        caller = self._proved(headers, spending, now)
+        return believed(caller, headers, spending.tenants) if spending.auth.trusted else caller
+
+    def grant_of(self, caller: Caller, spending: Spending) -> KeyGrant | None:
+        """What is known about the key that the caller showed; None where another proof was given.
+
+        Raises:
+            UnavailableError: it cannot be read now.
+        """
+        return self._grant(caller.key, spending) if caller.key else None
+
+    def raises(self) -> Mapping[str, Sequence[Raise]]:
+        """Raises of budgets made at run time; none while they cannot be read, because a lower cap is the safe one."""
+        try:
+            return self._identities.raises()
+        except StoreUnavailableError:
+            return {}
+
+    def _proved(self, headers: Mapping[str, str], spending: Spending, now: float) -> Caller:
+        mode = self.mode(spending)
+        if mode == "none":
+            return NOBODY
+        if mode == "jwt":
+            return caller_of_claims(_read_claims(headers.get(TOKEN_HEADER)), spending.auth.jwt, spending.tenants)
+        if mode == "mesh":
+            return _caller_of_peers(headers.get(PEER_HEADER, ""), spending)
+        shown = bearer_of(headers)
+        name = None if shown is None else key_id(shown)
+        grant = None if name is None else self._grant(name, spending)
+        return caller_of_key(shown, grant, spending.tenants, now)
+
+    def _grant(self, name: str, spending: Spending) -> KeyGrant | None:
+        declared = spending.keys.get(name)
+        if declared is not None:
+            return declared
+        try:
+            return self._identities.find(name)
+        except StoreUnavailableError:
+            raise UnavailableError("Keys cannot be checked at the moment.", code="keys_unavailable", retry_after=1) from None
+
+
+def _read_claims(encoded: str | None) -> dict[str, Any]:
+    """The claims of the token that Envoy verified."""
+    if not encoded:
+        raise AuthenticationError("The request carries no valid token.")
+    try:
+        return _claims.decode(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
+    except (ValueError, msgspec.DecodeError):
+        raise AuthenticationError("The request's token cannot be read.") from None
+
+
+def _caller_of_peers(names: str, spending: Spending) -> Caller:
+    """The caller of the first name that a tenant belongs to."""
+    peers = [name.strip() for name in names.split(",") if name.strip()]
+    for peer in peers[:-1]:
+        try:
+            return caller_of_peer(peer, spending.auth.mesh, spending.tenants)
+        except AuthenticationError:
+            continue
+    return caller_of_peer(peers[-1] if peers else "", spending.auth.mesh, spending.tenants)
