@@ -47,6 +47,7 @@ _LISTENER = {
     ("http_filters", "pause"): "Only for a large request whose worker died: Envoy learns of that death.",
     ("http_filters", "ext_proc.route.again"): "Only then: shows the request to another worker.",
     ("http_filters", "ext_proc.route"): "The route leg: a worker decides, and its decision becomes the request's ticket.",
+    ("http_filters", "undecided"): "Only where no worker decided: lets through what may then pass, all else its route refuses.",
     ("failure_mode_allow",): "When no worker can decide, the default chain of the routes serves.",
     ("retry_policy",): "An exchange whose worker dies before it answered starts again at another worker.",
     ("http_filters", "length"): "ext_proc removes content-length, which some providers require: this puts it back.",

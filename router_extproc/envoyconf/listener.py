@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from router_extproc.config.schema import RouterConfig
 from router_extproc.envoyconf import access_logs, names
 from router_extproc.envoyconf.layout import Layout
 from router_extproc.envoyconf.local_reply import local_reply_config
-from router_extproc.envoyconf.matchers import only_for_unasked_usage
+from router_extproc.envoyconf.matchers import only_for_unasked_usage, when_undecided
 from router_extproc.envoyconf.messages import (
     Message,
     duration,
@@ -104,15 +105,13 @@ def _early_header_mutation() -> Message:
 def http_filters(config: RouterConfig, layout: Layout) -> list[Message]:
     """The filters in request order; on the answer they run in reverse."""
     limit = config.limits.max_body_bytes
-    usage_only = extension(
-        names.USAGE_ONLY, "extensions.filters.http.lua.v3.Lua", default_source_code={"filename": str(layout.usage_script)}
-    )
     return [
-        only_for_unasked_usage(usage_only),
+        only_for_unasked_usage(_script(names.USAGE_ONLY, layout.usage_script)),
         _buffer("body", limit),
         *usage_filters(),
         route_leg(),
         *route_leg_again(),
+        when_undecided(_script(names.UNDECIDED, layout.undecided_script)),
         # ext_proc removes content-length from a streamed body; this buffer puts the right one back.
         _buffer("length", limit),
         _strip(),
@@ -123,6 +122,10 @@ def http_filters(config: RouterConfig, layout: Layout) -> list[Message]:
             upstream_log=[access_logs.to_observer(names.ATTEMPT_LOG), access_logs.attempts_to_file(layout.access_log)],
         ),
     ]
+
+
+def _script(name: str, path: Path) -> Message:
+    return extension(name, "extensions.filters.http.lua.v3.Lua", default_source_code={"filename": str(path)})
 
 
 def _buffer(name: str, limit: int) -> Message:
@@ -145,4 +148,5 @@ def without_filters() -> Message:
         "ext_proc.route": typed("extensions.filters.http.ext_proc.v3.ExtProcPerRoute", disabled=True),
         names.PAUSE: typed("config.route.v3.FilterConfig", disabled=True),
         names.ROUTE_LEG_AGAIN: typed("config.route.v3.FilterConfig", disabled=True),
+        names.UNDECIDED: typed("config.route.v3.FilterConfig", disabled=True),
     }

@@ -69,11 +69,16 @@ def error_body(message: str, error_type: str, code: str) -> Message:
 
 def local_reply_config() -> Message:
     """The mappers of the listener."""
+    direct = f"{_DETAILS} == 'direct_response'"
     is_ours = f"{_DETAILS}.startsWith('{OWN_DETAILS}') || {_DETAILS} == 'lua_response'"
     mappers = [
         {"filter": _expression(is_ours), "headers_to_add": [_DECISION]},
-        # The one direct response is that of a path which is not ours.
-        {"filter": _expression(f"{_DETAILS} == 'direct_response'"), "headers_to_add": [_DECISION, _reason("path_not_found")]},
+        # The two direct responses: nobody may be served undecided, and a path which is not ours.
+        {
+            "filter": _expression(f"{direct} && response.code == 503"),
+            "headers_to_add": [_DECISION, _reason("router_unavailable")],
+        },
+        {"filter": _expression(direct), "headers_to_add": [_DECISION, _reason("path_not_found")]},
     ]
     for condition, message, error_type, code in _REPLIES:
         mappers.append(

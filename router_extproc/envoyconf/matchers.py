@@ -63,6 +63,11 @@ def when_large_and_undecided(http_filter: Message, name: str) -> Message:
     return _skipped_when({"or_matcher": {"predicate": [decided, {"not_matcher": large}]}}, http_filter, name)
 
 
+def when_undecided(http_filter: Message) -> Message:
+    """Runs the filter only for requests that have no ticket."""
+    return _skipped_when(_ticket("route", {"present_match": True}), http_filter, http_filter["name"])
+
+
 def _metadata_is(namespace: str, key: str, value: str) -> Message:
     return _metadata(namespace, key, {"string_match": {"exact": value}})
 

@@ -47,6 +47,9 @@ ROUTE_LEG = "route"
 RENAME_LEG = "rename"
 JUDGE_LEG = "judge"
 UNPACK_LEG = "unpack"
+UNDECIDED = "undecided"
+"""Filter that lets through what may pass although no worker decided, and route of what none decided."""
+
 USAGE_ONLY = "usage_only"
 """Filter that takes away the usage which a client did not ask for."""
 

@@ -20,16 +20,29 @@ from router_extproc.envoyconf.secrets import placeholder_secrets, render_secrets
 from router_extproc.envoyconf.upstream_tls import system_roots
 from router_extproc.registry.snapshot import Registry
 
-SCRIPTS = ("router.lua", "usage.lua")
+SCRIPTS = {
+    "router.lua": ("model.lua", "router.lua"),
+    "undecided.lua": ("model.lua", "undecided.lua"),
+    "usage.lua": ("usage.lua",),
+}
+"""Each Lua file that Envoy reads, and what it is put together from."""
 
 RenderedFiles = dict[str, bytes]
 """File contents by path below the rendered directory, in the order in which they are to be written."""
 
 
 def render(
-    config: RouterConfig, registry: Registry, directories: Directories, workers: int, environ: Mapping[str, str]
+    config: RouterConfig,
+    registry: Registry,
+    directories: Directories,
+    workers: int,
+    environ: Mapping[str, str],
+    *,
+    keys_exist: bool = False,
 ) -> RenderedFiles:
     """All files of one configuration, secrets included. ``workers`` is the number of decider sockets.
+
+    ``keys_exist``: keys were made at run time, so that nobody may be served whom no worker has asked for one.
 
     Equal input gives equal bytes, so a file that did not change need not be written again.
 
@@ -39,7 +52,7 @@ def render(
     layout = Layout.of(directories, workers)
     files = render_secrets(config, environ)
     files |= scripts()
-    for name, message in build_messages(config, registry, layout, system_roots()).items():
+    for name, message in build_messages(config, registry, layout, system_roots(), keys_exist=keys_exist).items():
         files[f"{name}.json"] = encode(message)
     return files
 
@@ -55,7 +68,9 @@ def render_commented(
     return files
 
 
-def build_messages(config: RouterConfig, registry: Registry, layout: Layout, roots: str) -> dict[str, Message]:
+def build_messages(
+    config: RouterConfig, registry: Registry, layout: Layout, roots: str, *, keys_exist: bool = False
+) -> dict[str, Message]:
     """The four documents, in the order in which Envoy must see them: clusters before the routes that name them.
 
     ``roots`` is the path of the system's bundle of certificate authorities.
@@ -64,16 +79,16 @@ def build_messages(config: RouterConfig, registry: Registry, layout: Layout, roo
     clusters = build_clusters(config, registry, layout, roots, size)
     return {
         "cds": _discovery("config.cluster.v3.Cluster", clusters),
-        "rds": _discovery("config.route.v3.RouteConfiguration", [build_routes(config, registry)]),
+        "rds": _discovery("config.route.v3.RouteConfiguration", [build_routes(config, registry, keys_exist=keys_exist)]),
         "lds": _discovery("config.listener.v3.Listener", [build_listener(config, layout)]),
         "bootstrap": build_bootstrap(config, layout, size),
     }
 
 
 def scripts() -> RenderedFiles:
-    """The Lua files: the same for every configuration, their data comes from the clusters and the ticket."""
+    """The Lua files: the same for every configuration, their data comes from clusters, routes and the ticket."""
     folder = resources.files("router_extproc.envoyconf").joinpath("lua")
-    return {name: folder.joinpath(name).read_bytes() for name in SCRIPTS}
+    return {name: b"\n".join(folder.joinpath(part).read_bytes() for part in parts) for name, parts in SCRIPTS.items()}
 
 
 def encode(message: Message) -> bytes:

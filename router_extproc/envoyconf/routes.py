@@ -12,6 +12,7 @@ from router_extproc.envoyconf import names
 from router_extproc.envoyconf.listener import buffer_bytes, without_filters
 from router_extproc.envoyconf.local_reply import error_body
 from router_extproc.envoyconf.messages import Message, duration, set_header, typed
+from router_extproc.envoyconf.undecided import api_route, metadata, undecided_routes
 from router_extproc.policy.timing import attempt_timeout
 from router_extproc.registry.snapshot import Registry, Route
 
@@ -53,8 +54,11 @@ RESPONSE_HEADERS: tuple[tuple[str, str], ...] = (
 )
 
 
-def build_routes(config: RouterConfig, registry: Registry) -> Message:
+def build_routes(config: RouterConfig, registry: Registry, *, keys_exist: bool = False) -> Message:
     """One virtual host: ``/v1/`` goes to the chain of the ticket, anything else is no path of ours.
+
+    What has no ticket goes to the default chain, or is refused where somebody is to be asked who they are or what they may
+    spend; ``keys_exist`` says that keys were made at run time.
 
     The route is looked up again once the ticket is set, which is how a request gets its own idle timeout: between two
     pieces of a stream, while a plain answer may be silent as long as its deadline allows.
@@ -63,19 +67,22 @@ def build_routes(config: RouterConfig, registry: Registry) -> Message:
     default = _silences(_default_route(config))
     longest = longest_request(config, registry)
     streams = [
-        _route(f"stream-idle-{idle}-{whole}", [_ticket("stream", {"bool_match": True}), _ticket("route", _one_of(route_names))])
+        api_route(
+            f"stream-idle-{idle}-{whole}",
+            [metadata(names.TICKET, "stream", {"bool_match": True}), metadata(names.TICKET, "route", _one_of(route_names))],
+        )
         | {"route": _action(registry, idle_ms=idle, request_idle_ms=whole)}
         for (idle, whole), route_names in _by_silences(registry, default).items()
     ]
-    stream = _route("stream", [_ticket("stream", {"bool_match": True})])
-    plain = _route("plain", [_ticket("stream", {"bool_match": False})])
+    stream = api_route("stream", [metadata(names.TICKET, "stream", {"bool_match": True})])
+    plain = api_route("plain", [metadata(names.TICKET, "stream", {"bool_match": False})])
     undecided = _action(registry, idle_ms=default_idle, request_idle_ms=default_idle)
     undecided["retry_policy"]["per_try_timeout"] = duration(config.defaults.timeouts.attempt or UNDECIDED_ATTEMPT_MS)
     routes = [
         *streams,
         stream | {"route": _action(registry, idle_ms=default[0], request_idle_ms=default[1])},
         plain | {"route": _action(registry, idle_ms=None, request_idle_ms=longest)},
-        _route("undecided", []) | {"route": undecided},
+        *undecided_routes(registry, undecided, keys_exist=keys_exist),
         _not_found(),
     ]
     return {
@@ -100,13 +107,6 @@ def longest_request(config: RouterConfig, registry: Registry) -> int:
     timeouts = config.defaults.timeouts
     waits = [max(route.deadline_ms, route.stream_idle_ms) for route in registry.routes.values()]
     return max([timeouts.deadline, timeouts.stream_idle, *waits]) + REPLY_MARGIN_MS
-
-
-def _route(name: str, metadata: list[Message]) -> Message:
-    match: Message = {"prefix": "/v1/"}
-    if metadata:
-        match["dynamic_metadata"] = metadata
-    return {"name": name, "match": match}
 
 
 def _action(registry: Registry, *, idle_ms: int | None, request_idle_ms: int) -> Message:
@@ -166,10 +166,6 @@ def _by_silences(registry: Registry, default: tuple[int, int]) -> dict[tuple[int
         if (silences := _silences(route)) != default:
             groups[silences].append(name)
     return dict(sorted(groups.items()))
-
-
-def _ticket(key: str, value: Message) -> Message:
-    return {"filter": names.TICKET, "path": [{"key": key}], "value": value}
 
 
 def _one_of(values: list[str]) -> Message:

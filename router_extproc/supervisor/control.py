@@ -76,8 +76,7 @@ class ControlPlane:
         keyless = deployments_without_key(config, self._environment)
         if keyless:
             _log.warning("deployments without a key are left out until they have one", extra={"deployments": sorted(keyless)})
-        registry = compile_registry(config, load_catalogue(), keyless)
-        return Applied(config, registry, render(config, registry, self._state, config.workers.count, self._environment))
+        return self._rendered(config, compile_registry(config, load_catalogue(), keyless))
 
     def start(self, first: Applied | None = None) -> Applied:
         """Writes everything before the first process runs: ``first``, or what is written now.
@@ -101,6 +100,7 @@ class ControlPlane:
             await self._hand_to_envoy(applied, admin)
         except (ConfigurationError, StartError) as error:
             self._refuse(str(error).splitlines())
+            await self._render_again(admin)
             return False
         except Exception as error:  # noqa: BLE001 - a mistake of ours in a new file must not take the running one down
             _log.exception("configuration cannot be applied")
@@ -110,6 +110,21 @@ class ControlPlane:
         extra = {"revision": applied.registry.revision, "at_next_start": self._waiting_for_restart(applied.config)}
         _log.info("configuration applied", extra=extra)
         return True
+
+    def _rendered(self, config: RouterConfig, registry: Registry) -> Applied:
+        workers, keys_exist = config.workers.count, self._state.keys_exist.exists()
+        files = render(config, registry, self._state, workers, self._environment, keys_exist=keys_exist)
+        return Applied(config, registry, files)
+
+    async def _render_again(self, admin: EnvoyAdmin | None) -> None:
+        """What is in force, for what has changed beside the file: a first key closes the door though the file is bad."""
+        try:
+            applied = self._rendered(self.applied.config, self.applied.registry)
+            if applied != self.applied:
+                await self._hand_to_envoy(applied, admin)
+                self._applied = applied
+        except StartError:
+            _log.exception("the configuration in force cannot be rendered again")
 
     async def refusal(self, admin: EnvoyAdmin, rejections_before: int = 0) -> str | None:
         """Waits until Envoy runs what was written last; else says what is wrong."""

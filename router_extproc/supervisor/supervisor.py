@@ -115,11 +115,12 @@ class Supervisor:
             raise StartError(refusal)
 
     async def _follow(self, control: ControlPlane, admin: EnvoyAdmin) -> None:
-        """Applies router.yaml whenever it changes, and renders a credential anew whenever its file does."""
+        """Applies router.yaml whenever it changes, and renders anew when a credential's file does or a first key is made."""
         file = self._options.file
 
         def paths() -> tuple[Path, ...]:
-            return (*((file,) if file is not None else ()), *credential_files(control.applied.config))
+            files = (*((file,) if file is not None else ()), *credential_files(control.applied.config))
+            return (*files, self._options.state.keys_exist)
 
         async for _ in changes(paths):
             if await control.reload(admin):

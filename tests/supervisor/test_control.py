@@ -182,3 +182,36 @@ async def test_what_only_a_restart_changes_is_named(plane: Plane, caplog: pytest
     assert plane.aliases() == {"second"}
     assert [record.at_next_start for record in caplog.records if hasattr(record, "at_next_start")] == [["admin", "workers"]]
     assert read_options(plane.state.observer_options).admin_port == 9902
+
+
+def refuses_undecided(plane: Plane) -> bool:
+    """Whether Envoy answers by itself what no worker decided."""
+    (routes,) = json.loads((plane.state.envoy / "rds.json").read_bytes())["resources"]
+    (undecided,) = [route for route in routes["virtual_hosts"][0]["routes"] if route["name"] == "undecided"]
+    return "direct_response" in undecided
+
+
+@pytest.mark.parametrize("written", [good(), good("second"), "nonsense"])
+async def test_a_first_key_closes_the_door(plane: Plane, written: str) -> None:
+    """Once a key exists nobody is served undecided, whether the file stayed, changed or broke meanwhile."""
+    assert not refuses_undecided(plane)
+    listener = (plane.state.envoy / "lds.json").read_bytes()
+    plane.state.keys_exist.touch()
+    await plane.reload(written)
+    assert refuses_undecided(plane)
+    # The listener stays, and with it every connection.
+    assert (plane.state.envoy / "lds.json").read_bytes() == listener
+
+
+async def test_the_door_stays_closed_after_a_restart(plane: Plane) -> None:
+    """The flag outlives the process, and so does what follows from it."""
+    plane.state.keys_exist.touch()
+    ControlPlane(lambda: load_config(plane.file), plane.state, {}).start()
+    assert refuses_undecided(plane)
+
+
+async def test_who_says_that_all_are_let_in_is_believed(plane: Plane) -> None:
+    """Where the file says so itself, keys do not change it."""
+    plane.state.keys_exist.touch()
+    assert await plane.reload(good() + "defaults: {on_router_failure: allow}\n")
+    assert not refuses_undecided(plane)
