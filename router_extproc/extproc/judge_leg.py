@@ -1,7 +1,8 @@
 """The attempt leg that judges: an answer is held until it has proved to be one, and only then shown to the client.
 
 A stream that stays silent, an empty or a malformed answer becomes a status that Envoy retries; on the last attempt it
-becomes an honest error. What was found good is passed on untouched, piece by piece.
+becomes an honest error. What was found good is passed on untouched, piece by piece. What an answer that was turned down
+says of its tokens is told to the log: somebody has to pay for it all the same.
 """
 
 from __future__ import annotations
@@ -9,15 +10,19 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 
+import msgspec
 from envoy.service.ext_proc.v3.external_processor_pb2 import ProcessingRequest
 from google.protobuf.struct_pb2 import Struct
 
 from router_extproc.dialects.openai import write_error
 from router_extproc.dialects.openai_answer import Verdict, judge_answer, judge_stream_start
+from router_extproc.dialects.openai_usage import read_stream_usage, read_usage
 from router_extproc.errors import BadAnswerError
 from router_extproc.extproc.messages import (
+    BILLED_NAMESPACE,
     RESPONSE_BODY_UNCHANGED,
     RESPONSE_HEADERS_UNCHANGED,
+    encode_metadata,
     encode_request_headers,
     encode_response_body,
     encode_response_headers,
@@ -60,6 +65,7 @@ class JudgeLeg:
         self._check = False
         self._first_token_ms: float = 0
         self._is_stream = False
+        self._attempt = "1"
         self._is_last = True
         self._held: list[bytes] = []
         self.held_bytes = 0
@@ -90,6 +96,7 @@ class JudgeLeg:
             self._first_token_ms = fields["first_token_ms"].number_value
         attempt = headers_of(message.request_headers).get("x-envoy-attempt-count", "1")
         groups = len(fields["priority_groups"].list_value.values) if "priority_groups" in fields else 1
+        self._attempt = attempt
         self._is_last = not attempt.isdecimal() or int(attempt) >= groups
         return encode_request_headers({})
 
@@ -142,10 +149,16 @@ class JudgeLeg:
         """Makes Envoy try the next group; on the last one the client learns what happened instead of half an answer."""
         self._phase = Phase.REPLACED
         held = self._release()
+        billed = self._billed(b"".join(held))
         error = write_error(BadAnswerError(_MESSAGES[cause], code=cause))
         headers = {":status": "503", CAUSE_HEADER: cause}
         if self._is_last:
             headers = {":status": "502", CAUSE_HEADER: cause, "content-type": "application/json", "x-envoy-ratelimited": "true"}
         pieces = [encode_response_body(error if index == 0 else b"") for index in range(len(held))]
         body = None if self._has_body else error
-        return [encode_response_headers(headers, ["content-length"], body), *pieces]
+        return [billed + encode_response_headers(headers, ["content-length"], body), *pieces]
+
+    def _billed(self, answer: bytes) -> bytes:
+        """What the provider counted for this attempt, as far as its answer says so, for the log."""
+        usage = read_stream_usage(answer) if self._is_stream else read_usage(answer)
+        return b"" if usage is None else encode_metadata(BILLED_NAMESPACE, {self._attempt: msgspec.structs.asdict(usage)})

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from router_extproc.extproc.judge_leg import MOST_HELD_BYTES, JudgeLeg
-from tests.extproc.conversation import read, request_headers, response_body, response_headers, said
+from tests.extproc.conversation import metadata, read, request_headers, response_body, response_headers, said
 
 GROUPS = [{"name": "a"}, {"name": "b"}]
 OK_STREAM = {":status": "200", "content-type": "text/event-stream"}
@@ -196,3 +196,31 @@ def test_without_a_ticket_the_leg_changes_nothing() -> None:
     assert [said(answer) for answer in leg.receive(request_headers({"x-envoy-attempt-count": "1"}))] == ["request_headers"]
     assert [said(answer) for answer in leg.receive(response_headers(OK_JSON))] == ["response_headers"]
     assert [said(answer) for answer in leg.receive(response_body(b"anything"))] == ["response_body"]
+
+
+EMPTY_ANSWER = b'{"choices":[{"message":{"content":""}}],"usage":{"prompt_tokens":9,"completion_tokens":2}}'
+EMPTY_STREAM = b'data: {"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":2}}\n\ndata: [DONE]\n\n'
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+@pytest.mark.parametrize(
+    ("headers", "pieces"),
+    [(OK_JSON, [EMPTY_ANSWER]), (OK_JSON, [EMPTY_ANSWER[:30], EMPTY_ANSWER[30:]]), (OK_STREAM, [ROLE, EMPTY_STREAM])],
+)
+def test_what_was_turned_down_is_still_paid_for(headers: dict[str, str], pieces: list[bytes], attempt: int) -> None:
+    """The log learns what the provider counted, by the attempt, whether another follows or not."""
+    leg = started(attempt, check="1", stream=headers is OK_STREAM)
+    leg.receive(response_headers(headers))
+    answers = [answer for piece in pieces for answer in leg.receive(response_body(piece, end=piece is pieces[-1]))]
+    assert metadata(answers[0]) == {
+        "router.billed": {str(attempt): {"prompt_tokens": 9.0, "completion_tokens": 2.0, "cached_tokens": 0.0}}
+    }
+    assert "x-router-cause=empty_answer" in said(answers[0])
+
+
+def test_nothing_is_billed_for_what_tells_no_usage() -> None:
+    """An answer that cannot be read says nothing that could be believed."""
+    leg = started(check="1")
+    leg.receive(response_headers(OK_JSON))
+    [answer, _] = leg.receive(response_body(b"half a", end=True))
+    assert metadata(answer) == {}
