@@ -87,8 +87,9 @@ def test_versions_follow_the_content(folders: Folders) -> None:
 
 def test_clusters_come_before_what_names_them(folders: Folders) -> None:
     """Written in this order, no file names something that Envoy has not been given."""
-    assert list(rendered(folders, configuration()))[-6:] == [
+    assert list(rendered(folders, configuration()))[-7:] == [
         "router.lua",
+        "undecided.lua",
         "usage.lua",
         "cds.json",
         "rds.json",
