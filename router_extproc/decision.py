@@ -36,13 +36,15 @@ class Constraints(msgspec.Struct, frozen=True):
     """What budgets and permissions leave of the candidates; None and nothing take nothing away.
 
     ``tier_ceiling`` is the label of the strongest tier that may be used, unless a floor of the request lies above it: a
-    budget makes no answer unsafe. ``closed`` says, by deployment, why it has no room. ``models``, ``tiers`` and ``regions`` are
-    those that the caller may use, names that end in ``*`` by prefix. ``max_output_tokens`` is the most that each answer may
-    have. ``reasons`` are what ``x-router-reason`` says of it: ``budget-downgrade:NAME``.
+    budget makes no answer unsafe. ``closed`` says, by deployment, why it has no room; ``opens_at`` is when the first of them
+    may have some again, in epoch seconds. ``models``, ``tiers`` and ``regions`` are those that the caller may use, names that
+    end in ``*`` by prefix. ``max_output_tokens`` is the most that each answer may have. ``reasons`` are what
+    ``x-router-reason`` says of all this: ``budget-downgrade:NAME``.
     """
 
     tier_ceiling: str | None = None
     closed: Mapping[str, str] = {}
+    opens_at: float | None = None
     models: tuple[str, ...] | None = None
     tiers: tuple[str, ...] | None = None
     regions: tuple[str, ...] | None = None
@@ -79,8 +81,8 @@ class Decision(msgspec.Struct, frozen=True):
     ``half_open`` names the cooling deployment that this request probes, if any. ``degraded`` marks an answer that is
     less than what was promised (``all-cooling-down``). ``signals`` are the facts of the content that were worked out, in the
     order they were finished. ``text_tokens`` are those estimated for a prompt of text alone, as every model is thought to count
-    them: what the provider reports is compared with them. None: not to be compared. ``tier_floor`` is the label of the weakest tier
-    that may serve, whatever a budget says; None: any.
+    them: what the provider reports is compared with them. None: not to be compared. ``tier_floor`` is the label of the weakest
+    tier that may serve, whatever a budget says; None: any.
     """
 
     route: str

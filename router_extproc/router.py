@@ -18,12 +18,14 @@ from router_extproc.analysis.classifier import NOTHING_LEARNED, Classifier
 from router_extproc.analysis.configured import configure
 from router_extproc.analysis.reading import read_request as _read_request
 from router_extproc.analysis.semantic_routes import RouteExamples
+from router_extproc.caller import EVERYTHING
 from router_extproc.decision import NO_CONSTRAINTS, Attempt, Constraints, Decision
 from router_extproc.errors import ModelNotFoundError, PathNotFoundError, RequestError
+from router_extproc.limits.permissions import check, constrain
 from router_extproc.policy.auto import QUALITY, Wish, read_wish
-from router_extproc.policy.capability import Demand, demand_of, serves
+from router_extproc.policy.capability import Demand, Rejection, Stage, demand_of, usable_deployments
 from router_extproc.policy.chain import Chain, build_chain, least_bad_chain
-from router_extproc.policy.choice import Menu, make_menu
+from router_extproc.policy.choice import Choice, Menu, make_menu
 from router_extproc.policy.cost import EXPECTED_ANSWER_TOKENS, estimate_cost
 from router_extproc.policy.explanation import (
     Explanation,
@@ -35,7 +37,7 @@ from router_extproc.policy.explanation import (
 )
 from router_extproc.policy.health import seconds_until_back
 from router_extproc.policy.naming import Resolved, resolve
-from router_extproc.policy.narrowing import read_narrowing
+from router_extproc.policy.narrowing import NOTHING, read_narrowing
 from router_extproc.policy.pool import Pool
 from router_extproc.policy.refusal import floor_refusal, refusal
 from router_extproc.policy.rules import applies_to, first_matching
@@ -43,7 +45,7 @@ from router_extproc.policy.strategy import AUTO
 from router_extproc.policy.timing import attempt_timeout
 from router_extproc.policy.weights import Draws
 from router_extproc.registry.health import NO_RATIOS, UNKNOWN_HEALTH, DeploymentHealth
-from router_extproc.registry.snapshot import Registry, Route, Rule
+from router_extproc.registry.snapshot import Registry, Route, Rule, Tier
 from router_extproc.request import AUDIO, CHAT_COMPLETIONS, FILES, JSON_SCHEMA, NOTHING_KNOWN, TOOLS, VISION, Request
 
 # Names that only wildcards match come from clients without end: beyond this many the caches start again.
@@ -147,7 +149,7 @@ class Router:
             RequestError: nothing may serve it; the error says what the client is told.
         """
         if not request.model:
-            return self._decide_by_path(request)
+            return self._decide_by_path(request, situation)
         course = self._plot(request, situation)
         return self._decide(course, self._pool(course, situation), request, situation)
 
@@ -165,7 +167,7 @@ class Router:
         """What an explanation says beside the request itself."""
         try:
             if not request.model:
-                return {"decision": self._decide_by_path(request)}
+                return {"decision": self._decide_by_path(request, situation)}
             course = self._plot(request, situation)
         except RequestError as error:
             return {"refusal": explain_error(error)}
@@ -197,6 +199,10 @@ class Router:
         route = resolved.route
         if route.passthrough:
             request = replace(request, analysis=NOTHING_KNOWN)
+        constraints = situation.constraints
+        if request.caller.permissions != EVERYTHING:
+            check(request.caller, request, route.name)
+            constraints = constrain(request.caller.permissions, constraints)
         narrowing = read_narrowing(request.headers, self.registry)
         rule = first_matching(rules, request) if rules else None
         menu = self._menu(resolved, rule)
@@ -215,7 +221,10 @@ class Router:
             analysed=not route.passthrough,
             expected_answer=expected,
             token_ratios=situation.token_ratios,
+            constraints=constraints,
         )
+        if constraints.tier_ceiling is not None and not route.safety_critical:
+            demand, wish = _lowered(demand, wish, Tier[constraints.tier_ceiling.upper()])
         return _Course(route, rule, menu, demand, wish, _reason(resolved, rule, menu))
 
     def _pool(self, course: _Course, situation: Situation) -> Pool:
@@ -233,15 +242,23 @@ class Router:
             chain = least_bad_chain(pool, situation.health)
         return _decision(course, chain, request)
 
-    def _decide_by_path(self, request: Request) -> Decision:
+    def _decide_by_path(self, request: Request, situation: Situation) -> Decision:
         """Files, batches and other paths without a model: always the same place, the first that serves the path."""
+        check(request.caller, request, _BY_PATH)
+        constraints = constrain(request.caller.permissions, situation.constraints)
+        demand = Demand(request, frozenset(), 0, 0, None, None, NOTHING, constraints=constraints)
+        fallen: dict[str, Rejection] = {}
         for model in self.registry.models.values():
-            for deployment in model.deployments:
-                if serves(deployment, request.path):
-                    attempt = Attempt(deployment.name, model.name, "", model.tier.label)
-                    deadline = self.registry.routes.get("auto", Route(name=_BY_PATH)).deadline_ms
-                    return Decision(_BY_PATH, _BY_PATH, (attempt,), deadline_ms=deadline, max_attempts=1)
-        raise PathNotFoundError(f"No provider serves {request.path[:200]}.")
+            found = usable_deployments(Choice(model, model.name, None, model.deployments), demand)
+            if isinstance(found, Rejection):
+                fallen[model.name] = found
+                continue
+            attempt = Attempt(found[0].name, model.name, "", model.tier.label)
+            deadline = self.registry.routes.get("auto", Route(name=_BY_PATH)).deadline_ms
+            return Decision(_BY_PATH, _BY_PATH, (attempt,), deadline_ms=deadline, max_attempts=1)
+        if all(one.stage is Stage.PATH for one in fallen.values()):
+            raise PathNotFoundError(f"No provider serves {request.path[:200]}.")
+        raise refusal(demand, fallen, _BY_PATH)
 
     def _name(self, name: str) -> _Name:
         found = self._names.get(name)
@@ -289,6 +306,14 @@ def _analyser(registry: Registry, classifier: Classifier, clock: Callable[[], fl
     return Analyser(classifier, clock or no_clock, configured)
 
 
+def _lowered(demand: Demand, wish: Wish | None, ceiling: Tier) -> tuple[Demand, Wish | None]:
+    """What is asked for under the ceiling of a budget, which gives way to every floor."""
+    ceiling = max(ceiling, demand.min_tier or ceiling, ceiling if wish is None else wish.floor)
+    if wish is not None:
+        wish = wish._replace(tier=min(wish.tier, ceiling))
+    return demand._replace(ceiling=ceiling), wish
+
+
 def _keep(cache: dict[_Key, _Value], key: _Key, value: _Value) -> None:
     if len(cache) >= _CACHED:
         cache.clear()
@@ -318,6 +343,7 @@ def _decision(course: _Course, chain: Chain, request: Request) -> Decision:
     route = course.route
     judged = request.path in _JUDGED_PATHS
     chosen, demand = chain.first.choice.model, course.demand
+    floors = [tier for tier in (demand.min_tier, None if course.wish is None else course.wish.floor) if tier is not None]
     cost = None if route.passthrough else estimate_cost(chosen, request, demand.expected_answer, demand.token_ratios)
     return Decision(
         route=route.name,
@@ -339,6 +365,7 @@ def _decision(course: _Course, chain: Chain, request: Request) -> Decision:
         degraded=chain.degraded,
         signals=request.analysis.signals(),
         text_tokens=None if route.passthrough else _text_tokens(request),
+        tier_floor=max(floors).label if floors else None,
     )
 
 

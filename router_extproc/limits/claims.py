@@ -1,8 +1,10 @@
 """From a decision to what is to be set aside for it: which budgets it falls under, in which counters, how much in each.
 
 Rules of this file
-- A budget in enforce or observe is asked for an upper bound, a soft one for the likely amount.
-- Counters are named here and nowhere else. A name is plain ASCII without spaces and braces, at most 300 bytes.
+- A budget that refuses, or observes what it would refuse, is asked for an upper bound; one that only flags, for the likely
+  amount. What the bound rests on is written into the body, so that it holds.
+- A budget on a place counts each place of the chain, for its own part. A provider's own limit is asked of the first place
+  alone: were it asked of all, requests would fill limits of places that they never reach.
 - Everything that settling needs is written into the account: whoever settles knows no registry.
 """
 
@@ -11,41 +13,51 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
-from router_extproc.account import Account, Purpose
+from router_extproc.account import Account, Held, Purpose
+from router_extproc.caller import BATCH
 from router_extproc.decision import NO_CONSTRAINTS, Constraints, Decision
+from router_extproc.limits.bound import UNKNOWN_OUTPUT_TOKENS, Measure, measure
+from router_extproc.limits.counter_names import counter_name
+from router_extproc.limits.selection import budgets_for, cap_at, is_provider_limit, labels_of, matches, place_labels
+from router_extproc.limits.windows import Part, part
 from router_extproc.registry.health import NO_RATIOS
 from router_extproc.registry.snapshot import Registry
-from router_extproc.registry.spending import Budget, KeyGrant, Raise
+from router_extproc.registry.spending import Budget
 from router_extproc.request import Request
-from router_extproc.store.counters import Hold
+from router_extproc.store.counters import Hold, HoldKind
+
+__all__ = ["Claim", "budgets_for", "cap_at", "counter_name", "labels_of", "plan"]
+
+_MEASURED = ("usd", "tokens")
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """What one request wants of the store; ``budgets`` are parallel to ``holds``, each with the cap that holds now.
+    """What one request wants of the store; ``budgets`` and ``resets_at`` are parallel to ``holds``.
 
     ``account`` is what would be settled if everything is set aside: take the one of ``Proceed`` instead, which leaves out what
     was not. ``max_output_tokens`` is the limit of each answer that the bound rests on and that must be written into the body;
-    None: the client's body says it already, or nobody asks. ``resets_at`` is by hold too: when its window part is over, in epoch
-    seconds. ``constraints`` are those that the decision was made under.
+    None: the client's body says it already, or nobody asks. ``resets_at`` is when a hold's part of a window no longer counts,
+    in epoch seconds. ``constraints`` are those that the decision was made under. ``is_degraded``: made for a local store.
     """
 
     holds: tuple[Hold, ...]
     budgets: tuple[Budget, ...]
     account: Account
+    measure: Measure
     max_output_tokens: int | None = None
     resets_at: tuple[int | None, ...] = ()
     constraints: Constraints = NO_CONSTRAINTS
+    is_degraded: bool = False
 
 
-def budgets_for(
-    registry: Registry, key: KeyGrant | None = None, raises: Mapping[str, Sequence[Raise]] = {}
-) -> tuple[Budget, ...]:
-    """Every budget a request may fall under: the registry's, the key's own, with the raises made at run time by budget name.
+class _Wanted(msgspec.Struct, frozen=True):
+    """One counter of one budget, with the places it counts; None of them named: all."""
 
-    A key's own budget is named ``key:ID:NAME`` and counts what is asked with that key.
-    """
-    raise NotImplementedError
+    budget: Budget
+    counter: str
+    deployments: tuple[str, ...] = ()
 
 
 def plan(
@@ -67,19 +79,123 @@ def plan(
     ``reservation`` is the id of the decision, ``session`` what the client calls its conversation. Without a budget that
     matches, the claim has no holds and nothing need be asked of the store.
     """
-    raise NotImplementedError
+    labels = labels_of(request, decision.route, session)
+    found = [budget for budget in budgets if budget.mode != "off" and budget.cap >= 0]
+    predicts = any(budget.unit in _MEASURED and _is_soft(budget) and matches(budget, labels) for budget in found)
+    measured = measure(request, decision, registry, token_ratios, predicts=predicts)
+    wanted = _wanted(found, labels, measured)
+    limit = _limit(request, [one.budget for one in wanted], measured, constraints)
+    written = None if limit is None else measured.writable(limit)
+    first = decision.chain[0].deployment
+    lasting = registry.spending.store.reservation_ms // 1_000
+    is_batch = request.caller.priority == BATCH
+    batch_share = registry.spending.waiting.interactive_share if is_batch else 0.0
+    holds, held, resets_at = [], [], []
+    for one in wanted:
+        window = _part(one.budget, now, lasting)
+        amount, kind = _amount(one, measured, limit if written is None else written, first)
+        cap = cap_at(one.budget, now)
+        room = cap - int(cap * batch_share) if is_provider_limit(one.budget) else cap
+        holds.append(Hold(one.counter, window.bucket, window.since, amount, room, kind, window.expires_at))
+        held.append(_held(one, window, amount, cap))
+        resets_at.append(window.resets_at)
+    account = _account(request, measured, tuple(held))
+    return Claim(
+        holds=tuple(holds),
+        budgets=tuple(one.budget for one in wanted),
+        account=replace(account, reservation=reservation, session=session, purpose=purpose),
+        measure=measured,
+        max_output_tokens=written,
+        resets_at=tuple(resets_at),
+        constraints=constraints,
+    )
 
 
-def labels_of(request: Request, route: str, session: str = "") -> dict[str, str]:
-    """The labels by which budgets find a request, without those that say where it goes; what it lacks is missing."""
-    raise NotImplementedError
+def _wanted(budgets: Sequence[Budget], labels: Mapping[str, str], measured: Measure) -> list[_Wanted]:
+    """The counters that these labels and the places of the chain lead to, each once."""
+    found: dict[str, _Wanted] = {}
+    for budget in budgets:
+        if not budget.is_of_place:
+            counter = counter_name(budget, labels) if matches(budget, labels) else None
+            if counter is not None:
+                found.setdefault(counter, _Wanted(budget, counter))
+            continue
+        for place in measured.places:
+            at_place = place_labels(labels, place)
+            counter = counter_name(budget, at_place) if matches(budget, at_place) else None
+            if counter is not None:
+                before = found[counter].deployments if counter in found else ()
+                found[counter] = _Wanted(budget, counter, (*before, place.deployment))
+    return list(found.values())
 
 
-def counter_name(budget: Budget, labels: Mapping[str, str]) -> str | None:
-    """The counter of a budget for these labels: ``UNIT:NAME|label=value``; None when a label of ``per`` is missing."""
-    raise NotImplementedError
+def _is_soft(budget: Budget) -> bool:
+    return budget.at_cap == "allow_and_flag"
 
 
-def cap_at(budget: Budget, now: float) -> int:
-    """The cap with the raises that hold at ``now`` (epoch seconds)."""
-    raise NotImplementedError
+def _limit(request: Request, budgets: Sequence[Budget], measured: Measure, constraints: Constraints) -> int | None:
+    """The most tokens that each answer may have, apart from the caller's own wish and what models keep to."""
+    limits = [constraints.max_output_tokens, request.caller.permissions.max_output_tokens]
+    rest_on = [one for one in budgets if one.unit in _MEASURED and one.mode == "enforce" and not _is_soft(one)]
+    if measured.wish is None:
+        limits += [one.assume_max_output_tokens for one in rest_on]
+    if rest_on and not measured.is_bounded:
+        limits.append(UNKNOWN_OUTPUT_TOKENS)
+    return min((one for one in limits if one is not None), default=None)
+
+
+def _amount(one: _Wanted, measured: Measure, limit: int | None, first: str) -> tuple[int, HoldKind]:
+    """How much is asked of a counter, and how strictly."""
+    budget, deployments = one.budget, one.deployments or None
+    kind: HoldKind = "observe" if budget.mode == "observe" else "enforce"
+    if deployments is not None and is_provider_limit(budget) and budget.unit != "usd":
+        if first not in deployments:
+            return 0, "count"
+        deployments = (first,)
+        # As providers do: an answer counts by the limit that is asked for, else by its likely length.
+        if budget.unit == "tokens" and limit is None and measured.wish is None:
+            return measured.likely("tokens", deployments), kind
+    if _is_soft(budget):
+        return measured.likely(budget.unit, deployments), kind if kind == "observe" else "count"
+    if limit is None and measured.wish is None:
+        limit = budget.assume_max_output_tokens
+    return measured.most(budget.unit, limit, deployments), kind
+
+
+def _part(budget: Budget, now: float, lasting: int) -> Part:
+    """Requests that are under way at once count as long as they last, whatever the window."""
+    if budget.unit != "parallel":
+        return part(budget.window, now)
+    return Part(0, 0, int(now) + 2 * lasting, None)
+
+
+def _held(one: _Wanted, window: Part, amount: int, cap: int) -> Held:
+    budget = one.budget
+    return Held(
+        counter=one.counter,
+        unit=budget.unit,
+        bucket=window.bucket,
+        since=window.since,
+        amount=amount,
+        expires_at=window.expires_at,
+        budget=budget.name,
+        limit=cap,
+        warn_at=budget.warn_at,
+        deployments=one.deployments,
+    )
+
+
+def _account(request: Request, measured: Measure, held: tuple[Held, ...]) -> Account:
+    caller = request.caller
+    return Account(
+        reservation="",
+        held=held,
+        rates={place.deployment: place.rates for place in measured.places if place.rates is not None},
+        tenant=caller.tenant,
+        team=caller.team,
+        user=caller.user,
+        key=caller.key,
+        tags=caller.tags,
+        prompt_tokens=measured.prompt_tokens,
+        completion_tokens=measured.output_tokens,
+    )

@@ -3,44 +3,77 @@
 Rules of this file
 - A shown key is compared in constant time and appears in no error. Unknown, wrong, expired and revoked keys are told apart
   by nobody outside: one message for all.
-- A tenant that the configuration does not describe is a tenant without special permissions: keys may be made for new ones.
+- A tenant that the configuration does not describe is one without permissions of its own: keys may be made for new ones.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from router_extproc.caller import Caller
+from msgspec.structs import replace
+
+from router_extproc.caller import INTERACTIVE, Caller
 from router_extproc.errors import AuthenticationError
+from router_extproc.limits.permissions import narrower
 from router_extproc.registry.spending import Jwt, KeyGrant, Mesh, Tenant
 
 KEY_PREFIX = "sk-router-"
+# Longer ones are nobody's, and not worth hashing.
+_LONGEST_KEY = 512
+_key = re.compile(rf"{KEY_PREFIX}([A-Za-z0-9_-]{{1,60}})\.[!-~]+", re.ASCII)
+_digest = re.compile(r"sha256:((?:[0-9a-fA-F]{2})+):([0-9a-fA-F]{64})", re.ASCII)
+# Claims of clients end in counters, metadata and logs.
+_LONGEST_CLAIM = 256
+_UNKNOWN_TENANT = Tenant()
+
+_NO_KEY = "You did not provide an API key. Send it in the header Authorization: Bearer YOUR_KEY."
+_WRONG_KEY = "Incorrect API key provided. It is unknown, or it has expired or been revoked."
 
 
 def bearer_of(headers: Mapping[str, str]) -> str | None:
     """The key that a client shows: ``authorization: Bearer``, ``api-key`` or ``x-api-key``, in this order; None without one."""
-    raise NotImplementedError
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    candidates = (token if scheme.lower() == "bearer" else "", headers.get("api-key", ""), headers.get("x-api-key", ""))
+    return next((found for one in candidates if (found := one.strip())), None)
 
 
 def key_id(shown: str) -> str | None:
     """The id in a shown key, ``sk-router-ID.SECRET``; None when it has another form."""
-    raise NotImplementedError
+    found = _key.fullmatch(shown) if len(shown) <= _LONGEST_KEY else None
+    return None if found is None else found[1]
 
 
 def digest_of(shown: str, salt: bytes) -> str:
-    """What is kept of a key: ``sha256:SALT_HEX:HEX(SHA256(salt + key))``. Salts are random, sixteen bytes or more."""
-    raise NotImplementedError
+    """What is kept of a key: ``sha256:SALT_HEX:HEX(SHA256(salt + key))``.
+
+    Secrets of keys are 32 random bytes: there is nothing to guess, and so nothing to slow down. Salts are random too.
+    """
+    return f"sha256:{salt.hex()}:{hashlib.sha256(salt + shown.encode()).hexdigest()}"
 
 
 def is_digest_of(digest: str, shown: str) -> bool:
     """Whether the digest is that of the shown key, compared in constant time; a malformed digest is nobody's."""
-    raise NotImplementedError
+    found = _digest.fullmatch(digest)
+    if found is None:
+        return False
+    actual = hashlib.sha256(bytes.fromhex(found[1]) + shown.encode(errors="surrogateescape")).digest()
+    return hmac.compare_digest(actual, bytes.fromhex(found[2]))
 
 
 def proves(grant: KeyGrant, shown: str, now: float) -> bool:
-    """Whether the shown key stands for the grant at ``now`` (epoch seconds): a digest that still holds, not expired or revoked."""
-    raise NotImplementedError
+    """Whether the shown key stands for the grant at ``now`` (epoch seconds): a digest that still holds, not expired or revoked.
+
+    What is revoked for a later moment holds until then.
+    """
+    if grant.expires_at is not None and now >= grant.expires_at:
+        return False
+    if grant.revoked_at is not None and now >= grant.revoked_at:
+        return False
+    return any((ends is None or now < ends) and is_digest_of(digest, shown) for digest, ends in grant.digests)
 
 
 def caller_of_key(shown: str | None, grant: KeyGrant | None, tenants: Mapping[str, Tenant], now: float) -> Caller:
@@ -49,30 +82,100 @@ def caller_of_key(shown: str | None, grant: KeyGrant | None, tenants: Mapping[st
     Raises:
         AuthenticationError: no key, or one that is unknown, wrong, expired or revoked.
     """
-    raise NotImplementedError
+    if shown is None:
+        raise AuthenticationError(_NO_KEY, code="missing_api_key")
+    if grant is None or not proves(grant, shown, now):
+        raise AuthenticationError(_WRONG_KEY)
+    tenant = tenants.get(grant.tenant, _UNKNOWN_TENANT)
+    return Caller(
+        tenant=grant.tenant,
+        team=grant.team,
+        user=grant.user,
+        key=grant.id,
+        tier=grant.tier or tenant.tier,
+        features=tuple(dict.fromkeys((*tenant.features, *grant.features))),
+        tags={**tenant.tags, **grant.tags},
+        priority=grant.priority or tenant.priority,
+        permissions=narrower(tenant.permissions, grant.permissions),
+    )
 
 
 def caller_of_claims(claims: Mapping[str, Any], jwt: Jwt, tenants: Mapping[str, Tenant]) -> Caller:
-    """The caller that a verified token's claims name.
+    """The caller that a verified token's claims name. Numbers count as text; anything else is no name.
 
     Raises:
         AuthenticationError: the token names no tenant.
     """
-    raise NotImplementedError
+    tenant = _claim(claims, jwt.tenant)
+    if not tenant:
+        raise AuthenticationError(f"The token has no claim '{jwt.tenant}' that names a tenant.", code="invalid_token")
+    tags = {name: value for name, path in jwt.tags.items() if (value := _claim(claims, path))}
+    caller = _of_tenant(tenant, tenants)
+    return replace(
+        caller, user=_claim(claims, jwt.user), team=_claim(claims, jwt.team) if jwt.team else "", tags={**caller.tags, **tags}
+    )
 
 
 def caller_of_peer(peer: str, mesh: Mesh, tenants: Mapping[str, Tenant]) -> Caller:
-    """The caller that a verified certificate names; ``peer`` is its URI name, ``spiffe://…``.
+    """The caller that a verified certificate names; ``peer`` is its URI name, ``spiffe://…``, of several the first known.
 
     Raises:
         AuthenticationError: no tenant belongs to the name.
     """
-    raise NotImplementedError
+    for name in filter(None, (part.strip() for part in peer.split(","))):
+        patterns = [one for one in mesh.identities if one == name or (one.endswith("*") and name.startswith(one[:-1]))]
+        if patterns:
+            # An exact name is longer than any of its prefixes, but for the star.
+            best = name if name in patterns else max(patterns, key=len)
+            return replace(_of_tenant(mesh.identities[best], tenants), user=name[:_LONGEST_CLAIM])
+    raise AuthenticationError("The client certificate names nobody who may call.", code="unknown_peer")
 
 
 def believed(caller: Caller, headers: Mapping[str, str], tenants: Mapping[str, Tenant]) -> Caller:
     """The caller with what the client's own headers claim, for a listener that is marked trusted, and for no other.
 
     ``x-router-tenant``, ``x-router-team``, ``x-router-user``; ``x-router-tags`` holds ``name=value`` pairs parted by commas.
+    A proved tenant stays what it is.
     """
-    raise NotImplementedError
+    tenant = _clean(headers.get("x-router-tenant", ""))
+    if tenant and not caller.tenant:
+        caller = _of_tenant(tenant, tenants)
+    tags = dict(caller.tags)
+    for pair in headers.get("x-router-tags", "").split(","):
+        name, is_pair, value = pair.partition("=")
+        if is_pair and name.strip():
+            tags[_clean(name)] = _clean(value)
+    return replace(
+        caller,
+        team=_clean(headers.get("x-router-team", "")) or caller.team,
+        user=_clean(headers.get("x-router-user", "")) or caller.user,
+        tags=tags,
+    )
+
+
+def _of_tenant(name: str, tenants: Mapping[str, Tenant]) -> Caller:
+    tenant = tenants.get(name, _UNKNOWN_TENANT)
+    return Caller(
+        tenant=name,
+        tier=tenant.tier,
+        features=tenant.features,
+        tags=dict(tenant.tags),
+        priority=tenant.priority or INTERACTIVE,
+        permissions=tenant.permissions,
+    )
+
+
+def _claim(claims: Mapping[str, Any], path: str) -> str:
+    """The claim that a path with dots leads to; a name that holds dots itself is found first."""
+    found: Any = claims.get(path)
+    if found is None:
+        found = claims
+        for step in path.split("."):
+            found = found.get(step) if isinstance(found, Mapping) else None
+    if isinstance(found, bool) or not isinstance(found, str | int):
+        return ""
+    return _clean(str(found))
+
+
+def _clean(text: str) -> str:
+    return "".join(character for character in text.strip() if character.isprintable())[:_LONGEST_CLAIM]

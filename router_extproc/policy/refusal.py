@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 from router_extproc.errors import (
     BadRequestError,
+    LimitReachedError,
     MissingCapabilityError,
     PathNotFoundError,
+    PermissionDeniedError,
     RequestError,
     UnavailableError,
 )
@@ -17,6 +19,7 @@ from router_extproc.policy.narrowing import MAX_COST, MODELS, REGION
 MIN_TIER_UNAVAILABLE, MIN_QUALITY_UNAVAILABLE = "min_tier_unavailable", "min_quality_unavailable"
 # Nothing changes by itself but health; a caller who comes back sooner finds the same.
 RETRY_AFTER_SECONDS = 5
+_SHOWN = 120
 
 
 def refusal(demand: Demand, fallen: Mapping[str, Rejection], route: str) -> RequestError:  # noqa: PLR0911 - one return for each reason
@@ -27,6 +30,10 @@ def refusal(demand: Demand, fallen: Mapping[str, Rejection], route: str) -> Requ
     furthest = [rejection for rejection in fallen.values() if rejection.stage is stage]
     if stage is Stage.PATH:
         return PathNotFoundError(f"No provider of '{route}' serves {demand.request.path}.")
+    if stage is Stage.PERMITTED:
+        return forbidden(demand.request.model or demand.request.path)
+    if stage is Stage.BUDGET:
+        return LimitReachedError(f"Every model of '{route}' that could serve this request is beyond a budget or at a limit.")
     if stage is Stage.TIER:
         return _tier_refusal(demand, route, RETRY_AFTER_SECONDS)
     if stage is Stage.QUALITY:
@@ -46,6 +53,12 @@ def refusal(demand: Demand, fallen: Mapping[str, Rejection], route: str) -> Requ
     }[stage]
     message = f"The header {header} leaves no model of '{route}': {furthest[0].text}."
     return BadRequestError(message, code=code, param=header)
+
+
+def forbidden(asked: str) -> PermissionDeniedError:
+    """Nothing that the caller may use serves what it asks for: a name in ``model``, or a path."""
+    message = f"You may not use '{asked[:_SHOWN]}'. GET /v1/models lists what you may."
+    return PermissionDeniedError(message, code="model_not_allowed", param="model")
 
 
 def floor_refusal(demand: Demand, route: str, retry_after: int) -> RequestError | None:

@@ -1,0 +1,245 @@
+"""How much a request may use at the most, and how much it probably will: tokens and micro-dollars over a chain.
+
+Rules of this file
+- A bound must hold: it errs above. The prompt is the estimate with a margin, the answer as long as it may be, at the price of
+  the dearest place that may answer. What is certain to be refused by a provider costs nothing.
+- An answer that is turned down is paid for too: where answers are judged, as many are counted as may be asked for.
+- Where nobody limits an answer and its model's limit is unknown, a limit is assumed, and must then be written into the body.
+"""
+
+from __future__ import annotations
+
+import functools
+import heapq
+import math
+from collections.abc import Collection, Mapping
+from decimal import ROUND_CEILING, Decimal
+
+import msgspec
+
+from router_extproc.account import Rates, Unit
+from router_extproc.decision import Attempt, Decision
+from router_extproc.registry.health import NO_RATIOS
+from router_extproc.registry.snapshot import Model, Prices, Registry
+from router_extproc.request import AUDIO, CHAT_COMPLETIONS, EMBEDDINGS, FILES, VISION, Request
+
+# Estimates are those of one tokenizer. Of what other vocabularies make of the same text, learned ratios know; this is for the
+# rest, and for the wrapping of messages, which each provider does in its own way.
+PROMPT_MARGIN = 1.2
+PROMPT_ALLOWANCE = 16
+# OpenAI's rule of thumb for English text; text that repeats itself is fewer tokens to some tokenizers, not to all.
+CHARACTERS_PER_TOKEN = 4
+# The limit of an answer that nobody limits, of a model whose limit is unknown.
+UNKNOWN_OUTPUT_TOKENS = 4_096
+# An answer without a limit will probably have as many (LMSYS-Chat-1M: https://arxiv.org/abs/2309.11998, table 1).
+LIKELY_OUTPUT_TOKENS = 400
+
+_GENERATES = frozenset({CHAT_COMPLETIONS, "/v1/completions", "/v1/responses"})
+_PRICED_BY_TOKENS = _GENERATES | {EMBEDDINGS}
+# What these ask for is not counted by a tokenizer: learned ratios say nothing about it.
+_NO_TEXT = frozenset({VISION, AUDIO, FILES})
+_MICRO = 1_000_000
+_MILLION = 1_000_000
+
+
+class Place(msgspec.Struct, frozen=True):
+    """One place that may be sent the request. ``prompt_tokens`` are the bound, ``output_limit`` what the model itself keeps to
+    for each answer, None where that is not known; ``accepts`` is the highest limit that may be asked of it, which a provider
+    holds against the room that the prompt leaves. ``rates`` are None without a price.
+    """
+
+    deployment: str
+    model: str
+    provider: str
+    prompt_tokens: int
+    output_limit: int | None = None
+    accepts: int | None = None
+    rates: Rates | None = None
+
+
+class Measure(msgspec.Struct, frozen=True):
+    """A request over its chain.
+
+    ``wish`` is the caller's own limit of each answer, ``answers`` how many it asks for, ``billed`` how many places may be
+    paid for one of them. ``prompt_tokens`` and ``output_tokens`` are those likely for one place, all answers together.
+    """
+
+    places: tuple[Place, ...]
+    wish: int | None
+    answers: int
+    billed: int
+    prompt_tokens: int
+    output_tokens: int
+    generates: bool
+    priced: bool
+
+    def most(self, unit: Unit, limit: int | None, deployments: Collection[str] | None = None) -> int:
+        """The bound in tokens or micro-dollars with answers of at most ``limit`` tokens each; None: the caller's wish, or
+        what each model keeps to. ``deployments`` restricts it to what these may use; units that count requests are 1.
+        """
+        if unit not in ("usd", "tokens"):
+            return 1
+        if not self.priced:
+            return 0
+        found = [
+            self._at(place, unit, limit) for place in self.places if deployments is None or place.deployment in deployments
+        ]
+        return sum(heapq.nlargest(self.billed, found))
+
+    def likely(self, unit: Unit, deployments: Collection[str] | None = None) -> int:
+        """What will probably be used: at the first of the places, without a margin."""
+        if unit not in ("usd", "tokens"):
+            return 1
+        if not self.priced:
+            return 0
+        places = [place for place in self.places if deployments is None or place.deployment in deployments]
+        if unit == "tokens":
+            return self.prompt_tokens + self.output_tokens if places else 0
+        priced = next((place.rates for place in places if place.rates is not None), None)
+        return 0 if priced is None else priced.cost(self.prompt_tokens, self.output_tokens)
+
+    def longest_answer(self, unit: Unit, room: int, at_most: int, deployments: Collection[str] | None = None) -> int:
+        """The largest limit of each answer, up to ``at_most`` tokens, whose bound fits into ``room``; 0 when none does."""
+        if not self.generates or self.most(unit, 0, deployments) > room:
+            return 0
+        low, high = 0, at_most
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self.most(unit, middle, deployments) <= room:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    @property
+    def longest_wish(self) -> int:
+        """The most tokens that any place may write in one answer as the request stands."""
+        return max((self._output(place, None) for place in self.places), default=0)
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether every place keeps to a limit without being told one."""
+        return not self.generates or self.wish is not None or all(place.output_limit is not None for place in self.places)
+
+    def writable(self, limit: int) -> int | None:
+        """The limit as it may be written into a body that any of the places may get; None where the body needs none."""
+        if not self.generates or (self.wish is not None and self.wish <= limit):
+            return None
+        if all(place.output_limit is not None and place.output_limit <= limit for place in self.places):
+            return None
+        return max(1, _least(limit, *(place.accepts for place in self.places)) or 1)
+
+    def _output(self, place: Place, limit: int | None) -> int:
+        if not self.generates:
+            return 0
+        least = _least(limit, self.wish, place.output_limit)
+        return UNKNOWN_OUTPUT_TOKENS if least is None else least
+
+    def _at(self, place: Place, unit: Unit, limit: int | None) -> int:
+        output = self._output(place, limit) * self.answers
+        if unit == "tokens":
+            return place.prompt_tokens + output
+        return 0 if place.rates is None else _dearest(place.rates, place.prompt_tokens, output)
+
+
+def measure(
+    request: Request,
+    decision: Decision,
+    registry: Registry,
+    token_ratios: Mapping[str, float] = NO_RATIOS,
+    *,
+    predicts: bool = False,
+) -> Measure:
+    """A decided request as budgets see it. Its text is read as far as counting tokens takes, and, where it ``predicts``,
+    for the length of the answer, unless the decision did that already.
+    """
+    analysis = request.analysis
+    generates = request.path in _GENERATES
+    prompt = max(analysis.prompt_tokens, 0)
+    floor = analysis.characters / CHARACTERS_PER_TOKEN
+    ratios = token_ratios if token_ratios and analysis.needs.isdisjoint(_NO_TEXT) else NO_RATIOS
+    attempts: dict[str, Attempt] = {}
+    for chain in (decision.chain, *decision.cause_chains.values()):
+        for attempt in chain:
+            attempts.setdefault(attempt.deployment, attempt)
+    places = tuple(
+        _place(attempt, max(prompt * ratios.get(attempt.model, 1.0), floor), registry) for attempt in attempts.values()
+    )
+    first = decision.chain[0]
+    wish = analysis.max_output_tokens if generates else None
+    known = predicts or any(signal.name == "answer_tokens" for signal in decision.signals)
+    likely = (analysis.answer_tokens if known else None) or LIKELY_OUTPUT_TOKENS
+    output = _least(likely, wish, places[0].output_limit) or 0
+    return Measure(
+        places=places,
+        wish=wish,
+        answers=analysis.choices,
+        billed=max(1, min(decision.max_attempts, len(places))) if decision.check_answer else 1,
+        prompt_tokens=round(prompt * ratios.get(first.model, 1.0)),
+        output_tokens=output * analysis.choices if generates else 0,
+        generates=generates,
+        priced=request.path in _PRICED_BY_TOKENS,
+    )
+
+
+def rates_of(model: Model) -> Rates | None:
+    """What a model charges, in whole micro-dollars per million tokens; None without a price."""
+    return None if model.prices is None else _rates(model.prices)
+
+
+def model_of(attempt: Attempt, registry: Registry) -> Model | None:
+    """The model behind an attempt: by name, or, where a wildcard stands for many names, by its deployment."""
+    model = registry.models.get(attempt.model)
+    if model is not None:
+        return model
+    owners = (one for one in registry.models.values() if any(each.name == attempt.deployment for each in one.deployments))
+    return next(owners, None)
+
+
+@functools.lru_cache(maxsize=4_096)
+def _rates(prices: Prices) -> Rates:
+    cached = prices.input if prices.cached_input is None else prices.cached_input
+    return Rates(
+        _micro(prices.input),
+        _micro(prices.output),
+        _micro(cached),
+        tuple(
+            (
+                tier.above_tokens,
+                _micro(tier.input),
+                _micro(tier.output),
+                _micro(tier.input if tier.cached_input is None else tier.cached_input),
+            )
+            for tier in prices.tiers
+        ),
+    )
+
+
+def _micro(usd: float) -> int:
+    """Dollars as written in decimals, in whole micro-dollars, rounded up; nobody is paid for asking."""
+    return max(0, int((Decimal(str(usd)) * _MICRO).to_integral_value(ROUND_CEILING)))
+
+
+def _dearest(rates: Rates, prompt_tokens: int, completion_tokens: int) -> int:
+    """Micro-dollars at the highest rates that any prompt of up to so many tokens may be charged, rounded up."""
+    tiers = [tier for tier in rates.tiers if prompt_tokens > tier[0]]
+    prompt_rate = max(rates.input, rates.cached_input, *(max(tier[1], tier[3]) for tier in tiers))
+    output_rate = max((rates.output, *(tier[2] for tier in tiers)))
+    return -(-(prompt_tokens * prompt_rate + completion_tokens * output_rate) // _MILLION)
+
+
+def _place(attempt: Attempt, prompt: float, registry: Registry) -> Place:
+    model = model_of(attempt, registry)
+    bound = math.ceil(prompt * PROMPT_MARGIN) + PROMPT_ALLOWANCE
+    if model is None:
+        return Place(attempt.deployment, attempt.model, attempt.deployment.partition("/")[0], bound)
+    provider = next((one.provider for one in model.deployments if one.name == attempt.deployment), "")
+    window = model.context_window
+    room = None if window is None else max(1, window - bound)
+    limit, accepts = _least(model.output_limit, window), _least(model.output_limit, room)
+    return Place(attempt.deployment, attempt.model, provider, bound, limit, accepts, rates_of(model))
+
+
+def _least(*limits: int | None) -> int | None:
+    """The lowest of the limits that are known."""
+    return min((limit for limit in limits if limit is not None), default=None)

@@ -1,0 +1,45 @@
+"""How counters are called: by the unit and name of a budget, and the values of the labels it counts each for itself.
+
+Rules of this file
+- Names are made here and nowhere else. One is plain ASCII without spaces and braces, at most 300 bytes.
+- Another unit is another counter: amounts of dollars and of tokens never meet.
+- A session's name is the client's own: it counts within its tenant, so that nobody fills the counter of another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from router_extproc.registry.spending import Budget
+
+LONGEST = 300
+# What is told apart by a digest keeps a readable beginning.
+_READABLE = 200
+_PLAIN = "-_.~:/@+*"
+
+
+def counter_name(budget: Budget, labels: Mapping[str, str]) -> str | None:
+    """The counter of a budget for these labels: ``UNIT:NAME|label=value``; None when a label of ``per`` is missing."""
+    parts = [f"{budget.unit}:{plain(budget.name)}"]
+    for label in budget.per:
+        value = labels.get(label, "")
+        if not value:
+            return None
+        if label == "session" and "tenant" not in budget.per and labels.get("tenant"):
+            parts.append(f"tenant={plain(labels['tenant'])}")
+        parts.append(f"{plain(label)}={plain(value)}")
+    return shortened("|".join(parts))
+
+
+def plain(text: str) -> str:
+    """The text without what a counter's name may not hold, percent-encoded; different texts stay different."""
+    return quote(text, safe=_PLAIN, errors="surrogatepass")
+
+
+def shortened(name: str) -> str:
+    """The name, or, where it is too long, its beginning and a digest of the whole."""
+    if len(name) <= LONGEST:
+        return name
+    return f"{name[:_READABLE]}#{hashlib.sha256(name.encode()).hexdigest()}"

@@ -1,0 +1,76 @@
+"""What a refused caller is told: which budget, when there is room again, in the shape that client libraries know.
+
+Rules of this file
+- The budget and the time are named, amounts are not: a budget may be shared with others.
+- ``retry-after`` is true: the time from which on the same request fits, if nothing else is asked in between.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from router_extproc.errors import LimitReachedError, RequestError, RequestLimitError, TokenLimitError
+from router_extproc.limits.claims import Claim
+from router_extproc.limits.selection import is_provider_limit
+from router_extproc.registry.spending import Budget
+from router_extproc.store.counters import Verdict
+
+_SOON = 1
+# A limit on tokens in a time as short as this, in seconds, is one on speed.
+_SHORT = 60
+_SHORT_UNITS = ("second", "minute")
+
+
+class Found(NamedTuple):
+    """An error with the budget behind it, and from when on a wait may help (None: it will not)."""
+
+    error: RequestError
+    budget: str
+    wait_until: float | None
+
+
+def free_at(claim: Claim, verdict: Verdict, index: int, now: float) -> float:
+    """From when on (epoch seconds) a refused hold fits: infinity if never, now if only what is under way is in its way."""
+    hold = claim.holds[index]
+    if hold.amount > hold.limit:
+        return math.inf
+    found = dict(zip(verdict.refused, verdict.free_at, strict=False)).get(index)
+    return now if found is None else max(found, now)
+
+
+def refusal_of(claim: Claim, verdict: Verdict, refused: Sequence[int], now: float, opens_at: float | None = None) -> Found:
+    """The error for holds that were refused. ``opens_at`` is when a place that was closed before may have room again."""
+    worst = max(refused, key=lambda index: free_at(claim, verdict, index, now))
+    at, budget = free_at(claim, verdict, worst, now), claim.budgets[worst]
+    of_provider = all(claim.budgets[index].is_of_place for index in refused)
+    if of_provider and opens_at is not None:
+        at = min(at, max(opens_at, now))
+    waits = of_provider and math.isfinite(at) and any(is_provider_limit(claim.budgets[index]) for index in refused)
+    seconds = None if math.isinf(at) else max(_SOON, math.ceil(at - now))
+    return Found(_error(budget, at, now, seconds), budget.name, at if waits else None)
+
+
+def _error(budget: Budget, at: float, now: float, seconds: int | None) -> RequestError:
+    return _kind(budget)(_message(budget, at, now), reason=f"budget:{budget.name}", retry_after=seconds)
+
+
+def _kind(budget: Budget) -> type[LimitReachedError]:
+    if budget.unit in ("requests", "parallel"):
+        return RequestLimitError
+    window = budget.window
+    is_short = window.calendar in _SHORT_UNITS or (window.rolling_seconds is not None and window.rolling_seconds <= _SHORT)
+    return TokenLimitError if budget.unit == "tokens" and is_short else LimitReachedError
+
+
+def _message(budget: Budget, at: float, now: float) -> str:
+    what = f"The budget '{budget.name}' has no room for this request."
+    if math.isinf(at):
+        if budget.cap <= 0:
+            return f"The budget '{budget.name}' allows nothing."
+        return f"This request is larger than the whole budget '{budget.name}'. Ask for a shorter answer (max_tokens)."
+    if at <= now:
+        return f"{what} There will be room when other requests of it have ended."
+    return f"{what} It resets at {datetime.fromtimestamp(math.ceil(at), UTC):%Y-%m-%dT%H:%M:%SZ}."

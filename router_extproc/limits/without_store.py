@@ -1,0 +1,65 @@
+"""What is done while the store cannot be reached: each budget says itself whether that refuses, counts here, or lets pass.
+
+Whatever passes is settled in all its budgets, so that they are right again when the store is back.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import msgspec
+from msgspec.structs import replace
+
+from router_extproc.errors import UnavailableError
+from router_extproc.limits.claims import Claim
+from router_extproc.limits.counter_names import shortened
+from router_extproc.limits.steps import Refuse
+
+UNAVAILABLE = "store_unavailable"
+# Until a store that was restarted answers again, in seconds.
+RETRY_AFTER = 5
+LOCAL = "local:"
+
+
+class Alone(msgspec.Struct, frozen=True):
+    """What is to be set aside in the local store instead. Without holds nothing is: go on with ``next_step`` and an empty
+    verdict.
+    """
+
+    claim: Claim
+
+
+def on_store_failure(claim: Claim) -> Alone | Refuse:
+    """What the budgets of a claim wish while the store cannot be reached.
+
+    One that is ``fail_closed`` refuses the request. One that is ``local_share`` counts in a counter of its own in the local
+    store, up to that share of its cap. ``fail_open`` lets pass, and so does every budget that refuses nothing.
+    """
+    holds, budgets, resets_at, held = [], [], [], list(claim.account.held)
+    for hold, budget, resets, own in zip(claim.holds, claim.budgets, claim.resets_at, claim.account.held, strict=True):
+        if budget.mode != "enforce" or budget.at_cap != "reject" or budget.on_store_failure == "fail_open":
+            continue
+        if budget.on_store_failure == "fail_closed":
+            return Refuse(_unavailable(budget.name), budget.name)
+        counter = shortened(LOCAL + hold.counter)
+        limit = int(Fraction(str(budget.local_share)) * hold.limit)
+        holds.append(replace(hold, counter=counter, limit=limit))
+        budgets.append(budget)
+        resets_at.append(resets)
+        # Nobody is alerted by a share, and the budget itself is settled beside it.
+        held.append(replace(own, counter=counter, budget="", limit=0, warn_at=()))
+    return Alone(
+        replace(
+            claim,
+            holds=tuple(holds),
+            budgets=tuple(budgets),
+            resets_at=tuple(resets_at),
+            account=replace(claim.account, held=tuple(held)),
+            is_degraded=True,
+        )
+    )
+
+
+def _unavailable(budget: str) -> UnavailableError:
+    message = f"The budget '{budget}' cannot be read at the moment, and nothing may be spent without it."
+    return UnavailableError(message, code=UNAVAILABLE, reason=UNAVAILABLE, retry_after=RETRY_AFTER)
