@@ -137,6 +137,14 @@ class IdentityReader:
         """
         raise NotImplementedError
 
+    def stored_raises(self) -> list[StoredRaise]:
+        """All raises with their ids: for whoever copies them to another store.
+
+        Raises:
+            StoreUnavailableError: the file is there but cannot be read.
+        """
+        raise NotImplementedError
+
     def keys(self, *, tenant: str | None = None, after: str = "", limit: int = 1_000) -> list[KeyGrant]:
         """Keys in the order of their ids, from behind ``after`` on.
 
