@@ -50,7 +50,7 @@ _LIMITS: dict[str, Unit] = {"requests_per_minute": "requests", "tokens_per_minut
 
 def compile_spending(config: RouterConfig, deployments: tuple[ConfiguredDeployment, ...]) -> Spending:
     """Everything about who may spend what."""
-    keys = {name: _key(name, key) for name, key in config.keys.items()}
+    keys = {name: compile_key(name, key) for name, key in config.keys.items()}
     own = tuple(_budget(name, budget) for name, budget in config.budgets.items())
     spent = tuple(_provider_budget(name, each.budget) for name, each in config.providers.items() if each.budget is not None)
     auth = _auth(config.auth, has_keys=bool(keys))
@@ -109,7 +109,7 @@ def _tenant(written: written_tenants.Tenant) -> Tenant:
     )
 
 
-def _key(name: str, written: written_tenants.Key) -> KeyGrant:
+def compile_key(name: str, written: written_tenants.Key) -> KeyGrant:
     """The key alone: what it shares with its tenant is put together where a caller is known."""
     digests = ((written.digest, None),) if written.digest is not None else ()
     return KeyGrant(
