@@ -112,6 +112,11 @@ class StateDirectory:
         return self.root / "keys_exist"
 
     @property
+    def alerts(self) -> Path:
+        """Alerts about budgets, and which of them are still to be delivered; written by the observer."""
+        return self.root / "alerts.sqlite"
+
+    @property
     def sockets(self) -> Path:
         """Unix sockets: below ``root``, or in a short private directory when their paths would be too long there."""
         fingerprint = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:16]
