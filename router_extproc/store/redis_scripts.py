@@ -36,8 +36,8 @@ class Command(NamedTuple):
 
 
 @cache
-def script(name: str) -> Script:
-    """Reads one of ``store/lua``; the part that all share stands before it."""
+def script(name: str, part: str = "counter") -> Script:
+    """Reads one of ``store/lua``; the ``part`` that it shares with others stands before it."""
     folder = files("router_extproc.store") / "lua"
-    text = folder.joinpath("counter.lua").read_text("utf-8") + folder.joinpath(f"{name}.lua").read_text("utf-8")
+    text = "".join(folder.joinpath(f"{piece}.lua").read_text("utf-8") for piece in (part, name))
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
