@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Annotated, Literal
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from router_extproc.account import Unit
+from router_extproc.config.redaction import shown
 from router_extproc.config.section import Section
 from router_extproc.config.values import Amount, Count, Dollars, Instant, Label, LabelValue, Milliseconds, Share
 
@@ -58,8 +60,10 @@ class Window(Section):
         try:
             ZoneInfo(value)
         except (KeyError, OSError, ValueError):
-            fix = "write a name of the IANA time zone database, for example Europe/Berlin"
-            raise PydanticCustomError("unknown_zone", "there is no such time zone", {"fix": fix}) from None
+            guess = difflib.get_close_matches(value, available_timezones(), n=1)
+            fix = f"did you mean `{guess[0]}`?" if guess else "write an IANA name, for example Europe/Berlin"
+            message = "there is no time zone named `{found}`"
+            raise PydanticCustomError("unknown_zone", message, {"found": shown(value), "fix": fix}) from None
         return value
 
     @field_validator("rolling")

@@ -7,6 +7,7 @@ in ``registry/lint.py``.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ from router_extproc.config import schema
 from router_extproc.config.addresses import is_loopback
 from router_extproc.config.conditions import covers, is_unconditional
 from router_extproc.config.lint_analysis import lint_analysis
+from router_extproc.config.lint_spending import lint_spending
 from router_extproc.config.load import Document
 from router_extproc.config.redaction import shown
 from router_extproc.config.references import all_plans
@@ -25,8 +27,11 @@ from router_extproc.errors import Problem
 WARNING = "warning"
 
 
-def lint(document: Document, environ: Mapping[str, str] = os.environ) -> tuple[Problem, ...]:
-    """Every warning about the file, in file order. Reads the key and certificate files that it names."""
+def lint(document: Document, environ: Mapping[str, str] = os.environ, now: float | None = None) -> tuple[Problem, ...]:
+    """Every warning about the file, in file order. Reads the key and certificate files that it names.
+
+    ``now`` (epoch seconds, by default the machine's clock) tells what has expired.
+    """
     config, source = document.config, document.source
     found = [
         *_rules(config, source),
@@ -36,6 +41,7 @@ def lint(document: Document, environ: Mapping[str, str] = os.environ) -> tuple[P
         *_weights(config, source),
         *_attempts(config, source),
         *lint_analysis(config, source),
+        *lint_spending(config, source, environ, time.time() if now is None else now),
     ]
     return in_file_order(found)
 

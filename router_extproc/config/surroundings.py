@@ -15,18 +15,18 @@ _PEM_LABELS = {"a certificate": b"CERTIFICATE-----", "a private key": b"PRIVATE 
 Finding = tuple[str, str]
 
 
-def check_variable(name: str, environ: Mapping[str, str]) -> Finding | None:
-    """What is wrong with the environment variable that holds a key; None when nothing is."""
+def check_variable(name: str, environ: Mapping[str, str], what: str = "the provider's key") -> Finding | None:
+    """What is wrong with the environment variable that holds ``what``; None when nothing is."""
     value = environ.get(name)
     if value is None:
         return f"the environment variable {name} is not set", f"export {name} before the router starts"
     if not value.strip():
-        return f"the environment variable {name} is empty", f"export {name} with the provider's key"
+        return f"the environment variable {name} is empty", f"export {name} with {what}"
     return None
 
 
 def check_file(name: str, what: str) -> Finding | None:
-    """What is wrong with a file that should hold ``a key``, ``a certificate`` or ``a private key`` (PEM)."""
+    """What is wrong with a file that should hold ``what``; ``a certificate`` and ``a private key`` must be in PEM form."""
     path = Path(name)
     try:
         if not path.is_file():

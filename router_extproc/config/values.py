@@ -106,7 +106,7 @@ def read_dollars(value: object) -> object:
         message, fix = "{found} is finer than a millionth of a dollar", "write at most six digits after the point"
     else:
         return int(micro_dollars)
-    raise PydanticCustomError("amount", message, {"found": shown(str(amount)), "fix": fix})
+    raise PydanticCustomError("amount", message, {"found": shown(f"{amount:f}"), "fix": fix})
 
 
 def _no_amount(value: object) -> PydanticCustomError:
