@@ -83,7 +83,7 @@ def caller_of_key(shown: str | None, grant: KeyGrant | None, tenants: Mapping[st
         AuthenticationError: no key, or one that is unknown, wrong, expired or revoked.
     """
     if shown is None:
-        raise AuthenticationError(_NO_KEY, code="missing_api_key")
+        raise AuthenticationError(_NO_KEY)
     if grant is None or not proves(grant, shown, now):
         raise AuthenticationError(_WRONG_KEY)
     tenant = tenants.get(grant.tenant, _UNKNOWN_TENANT)
@@ -108,7 +108,7 @@ def caller_of_claims(claims: Mapping[str, Any], jwt: Jwt, tenants: Mapping[str, 
     """
     tenant = _claim(claims, jwt.tenant)
     if not tenant:
-        raise AuthenticationError(f"The token has no claim '{jwt.tenant}' that names a tenant.", code="invalid_token")
+        raise AuthenticationError(f"The token has no claim '{jwt.tenant}' that names a tenant.")
     tags = {name: value for name, path in jwt.tags.items() if (value := _claim(claims, path))}
     caller = _of_tenant(tenant, tenants)
     return replace(
@@ -128,7 +128,7 @@ def caller_of_peer(peer: str, mesh: Mesh, tenants: Mapping[str, Tenant]) -> Call
             # An exact name is longer than any of its prefixes, but for the star.
             best = name if name in patterns else max(patterns, key=len)
             return replace(_of_tenant(mesh.identities[best], tenants), user=name[:_LONGEST_CLAIM])
-    raise AuthenticationError("The client certificate names nobody who may call.", code="unknown_peer")
+    raise AuthenticationError("The client certificate names nobody who may call.")
 
 
 def believed(caller: Caller, headers: Mapping[str, str], tenants: Mapping[str, Tenant]) -> Caller:

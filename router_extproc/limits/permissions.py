@@ -48,14 +48,12 @@ def check(caller: Caller, request: Request, route: str) -> None:
     if permissions.routes is not None and not any(_is_among(permissions.routes, name) for name in (route, request.model)):
         raise PermissionDeniedError(
             f"You may not use '{(request.model or request.path)[:_SHOWN]}'. GET /v1/models lists what you may.",
-            code="route_not_allowed",
             param="model",
         )
     most = permissions.max_context_tokens
     if most is not None and (tokens := request.analysis.prompt_tokens) > most:
         raise PermissionDeniedError(
             f"The prompt has about {tokens} tokens; you may send {most} at the most.",
-            code="context_not_allowed",
             param="messages",
         )
 

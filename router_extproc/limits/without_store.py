@@ -15,7 +15,7 @@ from router_extproc.limits.claims import Claim
 from router_extproc.limits.counter_names import shortened
 from router_extproc.limits.steps import Refuse
 
-UNAVAILABLE = "store_unavailable"
+
 # Until a store that was restarted answers again, in seconds.
 RETRY_AFTER = 5
 LOCAL = "local:"
@@ -62,4 +62,4 @@ def on_store_failure(claim: Claim) -> Alone | Refuse:
 
 def _unavailable(budget: str) -> UnavailableError:
     message = f"The budget '{budget}' cannot be read at the moment, and nothing may be spent without it."
-    return UnavailableError(message, code=UNAVAILABLE, reason=UNAVAILABLE, retry_after=RETRY_AFTER)
+    return UnavailableError(message, code="store_unavailable", retry_after=RETRY_AFTER)

@@ -58,7 +58,7 @@ def refusal(demand: Demand, fallen: Mapping[str, Rejection], route: str) -> Requ
 def forbidden(asked: str) -> PermissionDeniedError:
     """Nothing that the caller may use serves what it asks for: a name in ``model``, or a path."""
     message = f"You may not use '{asked[:_SHOWN]}'. GET /v1/models lists what you may."
-    return PermissionDeniedError(message, code="model_not_allowed", param="model")
+    return PermissionDeniedError(message, param="model")
 
 
 def floor_refusal(demand: Demand, route: str, retry_after: int) -> RequestError | None:

@@ -13,7 +13,7 @@ from tests.docs.documents import ROOT, names, sections
 DOCUMENT = "docs/troubleshooting.md"
 PACKAGE = ROOT / "router_extproc"
 # Where requests are refused: the rooms that raise a RequestError.
-ROOMS = ("analysis", "dialects", "extproc", "policy")
+ROOMS = ("analysis", "dialects", "extproc", "limits", "policy")
 
 
 def of_classes() -> set[str]:
