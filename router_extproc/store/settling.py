@@ -1,0 +1,147 @@
+"""Settling in ``ledger.sqlite``: rows, what they add to totals, and what another store was not told yet.
+
+Every function is to be called inside a transaction, and sends few statements, as in ``counting``.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from router_extproc.store.counters import Release, Total
+from router_extproc.store.ledger_values import Charge, LedgerRow
+
+COLUMNS = LedgerRow.__struct_fields__
+_KNOWN = """
+select json_group_array(asked.key) from json_each(?) as asked cross join ledger
+on request = json_extract(value, '$[0]') and attempt = json_extract(value, '$[1]') and purpose = json_extract(value, '$[2]')
+"""
+_ADD_ROWS = f"""
+insert into ledger ({", ".join(COLUMNS)})
+select {", ".join(f"json_extract(value, '$[{place}]')" for place in range(len(COLUMNS)))} from json_each(?)
+"""  # noqa: S608 - the names are those of LedgerRow
+_ADD_CHARGES = """
+insert into totals (counter, bucket, amount, expires_at)
+select json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), json_extract(value, '$[3]')
+from json_each(?) where true
+on conflict (counter, bucket) do update
+set amount = amount + excluded.amount, expires_at = max(expires_at, excluded.expires_at)
+"""
+_TOTALS = """
+select json_group_array(json_array(counter, bucket, amount, expires_at)) from json_each(?) as asked cross join totals
+on counter = json_extract(value, '$[0]') and bucket = json_extract(value, '$[1]')
+"""
+_NOTE_TOTALS = """
+insert or ignore into untold_totals select json_extract(value, '$[0]'), json_extract(value, '$[1]') from json_each(?)
+"""
+_NOTE_RELEASES = """
+insert or ignore into untold_releases select json_extract(value, '$[0]'), json_extract(value, '$[1]') from json_each(?)
+"""
+_UNTOLD_COUNTERS = """
+select json_group_array(counter) from (
+  select counter from untold_totals where counter > ?1 union select counter from untold_releases where counter > ?1
+  order by counter limit ?2)
+"""
+_UNTOLD = """
+select
+  (select json_group_array(json_array(totals.counter, totals.bucket, amount, expires_at))
+   from json_each(?1) cross join untold_totals on untold_totals.counter = value
+   cross join totals on totals.counter = untold_totals.counter and totals.bucket = untold_totals.bucket),
+  (select json_group_array(json_array(reservation, counter)) from json_each(?1) cross join untold_releases on counter = value)
+"""
+_FORGET_TOTALS = """
+delete from untold_totals where (counter, bucket) in (
+  select totals.counter, totals.bucket from json_each(?) cross join totals
+  on totals.counter = json_extract(value, '$[0]') and totals.bucket = json_extract(value, '$[1]')
+  and totals.amount = json_extract(value, '$[2]'))
+"""
+_FORGET_RELEASES = """
+delete from untold_releases where (counter, reservation) in
+(select json_extract(value, '$[0]'), json_extract(value, '$[1]') from json_each(?))
+"""
+
+
+def add_rows(connection: sqlite3.Connection, rows: Sequence[LedgerRow]) -> tuple[bool, ...]:
+    """Adds the rows that are not there; says of each whether it was new."""
+    calls = [(row.request, row.attempt, row.purpose) for row in rows]
+    known: set[int] = set(_one(connection, _KNOWN, (_json(calls),))[0]) if rows else set()
+    seen: set[tuple[str, int, str]] = set()
+    fresh: list[bool] = []
+    for place, call in enumerate(calls):
+        fresh.append(place not in known and call not in seen)
+        seen.add(call)
+    added = [_values(row) for row, is_fresh in zip(rows, fresh, strict=True) if is_fresh]
+    if added:
+        connection.execute(_ADD_ROWS, (_json(added),))
+    return tuple(fresh)
+
+
+def add_charges(connection: sqlite3.Connection, charges: Sequence[Charge]) -> tuple[Total, ...]:
+    """Adds to totals; returns those that changed."""
+    sums: dict[tuple[str, int], list[Any]] = {}
+    for charge in charges:
+        row = sums.setdefault((charge.counter, charge.bucket), [charge.counter, charge.bucket, 0, charge.expires_at])
+        row[2] += charge.amount
+        row[3] = max(row[3], charge.expires_at)
+    if not sums:
+        return ()
+    connection.execute(_ADD_CHARGES, (_json(list(sums.values())),))
+    (totals,) = _one(connection, _TOTALS, (_json(list(sums)),))
+    return tuple(Total(*total) for total in totals)
+
+
+def note_untold(connection: sqlite3.Connection, totals: Sequence[Total], releases: Sequence[Release]) -> None:
+    """Notes that another store is to be told of these."""
+    if totals:
+        connection.execute(_NOTE_TOTALS, (_json([(total.counter, total.bucket) for total in totals]),))
+    if pairs := _pairs(releases):
+        connection.execute(_NOTE_RELEASES, (_json(pairs),))
+
+
+def note_all_untold(connection: sqlite3.Connection, now: float) -> int:
+    """Notes every total that has not expired; returns how many were told before."""
+    statement = "insert or ignore into untold_totals select counter, bucket from totals where expires_at > ?"
+    return connection.execute(statement, (now,)).rowcount
+
+
+def untold(connection: sqlite3.Connection, after: str, limit: int) -> tuple[list[str], tuple[Total, ...], tuple[Release, ...]]:
+    """Counters behind ``after`` that have something untold, and all that is untold of them."""
+    (counters,) = _one(connection, _UNTOLD_COUNTERS, (after, limit))
+    if not counters:
+        return [], (), ()
+    totals, pairs = _one(connection, _UNTOLD, (_json(counters),))
+    releases: dict[str, list[str]] = {}
+    for reservation, counter in pairs:
+        releases.setdefault(reservation, []).append(counter)
+    return (
+        counters,
+        tuple(Total(*total) for total in totals),
+        tuple(Release(reservation, tuple(held)) for reservation, held in releases.items()),
+    )
+
+
+def forget_untold(connection: sqlite3.Connection, totals: Sequence[Total], releases: Sequence[Release]) -> None:
+    """These were told; a total that has changed since is still to be told."""
+    if totals:
+        connection.execute(_FORGET_TOTALS, (_json([(total.counter, total.bucket, total.amount) for total in totals]),))
+    if pairs := _pairs(releases):
+        connection.execute(_FORGET_RELEASES, (_json(pairs),))
+
+
+def _pairs(releases: Sequence[Release]) -> list[tuple[str, str]]:
+    return [(counter, release.reservation) for release in releases for counter in release.counters]
+
+
+def _values(row: LedgerRow) -> list[Any]:
+    return [_json(value) if isinstance(value, dict) else value for value in msgspec.structs.astuple(row)]
+
+
+def _one(connection: sqlite3.Connection, statement: str, values: tuple[Any, ...]) -> list[Any]:
+    return [msgspec.json.decode(column) for column in connection.execute(statement, values).fetchone()]
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
