@@ -123,7 +123,12 @@ class Admission:
 
     def is_needed(self, spending: Spending) -> bool:
         """Whether requests are counted at all."""
-        return bool(spending.budgets) or spending.loop_guard.mode != "off" or self._callers.mode(spending) != "none"
+        return (
+            bool(spending.budgets)
+            or spending.auth.trusted
+            or spending.loop_guard.mode != "off"
+            or self._callers.mode(spending) != "none"
+        )
 
     async def admit(self, case: Case) -> Admitted:
         """Sets aside what the request may cost, after making it smaller where it must be.

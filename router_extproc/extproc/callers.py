@@ -128,7 +128,7 @@ class Callers:
         if mode == "jwt":
             return caller_of_claims(_read_claims(headers.get(TOKEN_HEADER)), spending.auth.jwt, spending.tenants)
         if mode == "mesh":
-            return _caller_of_peers(headers.get(PEER_HEADER, ""), spending)
+            return caller_of_peer(headers.get(PEER_HEADER, ""), spending.auth.mesh, spending.tenants)
         shown = bearer_of(headers)
         name = None if shown is None else key_id(shown)
         grant = None if name is None else self._grant(name, spending)
@@ -152,14 +152,3 @@ def _read_claims(encoded: str | None) -> dict[str, Any]:
         return _claims.decode(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
     except (ValueError, msgspec.DecodeError):
         raise AuthenticationError("The request's token cannot be read.") from None
-
-
-def _caller_of_peers(names: str, spending: Spending) -> Caller:
-    """The caller of the first name that a tenant belongs to."""
-    peers = [name.strip() for name in names.split(",") if name.strip()]
-    for peer in peers[:-1]:
-        try:
-            return caller_of_peer(peer, spending.auth.mesh, spending.tenants)
-        except AuthenticationError:
-            continue
-    return caller_of_peer(peers[-1] if peers else "", spending.auth.mesh, spending.tenants)

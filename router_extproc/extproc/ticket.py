@@ -15,7 +15,7 @@ from types import MappingProxyType
 import msgspec
 
 from router_extproc.account import encode_account
-from router_extproc.caller import Caller
+from router_extproc.caller import NOBODY, Caller
 from router_extproc.decision import Attempt, Decision
 from router_extproc.extproc.admission import Admitted
 from router_extproc.extproc.limit_headers import ratelimit_headers, usd
@@ -126,7 +126,7 @@ def of_this_admission(admitted: Admitted, *, usage_injected: bool) -> dict[str, 
 
 def encode_caller(caller: Caller) -> bytes:
     """Who asks, for Envoy's other filters and its logs; nothing where nobody was asked."""
-    if not caller.tenant:
+    if caller is NOBODY:
         return b""
     texts = {name: getattr(caller, name) for name in ("tenant", "team", "user", "key", "tier")}
     return encode_metadata(CALLER_NAMESPACE, {**texts, "features": list(caller.features), "tags": dict(caller.tags)})
