@@ -30,8 +30,10 @@ def outgoing_body(request: Request, body: bytes, first: Attempt, admitted: Admit
         BadRequestError: the body is not what its content type says.
     """
     headers = request.headers
+    if not request.model:
+        return Outgoing()
     renamed = first.provider_model if first.provider_model != request.model else None
-    if admitted is None or not request.model or is_multipart(headers.get("content-type", "")):
+    if admitted is None or is_multipart(headers.get("content-type", "")):
         return Outgoing(None if renamed is None else rename_model(headers, body, renamed))
     if renamed is None and admitted.max_output_tokens is None and admitted.system_line is None and not request.stream:
         return Outgoing()
