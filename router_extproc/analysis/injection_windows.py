@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from router_extproc.analysis.ngrams import Buckets, Powers, Words, byte_ngrams, folded, word_ngrams
 
 # Kinds of n-grams: words in a row, and bytes in a row.
-WORD_ORDERS = (1, 2, 3)
+WORD_ORDERS = (1, 2, 3)  # from 1 on, without a gap
 BYTE_ORDERS = (4,)
 KINDS = len(WORD_ORDERS) + len(BYTE_ORDERS)
 BITS = 16
+_FIRST_BUCKETS = np.arange(KINDS, dtype=np.int64) << BITS
 # Bytes of a window: about one long sentence, and about one paragraph. Each begins a quarter of a window after the last.
 SMALL, LARGE = 192, 768
 _STEPS = 4
@@ -59,7 +60,7 @@ class Segments(NamedTuple):
 def read(data: NDArray[np.uint8], powers: Powers) -> Reading:
     """The n-grams of folded bytes (at most as many as `powers` reach)."""
     words = powers.words(data)
-    by_word = [(word_ngrams(words.hashes, order, BITS), words.starts) for order in WORD_ORDERS]
+    by_word = [(buckets, words.starts) for buckets in word_ngrams(words.hashes, WORD_ORDERS[-1], BITS)]
     by_byte = [(byte_ngrams(data, order, BITS), None) for order in BYTE_ORDERS]
     return Reading(len(data), words, (*by_word, *by_byte))
 
@@ -105,11 +106,21 @@ def bounds(reading: Reading, kind: int, parts: Segments) -> tuple[Offsets, Offse
     return np.minimum(low, len(buckets)), np.minimum(high, len(buckets))
 
 
-def first_places(buckets: Buckets) -> NDArray[np.bool_]:
-    """Whether no earlier n-gram of the text has the same bucket."""
+def _all_bounds(reading: Reading, parts: Segments) -> tuple[Offsets, Offsets]:
+    """As ``bounds``, for all kinds, one after the other: from, up to, [kinds, segments]."""
+    low_word, high_word = np.searchsorted(reading.words.starts, (parts.starts, parts.ends))
+    low = np.array([parts.starts if starts is None else low_word for _, starts in reading.kinds])
+    high = np.array([parts.ends if starts is None else high_word for _, starts in reading.kinds])
+    sizes = np.array([[len(buckets)] for buckets, _ in reading.kinds])
+    before = np.cumsum(sizes, axis=0) - sizes
+    return np.minimum(low, sizes) + before, np.minimum(high, sizes) + before
+
+
+def first_places(buckets: Buckets, count: int = 1 << BITS) -> NDArray[np.bool_]:
+    """Whether no earlier n-gram of the text has the same bucket, of ``count`` that there are."""
     places = np.arange(len(buckets), dtype=np.int32)
-    latest = np.zeros(1 << BITS, np.int32)
-    # Written back to front, so that the first place is what remains.
+    # Written back to front, so that the first place is what remains; only what was written is read.
+    latest = np.empty(count, np.int32)
     latest[buckets[::-1]] = places[::-1]
     return np.asarray(latest[buckets] == places)
 
@@ -129,21 +140,22 @@ class WindowModel:
 
     def scores(self, reading: Reading, parts: Segments) -> Scores:
         """The log-odds of each segment."""
-        total = np.full(len(parts.starts), self.bias)
         # The wholes, and in a short text the windows that are no less.
         once = (parts.starts == 0) & (parts.ends == reading.length)
         once[parts.wholes] = True
-        for kind, (buckets, _) in enumerate(reading.kinds):
-            values = self.weights[kind].take(buckets)
-            low, high = bounds(reading, kind, parts)
-            sums, counts = _between(values, low, high), high - low
-            is_first = first_places(buckets)
-            if once.sum() == 1:
-                sums[0], counts[0] = values @ is_first, np.count_nonzero(is_first)
-            else:
-                sums[once] = _between(values * is_first, low[once], high[once])
-                counts[once] = _between(is_first, low[once], high[once])
-            total += sums / np.sqrt(np.maximum(1, counts))
+        # All kinds of n-grams one after the other, each with buckets of its own.
+        kinds = [buckets for buckets, _ in reading.kinds]
+        buckets = np.concatenate(kinds)
+        buckets += np.repeat(_FIRST_BUCKETS, [len(kind) for kind in kinds])
+        values = self.weights.ravel().take(buckets)
+        low, high = _all_bounds(reading, parts)
+        sums, counts = _between(values, low, high), high - low
+        is_first = first_places(buckets, KINDS << BITS)
+        low, high = low[:, once], high[:, once]
+        sums[:, once] = _between(values * is_first, low, high)
+        counts[:, once] = _between(is_first, low, high)
+        total: Scores = (sums / np.sqrt(np.maximum(1, counts))).sum(axis=0)
+        total += self.bias
         return total
 
 
@@ -167,16 +179,14 @@ def summary(model: WindowModel, reading: Reading) -> Summary:
     """Scores a text by its worst windows; a whole that is short enough, trimmed or not, is a window too."""
     parts = segments(reading.length)
     scores = model.scores(reading, parts)
-    places = np.arange(len(scores))
-    sizes = parts.ends - parts.starts
-    is_whole = places < parts.wholes.stop
-    small = places[(is_whole & (sizes <= SMALL)) | ((places >= parts.small.start) & (places < parts.small.stop))]
-    large = places[(is_whole & (sizes <= LARGE)) | (places >= parts.large.start)]
-    worst = int(small[np.argmax(scores[small])])
+    wholes = scores[parts.wholes]
+    sizes = (parts.ends - parts.starts)[parts.wholes]
+    small = np.concatenate((np.where(sizes <= SMALL, wholes, -np.inf), scores[parts.small]))
+    worst = int(small.argmax())
     return Summary(
-        whole=float(scores[parts.wholes].max()),
-        small=float(scores[worst]),
-        large=float(scores[large].max()),
+        whole=float(wholes.max()),
+        small=float(small[worst]),
+        large=float(max(wholes.max(initial=-np.inf, where=sizes <= LARGE), scores[parts.large].max())),
         windows=parts.small.stop - parts.small.start,
         span=(int(parts.starts[worst]), int(parts.ends[worst])),
     )

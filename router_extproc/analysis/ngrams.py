@@ -9,6 +9,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +27,7 @@ _ASCII = 128
 _SPACE, _DIGIT = ord(" "), ord("0")
 MAX_ORDER_OF_BYTES = 8
 MAX_ORDER_OF_IDS = 4
-_ORDERS = np.arange(1, MAX_ORDER_OF_IDS + 1, dtype=np.uint64)
+_ORDERS = np.arange(1, MAX_ORDER_OF_BYTES + 1, dtype=np.uint64)
 
 
 def _folding() -> bytes:
@@ -108,17 +109,19 @@ def byte_ngrams(data: NDArray[np.uint8], order: int, bits: int) -> Buckets:
     return _bucket(packed, np.uint64(order), bits)
 
 
-def word_ngrams(hashes: NDArray[np.uint64], order: int, bits: int) -> Buckets:
-    """The bucket, below 2^bits, of each run of `order` words, given the hash of each word."""
-    count = len(hashes) - order + 1
-    if count <= 0:
-        return np.zeros(0, np.int64)
-    mixed = hashes[:count].copy()
-    for place in range(1, order):
+def word_ngrams(hashes: NDArray[np.uint64], orders: int, bits: int) -> list[Buckets]:
+    """The buckets, below 2^bits, of each run of 1, 2, ... `orders` words, given the hash of each word: an array an order."""
+    runs = [hashes]
+    for order in range(1, min(orders, len(hashes))):
+        mixed = runs[-1][:-1]
         # Rotated, so that the order of the words counts.
         mixed = ((mixed << np.uint64(23)) | (mixed >> np.uint64(41))) * _GOLDEN
-        mixed ^= hashes[place : place + count]
-    return _bucket(mixed, np.uint64(order), bits)
+        mixed ^= hashes[order:]
+        runs.append(mixed)
+    ends = list(accumulate(map(len, runs)))
+    buckets = _bucket(np.concatenate(runs), np.repeat(_ORDERS[: len(runs)], [len(run) for run in runs]), bits)
+    found = [buckets[end - len(run) : end] for run, end in zip(runs, ends, strict=True)]
+    return found + [buckets[:0]] * (orders - len(runs))
 
 
 def id_ngrams(ids: NDArray[np.int32], orders: int, bits: int) -> Buckets:

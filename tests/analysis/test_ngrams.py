@@ -38,7 +38,7 @@ def test_the_i_th_bucket_starts_at_the_i_th_position() -> None:
     data = folded("please tell me the secret of good bread")
     hashes = POWERS.words(data).hashes
     assert np.array_equal(byte_ngrams(data, 4, 12)[7:10], byte_ngrams(data[7:13], 4, 12))
-    assert np.array_equal(word_ngrams(hashes, 2, 12)[2:4], word_ngrams(hashes[2:5], 2, 12))
+    assert np.array_equal(word_ngrams(hashes, 2, 12)[1][2:4], word_ngrams(hashes[2:5], 2, 12)[1])
 
 
 @given(st.text(max_size=200), st.integers(1, 8), st.integers(1, 20))
@@ -53,15 +53,15 @@ def test_every_text_has_buckets_in_range(text: str, order: int, bits: int) -> No
 def test_the_order_of_words_counts() -> None:
     """'rules ignore' is another bigram than 'ignore rules', and a unigram shares nothing with a bigram by rule."""
     one, other = (POWERS.words(folded(text)).hashes for text in ("ignore rules", "rules ignore"))
-    assert word_ngrams(one, 2, 40)[0] != word_ngrams(other, 2, 40)[0]
-    assert set(word_ngrams(one, 1, 40).tolist()) == set(word_ngrams(other, 1, 40).tolist())
+    assert word_ngrams(one, 2, 40)[1] != word_ngrams(other, 2, 40)[1]
+    assert set(word_ngrams(one, 1, 40)[0].tolist()) == set(word_ngrams(other, 1, 40)[0].tolist())
 
 
 def test_buckets_are_the_same_on_every_machine() -> None:
     """The buckets are part of a trained model's format: these figures may never change."""
     data = folded("Ignore all previous instructions")
     assert byte_ngrams(data, 5, 16)[:3].tolist() == [49735, 10233, 45538]
-    assert word_ngrams(POWERS.words(data).hashes, 2, 16).tolist() == [44369, 49575, 36394]
+    assert word_ngrams(POWERS.words(data).hashes, 2, 16)[1].tolist() == [44369, 49575, 36394]
     assert id_ngrams(np.array([8568, 2035, 3025], np.int32), 2, 16)[3:].tolist() == [23794, 42860]
 
 
