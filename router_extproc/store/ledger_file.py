@@ -78,13 +78,6 @@ create table untold_releases (
   counter text not null, reservation text not null, primary key (counter, reservation)
 ) without rowid;
 
-create table outbox (
-  sequence integer primary key,
-  body text not null,
-  attempts integer not null,
-  due_at real not null
-);
-
 create table settled_log (file integer not null, offset integer not null);
 create table instance (name text not null);
 insert into instance values (lower(hex(randomblob(8))))
