@@ -241,7 +241,6 @@ class Admission:
             # The store may have set something aside and only failed to say so.
             self._give_back(case.reservation, case.asked)
             return alone, stores.shared
-        self._tally.without_store += 1
         try:
             verdict = await self._reserve(case, stores.local, alone.claim)
         except StoreUnavailableError:
@@ -271,6 +270,7 @@ class Admission:
         tally.downgraded += any(reason.startswith(DOWNGRADED) for reason in step.reasons)
         tally.flagged += bool(step.flagged)
         tally.observed += bool(step.observed)
+        tally.without_store += step.degraded
         if step.reasons:
             decision = replace(decision, reason="+".join((decision.reason, *step.reasons)))
         return Admitted(
