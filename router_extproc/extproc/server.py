@@ -19,7 +19,10 @@ from grpc_health.v1.health import aio as health_aio
 
 from router_extproc.analysis.classifier import NOTHING_LEARNED, Classifier
 from router_extproc.config.state import StateDirectory
+from router_extproc.extproc.admission import Admission
 from router_extproc.extproc.body_budget import BodyBudget
+from router_extproc.extproc.callers import Callers
+from router_extproc.extproc.conclusion import conclude
 from router_extproc.extproc.counters import Counters
 from router_extproc.extproc.deadline import Guard, unguarded
 from router_extproc.extproc.judge_leg import JudgeLeg
@@ -27,8 +30,10 @@ from router_extproc.extproc.live import POLL_SECONDS, Live, Probes
 from router_extproc.extproc.messages import MORE_TIME
 from router_extproc.extproc.rename_leg import RenameLeg
 from router_extproc.extproc.route_leg import RouteLeg
+from router_extproc.extproc.stores import OpenStores
 from router_extproc.extproc.ticket import TicketOffice
 from router_extproc.extproc.unpack_leg import UnpackLeg
+from router_extproc.store.identities import IdentityReader
 
 # The schema's bound of ``limits.max_body_bytes``, with room for the message around a body. Envoy keeps to the limit of
 # the configuration; a worker that did so too would refuse in silence what a reload has just allowed.
@@ -64,6 +69,9 @@ class Worker:
         self._probes = Probes(state.probes)
         self._office = TicketOffice()
         self._counters = Counters()
+        self._callers = Callers(IdentityReader(state.identities))
+        self._stores = OpenStores(self._live.view.registry.spending.store, state.ledger, os.environ)
+        self._admission = Admission(self._stores, self._callers, self._counters.admissions)
         self._budget = BodyBudget(self._live.view.registry.max_body_bytes_in_flight)
         self._judged_bytes = 0
         self._draws = random.Random()  # noqa: S311 - draws weights, guards nothing
@@ -92,6 +100,8 @@ class Worker:
             await server.stop(self._drain_seconds)
             for timer in timers:
                 timer.cancel()
+        await self._admission.aclose()
+        await self._stores.aclose()
         with contextlib.suppress(OSError):  # a full disk, as the log says
             self._counters.write(self._counters_path)
         self._socket.unlink(missing_ok=True)
@@ -148,7 +158,8 @@ class Worker:
         message = await context.read()
         if message is grpc.aio.EOF:
             return
-        leg = RouteLeg(self._live.view, self._office, self._probes, draw=self._draws.getrandbits(32), guard=self._guard)
+        draw = self._draws.getrandbits(32)
+        leg = RouteLeg(self._live.view, self._office, self._probes, draw=draw, guard=self._guard, callers=self._callers)
         if leg.headers(message):
             async with self._hold(leg.body_size, context):
                 while (message := await context.read()) is not grpc.aio.EOF:
@@ -169,7 +180,10 @@ class Worker:
             yield
 
     async def _conclude(self, leg: RouteLeg, context: grpc.aio.ServicerContext) -> None:
-        answers = leg.answer()
+        async def be_patient() -> None:
+            await context.write(MORE_TIME)
+
+        answers = await conclude(leg, self._admission, be_patient)
         self._counters.count(leg.outcome)
         while answers:
             await context.write(answers.pop(0))
@@ -225,12 +239,14 @@ class Worker:
         while True:
             await asyncio.sleep(POLL_SECONDS)
             self._live.refresh_health()
+            self._callers.refresh()
 
     async def _refresh_configuration(self) -> None:
         while True:
             await asyncio.sleep(POLL_SECONDS)
             await self._live.refresh_configuration()
             self._budget.limit = self._live.view.registry.max_body_bytes_in_flight
+            self._stores.follow(self._live.view.registry.spending.store)
 
     async def _write_counters(self) -> None:
         was_written = True
