@@ -10,7 +10,7 @@ import pytest
 
 from router_extproc.analysis.encoders.minilm import GRAPH_FILE, HEAD, TAIL, MinilmEncoder
 from router_extproc.analysis.location import artefact_folder
-from router_extproc.errors import TrainingError
+from tests.minilm_graph import build_graph_or_skip
 
 _FOLDER = artefact_folder(os.environ)
 
@@ -18,17 +18,7 @@ _FOLDER = artefact_folder(os.environ)
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> MinilmEncoder:
     """Built from the weights, as `router-extproc train --minilm` does."""
-    pytest.importorskip("onnx")
-    pytest.importorskip("safetensors")
-    from router_extproc.training.bert_graph import build_int8  # noqa: PLC0415 - libraries that may be missing
-    from router_extproc.training.teacher import model_folder  # noqa: PLC0415 - the same
-
-    try:
-        weights = model_folder() / "model.safetensors"
-    except TrainingError as missing:
-        pytest.skip(f"NO WEIGHTS: {missing}")
-    graph = tmp_path_factory.mktemp("minilm") / GRAPH_FILE
-    build_int8(weights, graph)
+    graph = build_graph_or_skip(tmp_path_factory.mktemp("minilm"))
     return MinilmEncoder.load(graph, _FOLDER)
 
 
