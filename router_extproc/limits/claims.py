@@ -20,6 +20,7 @@ from router_extproc.caller import BATCH
 from router_extproc.decision import NO_CONSTRAINTS, Constraints, Decision
 from router_extproc.limits.bound import UNKNOWN_OUTPUT_TOKENS, Measure, measure
 from router_extproc.limits.counter_names import counter_name
+from router_extproc.limits.loop_guard import FINGERPRINT, guard_budgets
 from router_extproc.limits.selection import budgets_for, cap_at, is_provider_limit, labels_of, matches, place_labels
 from router_extproc.limits.windows import Part, part
 from router_extproc.registry.health import NO_RATIOS
@@ -69,6 +70,7 @@ def plan(
     *,
     reservation: str,
     session: str = "",
+    fingerprint: str = "",
     purpose: Purpose = "answer",
     constraints: Constraints = NO_CONSTRAINTS,
     token_ratios: Mapping[str, float] = NO_RATIOS,
@@ -76,11 +78,13 @@ def plan(
     """What the decision wants of each budget that the request falls under.
 
     ``budgets`` come from ``budgets_for``, ``constraints`` are those of the situation that the decision was made in;
-    ``reservation`` is the id of the decision, ``session`` what the client calls its conversation. Without a budget that
-    matches, the claim has no holds and nothing need be asked of the store.
+    ``reservation`` is the id of the decision, ``session`` what the client calls its conversation, and ``fingerprint`` what
+    its requests are compared by (see ``loop_guard``). Without a budget that matches, the claim has no holds and nothing need be
+    asked of the store.
     """
-    labels = labels_of(request, decision.route, session)
-    found = [budget for budget in budgets if budget.mode != "off" and budget.cap >= 0]
+    labels = labels_of(request, decision.route, session) | ({FINGERPRINT: fingerprint} if fingerprint else {})
+    guards = guard_budgets(registry.spending.loop_guard) if session else ()
+    found = [budget for budget in (*budgets, *guards) if budget.mode != "off"]
     predicts = any(budget.unit in _MEASURED and _is_soft(budget) and matches(budget, labels) for budget in found)
     measured = measure(request, decision, registry, token_ratios, predicts=predicts)
     wanted = _wanted(found, labels, measured)

@@ -9,6 +9,7 @@ import msgspec
 
 from router_extproc.account import Unit
 from router_extproc.limits.claims import Claim
+from router_extproc.limits.loop_guard import is_guard
 from router_extproc.store.counters import Verdict
 
 
@@ -52,5 +53,5 @@ def _left(unit: Unit, claim: Claim, verdict: Verdict) -> list[tuple[int, int]]:
     return [
         (index, max(0, hold.limit - level.used - (hold.amount if set_aside else 0)))
         for index, (hold, budget, level) in enumerate(zip(claim.holds, claim.budgets, verdict.levels, strict=True))
-        if budget.unit == unit and hold.kind == "enforce" and not budget.is_of_place
+        if budget.unit == unit and hold.kind == "enforce" and not budget.is_of_place and not is_guard(budget)
     ]

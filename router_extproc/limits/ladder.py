@@ -21,6 +21,7 @@ from router_extproc.decision import Constraints, Decision
 from router_extproc.limits.claims import Claim
 from router_extproc.limits.counter_names import counter_name
 from router_extproc.limits.figures import Figure, Figures, figures_of, remaining_of
+from router_extproc.limits.loop_guard import SUMMARY, SYSTEM_LINE, stage, strongest
 from router_extproc.limits.refusals import free_at, refusal_of
 from router_extproc.limits.selection import labels_of, matches
 from router_extproc.limits.steps import Again, Proceed, Refuse, Step
@@ -78,15 +79,20 @@ def _proceed(case: _Case) -> Proceed:
         for hold, budget, level in zip(claim.holds, claim.budgets, verdict.levels, strict=True)
         if hold.kind == "count" and budget.at_cap == "allow_and_flag" and level.used + hold.amount > hold.limit
     )
+    loop = strongest(
+        stage(budget, level.used, hold.amount)
+        for hold, budget, level in zip(claim.holds, claim.budgets, verdict.levels, strict=True)
+    )
     return Proceed(
         account=account,
         max_output_tokens=claim.max_output_tokens,
-        reasons=(*case.constraints.reasons, *(f"{OVER}:{name}" for name in flagged)),
+        reasons=(*case.constraints.reasons, *(f"{OVER}:{name}" for name in flagged), *(() if loop is None else (loop,))),
         remaining_micro_usd=remaining_of(claim, verdict),
         figures=figures_of(claim, verdict, case.now),
         flagged=flagged,
         observed=tuple(claim.budgets[index].name for index in verdict.beyond),
         degraded=claim.is_degraded,
+        system_line=SYSTEM_LINE if loop == SUMMARY else None,
     )
 
 

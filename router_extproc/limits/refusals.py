@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from router_extproc.errors import LimitReachedError, RequestError, RequestLimitError, TokenLimitError
 from router_extproc.limits.claims import Claim
+from router_extproc.limits.loop_guard import is_guard, stopped
 from router_extproc.limits.selection import is_provider_limit
 from router_extproc.registry.spending import Budget
 from router_extproc.store.counters import Verdict
@@ -50,7 +51,8 @@ def refusal_of(claim: Claim, verdict: Verdict, refused: Sequence[int], now: floa
         at = min(at, max(opens_at, now))
     waits = of_provider and math.isfinite(at) and any(is_provider_limit(claim.budgets[index]) for index in refused)
     seconds = None if math.isinf(at) else max(_SOON, math.ceil(at - now))
-    return Found(_error(budget, at, now, seconds), budget.name, at if waits else None)
+    error = stopped(budget, seconds) if is_guard(budget) else _error(budget, at, now, seconds)
+    return Found(error, budget.name, at if waits else None)
 
 
 def _error(budget: Budget, at: float, now: float, seconds: int | None) -> RequestError:

@@ -16,7 +16,8 @@ class Proceed(msgspec.Struct, frozen=True):
     ``account`` is what was set aside. ``max_output_tokens`` must be written into the body unless None. ``reasons`` are added
     to the decision's reason, each after a ``+``. ``remaining_micro_usd`` is what the tightest enforced money budget has left,
     None without one. ``flagged`` names budgets that are beyond their cap and allow it, ``observed`` those that would have
-    refused. ``degraded``: decided without the store.
+    refused. ``degraded``: decided without the store. ``system_line`` is to be said to a session that goes round in circles, and
+    its tools are to be removed.
     """
 
     account: Account
@@ -27,6 +28,7 @@ class Proceed(msgspec.Struct, frozen=True):
     flagged: tuple[str, ...] = ()
     observed: tuple[str, ...] = ()
     degraded: bool = False
+    system_line: str | None = None
 
 
 class Refuse(msgspec.Struct, frozen=True):

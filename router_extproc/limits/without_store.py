@@ -15,7 +15,6 @@ from router_extproc.limits.claims import Claim
 from router_extproc.limits.counter_names import shortened
 from router_extproc.limits.steps import Refuse
 
-
 # Until a store that was restarted answers again, in seconds.
 RETRY_AFTER = 5
 LOCAL = "local:"
