@@ -52,6 +52,12 @@ bench: $(VENV)/.installed-dev ## measure against Envoy alone and a bare servicer
 	scripts/require-command wrk wrk
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)
 
+.PHONY: soak
+soak: $(VENV)/.installed-dev ## the races and kills of 200 seeds, and a million tenants (hours)
+	scripts/require-command redis-server redis-server
+	SOAK_SEEDS=200 $(BIN)/python -m pytest tests/end_to_end/test_exact_spending.py --timeout 0 $(PYTEST_ARGS)
+	$(BIN)/python -m tests.bench.tenants
+
 .PHONY: build
 build: $(VENV)/.installed-dev ## build the sdist and the wheel into dist/
 	$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist

@@ -3,7 +3,8 @@
 Four ways to the same simulated provider: directly, through Envoy without ext_proc, through Envoy with a bare servicer in
 the router's own filter chain, and through Envoy with the router. Absolute times say something about the machine only;
 the ratios say something about the router. Then what knowing a request costs (``tests.bench.analysis``): `auto` by length of
-prompt, `auto` beside a named model, and the memory of a worker with its classifier.
+prompt, `auto` beside a named model, and the memory of a worker with its classifier. Last what limits cost
+(``tests.bench.limits``): the service without any, on SQLite and on Redis.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, astuple, fields
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -25,7 +27,7 @@ from router_extproc.config.load import load_config
 from router_extproc.config.state import StateDirectory
 from router_extproc.supervisor.control import ControlPlane
 from router_extproc.supervisor.envoy import command_line, find_envoy
-from tests.bench import analysis, wrk
+from tests.bench import analysis, limits, wrk
 from tests.end_to_end.running import Instance, Simulators, until
 from tests.tied import tied
 
@@ -100,7 +102,7 @@ def _without_ext_proc(instance: Instance) -> None:
 def _require_the_path(urls: Targets) -> None:
     """Each target must serve the request the way its name says, or the figures would mean nothing."""
     for name, url in urls.items():
-        answer = until(lambda url=url: _try(url))
+        answer = until(partial(_try, url))
         assert answer.status_code == 200, f"{name}: {answer.status_code} {answer.text}"
         decided = "x-router-reason" in answer.headers and "x-router-degraded" not in answer.headers
         assert decided == (name == "router"), f"{name}: {dict(answer.headers)}"
@@ -141,17 +143,21 @@ def ratios(figures: dict[str, dict[str, dict[str, float]]]) -> dict[str, float]:
     return found
 
 
+def _print_table(figures: dict[str, dict[str, dict[str, float]]]) -> None:
+    print(f"{'':14}{'':6}{'req/s':>10}{'p50 ms':>10}{'p99 ms':>10}{'failed':>8}")
+    for name, rows in figures.items():
+        for concurrency, row in rows.items():
+            print(
+                f"{name:14}{concurrency:6}{row['throughput']:10.0f}{row['p50_ms']:10.2f}{row['p99_ms']:10.2f}{row['failed']:8.0f}"
+            )
+
+
 def measure_path(rounds: int, seconds: int) -> dict[str, object]:
     """The four ways side by side, printed as a table."""
     with tempfile.TemporaryDirectory() as temporary, targets(Path(temporary)) as urls:
         _require_the_path(urls)
         figures = measure(urls, Path(temporary), rounds, seconds)
-    print(f"{'':12}{'':6}{'req/s':>10}{'p50 ms':>10}{'p99 ms':>10}{'failed':>8}")
-    for name, rows in figures.items():
-        for concurrency, row in rows.items():
-            print(
-                f"{name:12}{concurrency:6}{row['throughput']:10.0f}{row['p50_ms']:10.2f}{row['p99_ms']:10.2f}{row['failed']:8.0f}"
-            )
+    _print_table(figures)
     found = ratios(figures)
     for name, ratio in found.items():
         print(f"{name:32}{ratio:8.2f}")
@@ -183,7 +189,17 @@ def measure_analysis(rounds: int, seconds: int) -> dict[str, object]:
     }
 
 
-PARTS = {"path": measure_path, "analysis": measure_analysis}
+def measure_limits(rounds: int, seconds: int) -> dict[str, object]:
+    """What keys, budgets and limits cost on either store, printed as tables."""
+    with tempfile.TemporaryDirectory() as temporary:
+        found = limits.measure(Path(temporary), rounds, seconds)
+    _print_table(found["limits"])
+    for name, ratio in found["limits_ratios"].items():
+        print(f"{name:32}{ratio:8.2f}")
+    return dict(found)
+
+
+PARTS = {"path": measure_path, "analysis": measure_analysis, "limits": measure_limits}
 
 
 def main() -> None:

@@ -21,12 +21,14 @@ class Measured:
     failed: int
 
 
-def write_script(path: Path, *bodies: bytes) -> Path:
-    """A Lua script that posts these chat completions in turn."""
+def write_script(path: Path, *bodies: bytes, key: str | None = None) -> Path:
+    """A Lua script that posts these chat completions in turn, with a bearer token where there is a ``key``."""
     # A JSON string of ASCII is a Lua string too, but for what JSON escapes as \u.
     quoted = ",\n".join(json.dumps(body.decode("ascii")) for body in bodies)
+    proof = f'wrk.headers["authorization"] = "Bearer {key}"\n' if key is not None else ""
     path.write_text(
         f'local bodies = {{{quoted}}}\nlocal turn = 0\nwrk.method = "POST"\nwrk.headers["content-type"] = "application/json"\n'
+        f"{proof}"
         "request = function()\n  turn = turn % #bodies + 1\n  return wrk.format(nil, nil, nil, bodies[turn])\nend\n",
         encoding="utf-8",
     )
