@@ -19,6 +19,8 @@ from pathlib import Path
 import pytest
 import redis
 
+from tests.end_to_end.certificates import Authority
+
 SECONDS = 20.0
 _POLL_SECONDS = 0.02
 _ATTEMPTS = 5
@@ -143,3 +145,133 @@ def single_redis(folder: Path, options: Sequence[str] = ()) -> Iterator[RedisSer
         yield server
     finally:
         server.kill()
+
+
+ROUTER_COMMANDS = (
+    "+ping +info +evalsha +eval +time +exists +get +set +del +pttl +pexpire "
+    "+hget +hset +hdel +hincrby +hgetall +hkeys +zadd +zrem +zcard +zrangebyscore +lpush +rpop +llen"
+)
+"""What a user needs who may do nothing else: the documentation says the same."""
+
+
+@contextlib.contextmanager
+def encrypted_redis(folder: Path, user: str, password: str, commands: str = ROUTER_COMMANDS) -> Iterator[RedisServer]:
+    """One server that speaks only TLS, to one user; its authority is ``authority.pem`` in the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    authority = Authority(folder)
+    certificate, key = authority.issue("127.0.0.1")
+    options = [
+        f"tls-cert-file {certificate}",
+        f"tls-key-file {key}",
+        f"tls-ca-cert-file {authority.file}",
+        "tls-auth-clients no",
+        "user default off",
+        f"user {user} on >{password} ~router:* {commands}",
+        "user looker on >looker ~* +@all",
+    ]
+    client_options = {"ssl": True, "ssl_ca_certs": str(authority.file), "username": "looker", "password": "looker"}
+    server = RedisServer(folder, options, client_options, is_encrypted=True)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+@dataclass
+class RedisCluster:
+    """Three masters, each with a replica."""
+
+    servers: list[RedisServer]
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        return tuple(server.url for server in self.servers)
+
+    def masters(self) -> list[RedisServer]:
+        """Those that are masters now, and answer."""
+        return [server for server in self.servers if server.process is not None and self._role(server) == "master"]
+
+    @staticmethod
+    def _role(server: RedisServer) -> str:
+        with server.client() as client:
+            return str(client.info("replication")["role"])
+
+
+@contextlib.contextmanager
+def redis_cluster(folder: Path) -> Iterator[RedisCluster]:
+    """A cluster that has settled; a lost master is replaced within a few seconds."""
+    options = ("cluster-enabled yes", "cluster-node-timeout 1500", "repl-diskless-sync-delay 0")
+    servers = [RedisServer(folder / str(number), options) for number in range(6)]
+    cluster = RedisCluster(servers)
+    try:
+        for server in servers:
+            server.start()
+        addresses = [f"127.0.0.1:{server.port}" for server in servers]
+        create = ["redis-cli", "--cluster", "create", *addresses, "--cluster-replicas", "1", "--cluster-yes"]
+        made = subprocess.run(create, capture_output=True, text=True, timeout=60, check=False)
+        assert made.returncode == 0, made.stdout + made.stderr
+        for server in servers:
+            with server.client() as client:
+                until(lambda client=client: _has_settled(client), "the cluster to settle")  # type: ignore[misc]
+        yield cluster
+    finally:
+        for server in servers:
+            server.kill()
+
+
+def _has_settled(client: redis.Redis) -> bool:
+    replication = client.info("replication")
+    is_in_step = replication["role"] == "master" or replication["master_link_status"] == "up"
+    return is_in_step and client.execute_command("CLUSTER INFO")["cluster_state"] == "ok"
+
+
+@dataclass
+class WatchedRedis:
+    """A master and its replica, watched by three sentinels."""
+
+    servers: list[RedisServer]
+    sentinels: list[RedisServer]
+    service: str = "counters"
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        return tuple(sentinel.url for sentinel in self.sentinels)
+
+    def master(self) -> RedisServer:
+        """Whom the first sentinel calls the master."""
+        with self.sentinels[0].client() as client:
+            _, port = client.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", self.service)
+        return next(server for server in self.servers if server.port == int(port))
+
+
+@contextlib.contextmanager
+def watched_redis(folder: Path) -> Iterator[WatchedRedis]:
+    """The replica takes over about a second after the master is gone."""
+    master, replica = (RedisServer(folder / name, ["repl-diskless-sync-delay 0"]) for name in ("one", "two"))
+    sentinels = [RedisServer(folder / f"sentinel-{number}", is_sentinel=True) for number in range(3)]
+    watched = WatchedRedis([master, replica], sentinels)
+    try:
+        master.start()
+        replica.options = [*replica.options, f"replicaof 127.0.0.1 {master.port}"]
+        replica.start()
+        with replica.client() as client:
+            until(lambda: client.info("replication")["master_link_status"] == "up", "the replica to be in step")
+        for sentinel in sentinels:
+            sentinel.options = [
+                f"sentinel monitor {watched.service} 127.0.0.1 {master.port} 2",
+                f"sentinel down-after-milliseconds {watched.service} 500",
+                f"sentinel failover-timeout {watched.service} 3000",
+            ]
+            sentinel.start()
+        with sentinels[0].client() as client:
+
+            def has_settled() -> bool:
+                seen = client.execute_command("SENTINEL MASTER", watched.service)
+                return int(seen["num-other-sentinels"]) == 2 and int(seen["num-slaves"]) == 1
+
+            until(has_settled, "the sentinels to know each other")
+        yield watched
+    finally:
+        for server in (*sentinels, master, replica):
+            server.kill()

@@ -27,7 +27,6 @@ from router_extproc.registry.spending import StoreSettings
 _DEFAULT_PORT = 6379
 _DEFAULT_SENTINEL_PORT = 26379
 _CONNECTIONS = 4
-_CLIENT_NAME = "router-extproc"
 # A server that does not answer is given up after this; the deadline of a request is far shorter, and not kept by sockets.
 SOCKET_SECONDS = 1.0
 
@@ -76,7 +75,8 @@ class Connections:
         self._options: dict[str, Any] = {
             "socket_timeout": SOCKET_SECONDS,
             "socket_connect_timeout": SOCKET_SECONDS,
-            "client_name": _CLIENT_NAME,
+            # Names of the client and its library would be two more commands that a user has to be allowed.
+            "driver_info": None,
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
         }

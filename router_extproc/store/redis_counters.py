@@ -130,11 +130,9 @@ class RedisCounters:
         """
         token = self._claims.get(name) or f"{self._caller}{next(self._calls)}"
         tag = tag_of(name, self._servers.tags)
-        lifetime = _milliseconds(expires_at - now)
-        if lifetime <= 0:
-            return False
         self._begin()
-        command = Command(script("claim"), [self._key(tag, "claim", name)], (token, lifetime))
+        arguments = (token, _milliseconds(expires_at), _milliseconds(now))
+        command = Command(script("claim"), [self._key(tag, "claim", name)], arguments)
         try:
             answer = await self._servers.run(tag, command)
         except StoreUnavailableError:

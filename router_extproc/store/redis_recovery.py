@@ -22,7 +22,7 @@ from router_extproc.store.redis_servers import Servers
 WAIT_MS = 1_000
 # As long as this an instance that is telling may hold up the others.
 LONGEST_WAIT_MS = 30_000
-_TELLING_MS = 1_000
+_TELLING_MS = 3_000
 _POLL_SECONDS = 0.05
 
 _log = logging.getLogger(__name__)
@@ -36,7 +36,8 @@ class Recovery:
         self._prefix = prefix
         # Nothing is believed before it was asked.
         self._unready = set(servers.tags)
-        self._is_first = True
+        self._was_asked = asyncio.Event()
+        self._was_ready = False
         self._task: asyncio.Task[None] | None = None
 
     def is_ready(self, tag: str) -> bool:
@@ -49,9 +50,11 @@ class Recovery:
             self._task = asyncio.get_running_loop().create_task(self._recover())
 
     async def wait(self, seconds: float) -> None:
-        """Until all is known for the first time, ``seconds`` at most; later on nobody waits here."""
-        if self._is_first and self._task is not None:
-            await asyncio.wait([self._task], timeout=seconds)
+        """Until the servers were asked once, ``seconds`` at most; later on nobody waits here."""
+        if not self._was_asked.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._was_asked.wait()
 
     def lost(self, tag: str) -> None:
         """A script found that totals are missing; then others of the same server miss theirs too."""
@@ -86,12 +89,12 @@ class Recovery:
                     self._unready.discard(tag)
                 elif is_told is not None:
                     self._unready.add(tag)
+            self._was_asked.set()
             if pending:
                 await asyncio.sleep(_POLL_SECONDS)
-        if self._is_first:
-            self._is_first = False
-        else:
+        if self._was_ready:
             _log.info("store knows all totals again")
+        self._was_ready = True
 
     async def _is_told(self, tag: str) -> bool | None:
         """None where the server does not answer."""

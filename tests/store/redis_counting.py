@@ -1,0 +1,59 @@
+"""What the tests of counters in Redis share."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from router_extproc.registry.spending import StoreSettings
+from router_extproc.store.counters import Hold, HoldKind, Query, StoreUnavailableError
+from router_extproc.store.redis_counters import RedisCounters
+from tests.redis_servers import RedisServer
+
+NOW = 1_000_000.0
+UNTIL = NOW + 60
+
+
+def single(server: RedisServer, deadline_ms: int = 500, prefix: str = "router") -> StoreSettings:
+    """One server, and patience where time is not what is tested: two cores run all of this."""
+    return StoreSettings(kind="redis", urls=(server.url,), deadline_ms=deadline_ms, prefix=prefix)
+
+
+@asynccontextmanager
+async def opened(settings: StoreSettings, instance: str = "ledger-one") -> AsyncIterator[RedisCounters]:
+    """A store that knows all totals."""
+    store = RedisCounters(settings, {}, instance)
+    try:
+        await ready(store)
+        yield store
+    finally:
+        await store.aclose()
+
+
+async def ready(store: RedisCounters, seconds: float = 20.0) -> None:
+    """Until every counter can be asked for."""
+    await eventually(lambda: store.read([Query(f"nothing {number}", 0) for number in range(500)], NOW), seconds)
+
+
+async def eventually(ask: Callable[[], object], seconds: float = 20.0) -> object:
+    """The answer, once the store is available."""
+    give_up = time.monotonic() + seconds
+    while True:
+        try:
+            return await ask()  # type: ignore[misc]
+        except StoreUnavailableError:
+            assert time.monotonic() < give_up, "the store stays unavailable"
+            await asyncio.sleep(0.02)
+
+
+async def undone(store: RedisCounters) -> None:
+    """Until what was to be given back in the background is."""
+    task = store._undoing._task
+    if task is not None:
+        await task
+
+
+def hold(counter: str, amount: int, limit: int, kind: HoldKind = "enforce") -> Hold:
+    return Hold(counter, bucket=0, since=0, amount=amount, limit=limit, kind=kind, expires_at=int(NOW) + 3_600)
