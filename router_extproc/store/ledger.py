@@ -15,10 +15,32 @@ from pathlib import Path
 from router_extproc.store import counting, retention, settling
 from router_extproc.store.counters import Release
 from router_extproc.store.ledger_file import LEDGER
-from router_extproc.store.ledger_values import Charge, LedgerRow, Pending, Position, Recorded, Settlement, UsageSource
+from router_extproc.store.ledger_queries import ledger_rows, spent
+from router_extproc.store.ledger_values import (
+    Charge,
+    LedgerRow,
+    Pending,
+    Position,
+    Recorded,
+    Settlement,
+    Spent,
+    UsageSource,
+)
 from router_extproc.store.mended_file import MendedFile
 
-__all__ = ["Charge", "Ledger", "LedgerRow", "Pending", "Position", "Recorded", "Settlement", "UsageSource"]
+__all__ = [
+    "Charge",
+    "Ledger",
+    "LedgerRow",
+    "Pending",
+    "Position",
+    "Recorded",
+    "Settlement",
+    "Spent",
+    "UsageSource",
+    "ledger_rows",
+    "spent",
+]
 
 
 class Ledger:

@@ -9,6 +9,21 @@ import msgspec
 from router_extproc.account import Purpose
 from router_extproc.store.counters import Release, Total
 
+COLUMNS_OF_TEXT = (
+    "request",
+    "purpose",
+    "tenant",
+    "team",
+    "user",
+    "key",
+    "session",
+    "route",
+    "model",
+    "provider",
+    "deployment",
+    "cause",
+    "usage_source",
+)
 UsageSource = Literal["provider", "events", "estimate", "none"]
 
 
@@ -80,3 +95,14 @@ class Pending(msgspec.Struct, frozen=True):
 
     def __bool__(self) -> bool:
         return bool(self.totals or self.releases)
+
+
+class Spent(msgspec.Struct, frozen=True):
+    """A sum over ledger rows; ``labels`` are the values of what was asked for, in that order."""
+
+    labels: tuple[str, ...]
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    cost_micro_usd: int
