@@ -5,6 +5,7 @@ from __future__ import annotations
 from router_extproc.config.schema import Provider, RouterConfig
 from router_extproc.envoyconf import names
 from router_extproc.envoyconf.endpoint import Endpoint
+from router_extproc.envoyconf.identity import FETCH_TIMEOUT_MS, token_keys_endpoint
 from router_extproc.envoyconf.layout import Layout
 from router_extproc.envoyconf.messages import (
     HTTP_PROTOCOL_OPTIONS,
@@ -36,7 +37,10 @@ _FAILURES = {"headers": [{"name": ":status", "string_match": {"safe_regex": {"re
 
 
 def build_clusters(config: RouterConfig, registry: Registry, layout: Layout, roots: str, buffer_bytes: int) -> list[Message]:
-    """All provider clusters, in the registry's order. ``roots`` is the system's bundle of certificate authorities."""
+    """All provider clusters, in the registry's order, and that of the tokens' issuer.
+
+    ``roots`` is the system's bundle of certificate authorities.
+    """
     judgement_ms = judgement_timeout(registry)
     keys = credentials_by_deployment(config)
     key_headers = {provider.credential_header for provider in config.providers.values()}
@@ -49,7 +53,8 @@ def build_clusters(config: RouterConfig, registry: Registry, layout: Layout, roo
             cluster["per_connection_buffer_limit_bytes"] = buffer_bytes
             cluster["typed_extension_protocol_options"] = {HTTP_PROTOCOL_OPTIONS: _protocol(provider, filters)}
             clusters.append(cluster)
-    return clusters
+    issuer = token_keys_endpoint(config)
+    return clusters if issuer is None else [*clusters, _token_keys_cluster(issuer, roots)]
 
 
 def judgement_timeout(registry: Registry) -> int:
@@ -80,7 +85,21 @@ def _cluster(model: Model, deployment: Deployment, provider: Provider, roots: st
     }
     cluster |= {"type": "STATIC"} if endpoint.is_address else {"cluster_type": _dns()}
     if endpoint.secure:
-        cluster["transport_socket"] = upstream_tls(provider, endpoint, roots)
+        protocol = "h2" if provider.http_version == "2" else "http/1.1"
+        cluster["transport_socket"] = upstream_tls(endpoint, provider.certificate_authority or roots, protocol)
+    return cluster
+
+
+def _token_keys_cluster(endpoint: Endpoint, roots: str) -> Message:
+    addresses = [{"lb_endpoints": [_endpoint(endpoint.host, endpoint.port)]}]
+    cluster: Message = {
+        "name": names.TOKEN_KEYS,
+        "connect_timeout": duration(FETCH_TIMEOUT_MS),
+        "load_assignment": {"cluster_name": names.TOKEN_KEYS, "endpoints": addresses},
+    }
+    cluster |= {"type": "STATIC"} if endpoint.is_address else {"cluster_type": _dns()}
+    if endpoint.secure:
+        cluster["transport_socket"] = upstream_tls(endpoint, roots, "http/1.1")
     return cluster
 
 

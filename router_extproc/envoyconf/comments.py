@@ -37,6 +37,7 @@ _LISTENER = {
     ("early_header_mutation_extensions",): "Clients neither steer Envoy nor choose the decision's id.",
     ("local_reply_config",): "Errors that Envoy makes itself, in the shape of OpenAI's. The first that matches wins.",
     ("http_filters",): "In request order; on the answer they run in reverse.",
+    ("http_filters", "token"): "Who has no valid token goes no further; its payload goes to the worker, and nowhere else.",
     (
         "http_filters",
         "usage_only",

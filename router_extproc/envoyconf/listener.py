@@ -7,6 +7,7 @@ from typing import Any
 
 from router_extproc.config.schema import RouterConfig
 from router_extproc.envoyconf import access_logs, names
+from router_extproc.envoyconf.identity import peer_validation, token_filters
 from router_extproc.envoyconf.layout import Layout
 from router_extproc.envoyconf.local_reply import local_reply_config
 from router_extproc.envoyconf.matchers import only_for_unasked_usage, when_undecided
@@ -38,11 +39,11 @@ def buffer_bytes(config: RouterConfig) -> int:
     return max(config.limits.max_body_bytes, MAX_ANSWER_BYTES) + (1 << 20)
 
 
-def build_listener(config: RouterConfig, layout: Layout) -> Message:
-    """The one listener of the configuration."""
-    chain: Message = {"filters": [_connection_manager(config, layout)]}
+def build_listener(config: RouterConfig, layout: Layout, token_keys: Message | None = None) -> Message:
+    """The one listener of the configuration. ``token_keys`` is as in ``identity.token_filters``."""
+    chain: Message = {"filters": [_connection_manager(config, layout, token_keys)]}
     if config.listener.tls is not None:
-        chain["transport_socket"] = _server_tls(layout)
+        chain["transport_socket"] = _server_tls(config, layout)
     return {
         "name": names.LISTENER,
         "address": socket_address(config.listener.address, config.listener.port),
@@ -52,7 +53,7 @@ def build_listener(config: RouterConfig, layout: Layout) -> Message:
     }
 
 
-def _server_tls(layout: Layout) -> Message:
+def _server_tls(config: RouterConfig, layout: Layout) -> Message:
     certificate = {
         "name": names.SERVER_CERTIFICATE,
         "sds_config": file_source(layout.secrets / f"{names.SERVER_CERTIFICATE}.json"),
@@ -64,11 +65,13 @@ def _server_tls(layout: Layout) -> Message:
             "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
             "alpn_protocols": ["h2", "http/1.1"],
             "tls_certificate_sds_secret_configs": [certificate],
+            **peer_validation(config, layout.secrets),
         },
+        require_client_certificate=config.auth.mesh is not None,
     )
 
 
-def _connection_manager(config: RouterConfig, layout: Layout) -> Message:
+def _connection_manager(config: RouterConfig, layout: Layout, token_keys: Message | None) -> Message:
     return extension(
         "http",
         "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -79,22 +82,24 @@ def _connection_manager(config: RouterConfig, layout: Layout) -> Message:
         use_remote_address=True,
         normalize_path=True,
         generate_request_id=True,
-        early_header_mutation_extensions=[_early_header_mutation()],
+        early_header_mutation_extensions=[_early_header_mutation(config)],
         request_headers_timeout="15s",
         stream_idle_timeout=duration(config.defaults.timeouts.stream_idle),
         common_http_protocol_options={"idle_timeout": "3600s"},
         rds={"route_config_name": names.ROUTES, "config_source": file_source(layout.routes)},
         local_reply_config=local_reply_config(),
-        http_filters=http_filters(config, layout),
+        http_filters=http_filters(config, layout, token_keys),
         access_log=[access_logs.to_observer(names.REQUEST_LOG), access_logs.requests_to_file(layout.access_log)],
     )
 
 
-def _early_header_mutation() -> Message:
+def _early_header_mutation(config: RouterConfig) -> Message:
     """Envoy's own control headers, the request id and proofs of identity are Envoy's to set: a client's go first of all."""
     forged = ("x-request-id", "x-forwarded-for", names.PEER, names.JWT)
     mutations: list[Message] = [remove_prefix("x-envoy-"), *({"remove": header} for header in forged)]
     mutations.append({"append": set_header(names.SIZE, "%REQ(content-length)%")})
+    if config.auth.mesh is not None:
+        mutations.append({"append": set_header(names.PEER, "%DOWNSTREAM_PEER_URI_SAN%")})
     return extension(
         "envoy.http.early_header_mutation.header_mutation",
         "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
@@ -102,10 +107,11 @@ def _early_header_mutation() -> Message:
     )
 
 
-def http_filters(config: RouterConfig, layout: Layout) -> list[Message]:
+def http_filters(config: RouterConfig, layout: Layout, token_keys: Message | None = None) -> list[Message]:
     """The filters in request order; on the answer they run in reverse."""
     limit = config.limits.max_body_bytes
     return [
+        *token_filters(config, token_keys),
         only_for_unasked_usage(_script(names.USAGE_ONLY, layout.usage_script)),
         _buffer("body", limit),
         *usage_filters(),

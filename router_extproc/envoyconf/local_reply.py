@@ -12,10 +12,26 @@ OWN_DETAILS = "router_"
 """Prefix of ``ImmediateResponse.details`` by which an answer of a worker is known."""
 
 _DETAILS = "response.code_details"
+_RETRY_SOON = set_header("retry-after", "1")
 _DECISION = set_header("x-router-decision", "%REQ(x-request-id)%")
+
+# Where Envoy's own would mislead: a client would throw its good token away, or think that another may be of use.
+_STATUSES: dict[str, Message] = {"keys_unavailable": {"status_code": 503}, "invalid_api_key": {"status_code": 401}}
 
 # Condition in CEL, message, type, code. In this order.
 _REPLIES: tuple[tuple[str, str, str, str], ...] = (
+    (
+        f"{_DETAILS}.startsWith('jwt_authn_access_denied{{Jwks_remote_fetch_is_failed')",
+        "The issuer's public keys cannot be had, so that no token can be verified now.",
+        "server_error",
+        "keys_unavailable",
+    ),
+    (
+        f"{_DETAILS}.startsWith('jwt_authn_access_denied')",
+        "No valid token (%RESPONSE_CODE_DETAILS%): write it as `authorization: Bearer TOKEN`.",
+        "authentication_error",
+        "invalid_api_key",
+    ),
     (
         f"{_DETAILS} == 'request_payload_too_large'",
         "The request body is larger than the router accepts (limits.max_body_bytes).",
@@ -81,13 +97,12 @@ def local_reply_config() -> Message:
         {"filter": _expression(direct), "headers_to_add": [_DECISION, _reason("path_not_found")]},
     ]
     for condition, message, error_type, code in _REPLIES:
-        mappers.append(
-            {
-                "filter": _expression(condition),
-                "body_format_override": error_body(message, error_type, code),
-                "headers_to_add": [_DECISION, _reason(code)],
-            }
-        )
+        mapper: Message = {
+            "filter": _expression(condition),
+            "body_format_override": error_body(message, error_type, code),
+            "headers_to_add": [_DECISION, _reason(code), *([_RETRY_SOON] if code == "keys_unavailable" else [])],
+        }
+        mappers.append(mapper | _STATUSES.get(code, {}))
     return {"mappers": mappers}
 
 

@@ -11,6 +11,10 @@ OBSERVER = "observer"
 LISTENER = "clients"
 ROUTES = "routes"
 SERVER_CERTIFICATE = "listener"
+PEER_AUTHORITIES = "peers"
+
+TOKEN_KEYS = "_token_keys"  # noqa: S105 - the name of a cluster
+"""Cluster of the issuer that tells its public keys; no deployment's name begins like it."""
 
 TICKET = "router"
 """Namespace of the decision in the request's dynamic metadata; also of a cluster's own metadata."""

@@ -12,6 +12,7 @@ from router_extproc.envoyconf.bootstrap import build_bootstrap
 from router_extproc.envoyconf.clusters import build_clusters
 from router_extproc.envoyconf.commented import to_yaml
 from router_extproc.envoyconf.comments import COMMENTS, HEADINGS
+from router_extproc.envoyconf.identity import read_token_keys
 from router_extproc.envoyconf.layout import Directories, Layout
 from router_extproc.envoyconf.listener import buffer_bytes, build_listener
 from router_extproc.envoyconf.messages import Message, typed
@@ -47,12 +48,15 @@ def render(
     Equal input gives equal bytes, so a file that did not change need not be written again.
 
     Raises:
-        StartError: the listener's certificate or key cannot be read.
+        StartError: a certificate, its key or a set of public keys cannot be read.
     """
     layout = Layout.of(directories, workers)
     files = render_secrets(config, environ)
     files |= scripts()
-    for name, message in build_messages(config, registry, layout, system_roots(), keys_exist=keys_exist).items():
+    token_keys = read_token_keys(config)
+    for name, message in build_messages(
+        config, registry, layout, system_roots(), keys_exist=keys_exist, token_keys=token_keys
+    ).items():
         files[f"{name}.json"] = encode(message)
     return files
 
@@ -69,7 +73,13 @@ def render_commented(
 
 
 def build_messages(
-    config: RouterConfig, registry: Registry, layout: Layout, roots: str, *, keys_exist: bool = False
+    config: RouterConfig,
+    registry: Registry,
+    layout: Layout,
+    roots: str,
+    *,
+    keys_exist: bool = False,
+    token_keys: Message | None = None,
 ) -> dict[str, Message]:
     """The four documents, in the order in which Envoy must see them: clusters before the routes that name them.
 
@@ -80,7 +90,7 @@ def build_messages(
     return {
         "cds": _discovery("config.cluster.v3.Cluster", clusters),
         "rds": _discovery("config.route.v3.RouteConfiguration", [build_routes(config, registry, keys_exist=keys_exist)]),
-        "lds": _discovery("config.listener.v3.Listener", [build_listener(config, layout)]),
+        "lds": _discovery("config.listener.v3.Listener", [build_listener(config, layout, token_keys)]),
         "bootstrap": build_bootstrap(config, layout, size),
     }
 

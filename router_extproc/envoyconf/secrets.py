@@ -17,6 +17,7 @@ from urllib.parse import quote
 from router_extproc.config.deployments import configured_deployments
 from router_extproc.config.schema import Credential, Provider, RouterConfig
 from router_extproc.envoyconf import names
+from router_extproc.envoyconf.identity import identity_files
 from router_extproc.envoyconf.messages import Message, typed
 from router_extproc.errors import StartError
 
@@ -70,10 +71,11 @@ def deployments_without_key(config: RouterConfig, environ: Mapping[str, str]) ->
 
 
 def credential_files(config: RouterConfig) -> tuple[Path, ...]:
-    """The files whose change calls for rendering the secrets again: keys, and the listener's certificate."""
+    """The files whose change calls for rendering again: keys, the listener's certificate, and what callers prove theirs by."""
     files = [credential.file for provider in config.providers.values() for credential in provider.credentials]
     if config.listener.tls is not None:
         files += [config.listener.tls.certificate, config.listener.tls.key]
+    files += identity_files(config)
     return tuple(dict.fromkeys(Path(file) for file in files if file is not None))
 
 
@@ -81,7 +83,7 @@ def render_secrets(config: RouterConfig, environ: Mapping[str, str]) -> dict[str
     """The secret files, by their path below the rendered directory.
 
     Raises:
-        StartError: the listener's certificate or key cannot be read.
+        StartError: a certificate or its key cannot be read.
     """
     files = {}
     for name, provider in config.providers.items():
@@ -90,12 +92,15 @@ def render_secrets(config: RouterConfig, environ: Mapping[str, str]) -> dict[str
             files[f"secrets/{key.file_name}"] = _key_file(key, provider.credential_prefix + value if value else "")
     if config.listener.tls is not None:
         certificate = {
-            "certificate_chain": {"inline_string": _read_pem("certificate", config.listener.tls.certificate)},
-            "private_key": {"inline_string": _read_pem("key", config.listener.tls.key)},
+            "certificate_chain": {"inline_string": _read_pem("listener.tls.certificate", config.listener.tls.certificate)},
+            "private_key": {"inline_string": _read_pem("listener.tls.key", config.listener.tls.key)},
         }
         files[f"secrets/{names.SERVER_CERTIFICATE}.json"] = _secret_file(
             names.SERVER_CERTIFICATE, {"tls_certificate": certificate}
         )
+    if config.auth.mesh is not None:
+        authorities = _read_pem("auth.mesh.certificate_authority", config.auth.mesh.certificate_authority)
+        files |= _peer_authorities(authorities)
     return files
 
 
@@ -111,7 +116,12 @@ def placeholder_secrets(config: RouterConfig) -> dict[str, bytes]:
         files[f"secrets/{names.SERVER_CERTIFICATE}.json"] = _secret_file(
             names.SERVER_CERTIFICATE, {"tls_certificate": certificate}
         )
-    return files
+    return files if config.auth.mesh is None else files | _peer_authorities("")
+
+
+def _peer_authorities(pem: str) -> dict[str, bytes]:
+    context = {"validation_context": {"trusted_ca": {"inline_string": pem}}}
+    return {f"secrets/{names.PEER_AUTHORITIES}.json": _secret_file(names.PEER_AUTHORITIES, context)}
 
 
 def read_key(credential: Credential, environ: Mapping[str, str]) -> str:
@@ -128,7 +138,7 @@ def _read_pem(key: str, path: str) -> str:
     try:
         return Path(path).read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
-        raise StartError(f"listener.tls.{key}: {path} cannot be read ({type(error).__name__})") from error
+        raise StartError(f"{key}: {path} cannot be read ({type(error).__name__})") from error
 
 
 def _key_file(key: CredentialKey, value: str) -> bytes:

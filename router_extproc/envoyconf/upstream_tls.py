@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from router_extproc.config.schema import Provider
 from router_extproc.envoyconf.endpoint import Endpoint
 from router_extproc.envoyconf.messages import Message, extension
 
@@ -23,15 +22,15 @@ def system_roots() -> str:
     return next((path for path in SYSTEM_ROOTS if Path(path).is_file()), SYSTEM_ROOTS[0])
 
 
-def upstream_tls(provider: Provider, endpoint: Endpoint, roots: str) -> Message:
-    """The transport socket of one provider."""
+def upstream_tls(endpoint: Endpoint, authorities: str, protocol: str) -> Message:
+    """The transport socket of one provider, whose certificate is signed by one of ``authorities``, a file."""
     san_type = "IP_ADDRESS" if endpoint.is_address else "DNS"
     context: Message = {
         "common_tls_context": {
             "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
-            "alpn_protocols": ["h2" if provider.http_version == "2" else "http/1.1"],
+            "alpn_protocols": [protocol],
             "validation_context": {
-                "trusted_ca": {"filename": provider.certificate_authority or roots},
+                "trusted_ca": {"filename": authorities},
                 "match_typed_subject_alt_names": [{"san_type": san_type, "matcher": {"exact": endpoint.host}}],
             },
         },

@@ -56,7 +56,8 @@ def test_comment_stands_above_its_place_once() -> None:
 def test_every_comment_has_a_place(folders: Folders) -> None:
     """No comment is left over from something that is no longer rendered."""
     tls = {"port": 1, "tls": {"certificate": "a", "key": "b"}}
-    config = configuration({"listener": tls})
+    tokens = {"mode": "jwt", "jwt": {"issuer": "https://issuer.example", "jwks_file": "keys.json"}}
+    config = configuration({"listener": tls, "auth": tokens})
     said = ""
     for name, message in build_messages(config, registry_of(config), Layout.of(folders, 1), "/roots.pem").items():
         said += " ".join(

@@ -56,6 +56,8 @@ class TicketWorker(ExternalProcessorServicer):
 
     def __init__(self, socket: Path) -> None:
         options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        self.seen: list[dict[str, str]] = []
+        """The request headers of each route leg, oldest first."""
         self._server = grpc.server(ThreadPoolExecutor(8), options=options)
         add_ExternalProcessorServicer_to_server(self, self._server)
         servicer = health.HealthServicer()
@@ -83,6 +85,8 @@ class TicketWorker(ExternalProcessorServicer):
                 if not message.request_body.end_of_stream:
                     continue
             break
+        if headers:
+            self.seen.append(headers)
         yield _ticket_answer(headers)
         for _ in range(pieces):
             yield ProcessingResponse(request_body=BodyResponse())
