@@ -103,7 +103,7 @@ def strongest(stages: Iterable[str | None]) -> str | None:
 
 def stopped(budget: Budget, retry_after: int | None) -> RequestError:
     """The error for a session that is stopped."""
-    message = f"This session {_WHAT[budget.name]}, and was stopped. If it is not a loop, go on in a new session or ask for a higher limit."
+    message = f"This session {_WHAT[budget.name]}, and was stopped. If it is no loop, go on in a new session."
     return LimitReachedError(message, code="loop_stopped", retry_after=retry_after)
 
 
