@@ -89,7 +89,8 @@ class Stores(Protocol):
 class Case(msgspec.Struct, frozen=True):
     """One request as admission sees it. ``decide`` decides again under constraints, ``be_patient`` tells Envoy to wait.
 
-    ``asked`` are the counters in which something was asked for, whatever came of it.
+    ``fingerprint`` is what requests of one session are compared by. ``asked`` are the counters in which something was asked
+    for, whatever came of it.
     """
 
     request: Request
@@ -98,6 +99,7 @@ class Case(msgspec.Struct, frozen=True):
     token_ratios: Mapping[str, float]
     decide: Callable[[Constraints], Decision]
     be_patient: Callable[[], Awaitable[None]]
+    fingerprint: str = ""
     asked: set[str] = msgspec.field(default_factory=set)
 
     @property
@@ -221,6 +223,7 @@ class Admission:
             time.time(),
             reservation=case.reservation,
             session=case.session,
+            fingerprint=case.fingerprint,
             constraints=constraints,
             token_ratios=case.token_ratios,
         )
@@ -282,6 +285,7 @@ class Admission:
             flagged=step.flagged,
             observed=step.observed,
             degraded=step.degraded,
+            system_line=step.system_line,
         )
 
     def _notice_store(self, *, is_there: bool) -> None:
