@@ -3,6 +3,8 @@
 Rules of this file
 - What was read counts as read only once its position is stored together with what followed from it: so a crash reads a
   stretch twice and loses none.
+- A file is known by a number made of its first line, which holds an id of its own: inodes are used again for other files, and
+  a file that was copied is still the same log.
 - The file is Envoy's: it is never written here. Who rotates it names the older ones ``access.jsonl.1``, ``.2`` ….
 """
 
@@ -15,24 +17,16 @@ from pathlib import Path
 
 import msgspec
 
+from router_extproc.store.ledger import Position
+
 MOST_BYTES = 4 << 20
 """Read at once; a line that is longer cannot be read and is passed over."""
 
 _LONGEST_NAMING_BYTES = 1 << 16
 _NAME_BYTES = 7  # a number that fits into any database's integers
+_NOWHERE = Position(0, 0)
 
 _log = logging.getLogger(__name__)
-
-
-class Position(msgspec.Struct, frozen=True, array_like=True):
-    """How far the log was read: ``offset`` bytes of one file.
-
-    ``file`` is a number made of its first line, which holds an id of its own: inodes are used again for other files, and a
-    file that was copied is still the same log. 0 is no file.
-    """
-
-    file: int = 0
-    offset: int = 0
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -52,7 +46,7 @@ class AccessLogFile:
         self._descriptor: int | None = None
         # Where reading goes on in the open file, and what may be stored: a file without a whole line has no name yet.
         self._offset = 0
-        self._position = position or Position()
+        self._position = position or _NOWHERE
 
     def read(self) -> Reading:
         """What was written since, ``MOST_BYTES`` at most. Nothing when there is no file yet.
@@ -98,7 +92,7 @@ class AccessLogFile:
                 return True
         if self._position.file:
             _log.warning("access log is not the one that was read last, starting with the oldest there is")
-            self._position = Position()
+            self._position = _NOWHERE
         for path in files:
             self._open(path)
             return True

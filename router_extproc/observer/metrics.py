@@ -15,6 +15,7 @@ from router_extproc.observer.analysis_labels import abstentions, read_choice
 from router_extproc.observer.compose import ROUTER_UNAVAILABLE
 from router_extproc.observer.known_names import OTHER, KnownNames
 from router_extproc.observer.records import AttemptRecord, DecisionRecord
+from router_extproc.observer.spending_metrics import SpendingMetrics
 
 NO_VALUE = ""
 _HIGHEST_STATUS = 599
@@ -31,6 +32,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         registry = self.registry
+        self.spending = SpendingMetrics(registry)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)

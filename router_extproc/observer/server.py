@@ -30,6 +30,7 @@ from router_extproc.config.state import StateDirectory
 from router_extproc.config.watched_file import WatchedFile
 from router_extproc.errors import StartError
 from router_extproc.observer.admin import AdminServer, admin_app, bind
+from router_extproc.observer.bookkeeping import Bookkeeping
 from router_extproc.observer.decision_log import DecisionLog, JsonLinesFile
 from router_extproc.observer.explaining import CurrentRouter
 from router_extproc.observer.health import Breakers
@@ -50,6 +51,10 @@ from router_extproc.store.decisions import DecisionWriter
 # Envoy collects entries for a moment before it sends them, and every decider must know within a second.
 HEALTH_SECONDS = 0.1
 FLUSH_SECONDS = 0.2
+# Envoy writes its log file out every tenth of a second; what was spent shows everywhere within the next two.
+SETTLE_SECONDS = 0.1
+TELL_SECONDS = 0.1
+DELIVER_SECONDS = 1.0
 COUNTERS_SECONDS = 1.0
 TIDY_SECONDS = 60.0
 # Envoy's log streams never end by themselves.
@@ -108,6 +113,7 @@ class Observer:
         self._intake.token_ratios.restore(before.token_ratios)
         self._live = Live(WorkerCounters(state.root / "counters"), observer_totals=self._totals)
         self.metrics.register(LiveFigures(self._live))
+        self._bookkeeping = Bookkeeping(state, figures.spending, clock)
         self._router = CurrentRouter(lambda: Classifier.load(artefact_folder(os.environ)))
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="disk")
 
@@ -129,6 +135,9 @@ class Observer:
                 tasks.create_task(_each(HEALTH_SECONDS, self._reread)),
                 tasks.create_task(_each(FLUSH_SECONDS, self._flush)),
                 tasks.create_task(_each(COUNTERS_SECONDS, self._read_counters)),
+                tasks.create_task(_each(SETTLE_SECONDS, self._bookkeeping.settle)),
+                tasks.create_task(_each(TELL_SECONDS, self._bookkeeping.tell)),
+                tasks.create_task(_each(DELIVER_SECONDS, self._bookkeeping.deliver)),
                 tasks.create_task(_each(TIDY_SECONDS, self._tidy)),
             ]
             _take_link(self._state.observer_socket, socket_path)
@@ -202,6 +211,7 @@ class Observer:
         if registry is not None:
             self._intake.know(registry)
             self._router.know(registry)
+            self._bookkeeping.know(registry)
         report = self._reload_file.news()
         if report is not None:
             self._live.reload = report
@@ -219,11 +229,13 @@ class Observer:
         options = self._options
         await self._on_disk_thread(functools.partial(self._log.forget, now - options.keep_ms / 1_000, options.keep_records))
         await self._on_disk_thread(functools.partial(forget_claims, self._state.probes, now))
+        await self._bookkeeping.tidy()
 
     async def _finish(self) -> None:
         self._intake.finish(self._clock())
         self._write_health()
         await self._flush()
+        await self._bookkeeping.aclose()
         self._disk.shutdown()
         self._log.close()
 

@@ -20,6 +20,8 @@ from router_extproc.store.ledger import Charge, LedgerRow, Settlement, UsageSour
 _FIRST_SUCCESS, _FIRST_ERROR = 200, 400
 _CLIENT_LEFT = "DC"
 NOTHING = Usage(0)
+# In micro-dollars: the numbers of one of the stores are floating point, and whole up to here.
+LARGEST_COST = 2**53
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -64,6 +66,7 @@ def settle(line: RequestLine, places: Mapping[str, Place] | None = None) -> Sett
 
     Raises:
         msgspec.DecodeError: the line's account is none.
+        OverflowError: a cost is beyond what every store can count exactly.
     """
     if not line.account:
         return None
@@ -118,6 +121,8 @@ def _row(line: RequestLine, account: Account, attempt: _Attempt, place: Place) -
     usage = attempt.paid.usage
     rates: Rates | None = account.rates.get(attempt.deployment)
     cost = 0 if rates is None else rates.cost(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
+    if cost > LARGEST_COST:
+        raise OverflowError("a cost that cannot be counted exactly")
     return LedgerRow(
         request=account.reservation,
         attempt=attempt.number,

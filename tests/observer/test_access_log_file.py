@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_extproc.observer.access_log_file import AccessLogFile, Position
+from router_extproc.observer.access_log_file import AccessLogFile
+from router_extproc.store.ledger import Position
 
 
 def append(path: Path, text: str) -> None:
@@ -201,7 +202,7 @@ def test_every_line_is_read_once_and_in_order(tmp_path_factory: pytest.TempPathF
     written = bytearray()
     stored: list[bytes] = []
     rotations = 0
-    log, position = AccessLogFile(path, most_bytes=64), Position()
+    log, position = AccessLogFile(path, most_bytes=64), Position(0, 0)
 
     def read(log: AccessLogFile) -> Position:
         lines, after = everything(log)
@@ -214,6 +215,8 @@ def test_every_line_is_read_once_and_in_order(tmp_path_factory: pytest.TempPathF
             with path.open("ab") as file:
                 # Like Envoy's, a first line is one of its kind.
                 whole = data if not is_at_line_start else b"%d" % number + data
+                if len(written) - written.rfind(b"\n") + len(whole) > 60:
+                    whole = b""  # a line that is too long is another story
                 file.write(whole)
             written += whole
         # More rotations than there are kept files would lose lines to any reader; Envoy rotates between lines.

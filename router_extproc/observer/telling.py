@@ -1,0 +1,62 @@
+"""From the ledger into the store that all instances share: what was settled here is told until it has been heard.
+
+Rules of this file
+- Totals are told, not differences: telling twice does no harm, and a store that forgot is told everything again.
+- What is told stays in the ledger as pending until the store has answered.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+from router_extproc.store.counters import CounterStore
+from router_extproc.store.ledger import Ledger
+
+# Counters told at once: some tens of kilobytes.
+_AT_ONCE = 500
+# A step ends after so many batches: whoever waits for its turn in between is not to wait for long.
+_BATCHES = 20
+
+_log = logging.getLogger(__name__)
+
+
+class SharedStore(CounterStore, Protocol):
+    """A store beside the ledger."""
+
+    async def memory(self, *, telling: bool = False) -> str:
+        """A text that is another one whenever all totals are to be told again; ``telling``: this instance is at it.
+
+        Raises:
+            StoreUnavailableError: the store does not answer.
+        """
+
+
+class Telling:
+    """Tells one store what one ledger has settled."""
+
+    def __init__(self, books: Ledger, store: SharedStore) -> None:
+        self._books, self._store = books, store
+        # Not stored: after a start everything is told once more, which does no harm.
+        self._memory: str | None = None
+        self._is_telling_again = False
+
+    async def step(self, now: float) -> bool:
+        """Tells what is pending, many at once; ``now`` is in epoch seconds. True while there is more.
+
+        Raises:
+            StoreUnavailableError: the rest stays pending.
+        """
+        memory = await self._store.memory(telling=self._is_telling_again)
+        if memory != self._memory:
+            count = self._books.tell_again(now)
+            _log.info("store is told all totals", extra={"totals": count})
+            self._memory, self._is_telling_again = memory, True
+        for _ in range(_BATCHES):
+            pending = self._books.pending(_AT_ONCE)
+            if not pending:
+                self._is_telling_again = False
+                return False
+            await self._store.settle(pending.totals, pending.releases, now)
+            self._books.told(pending)
+        return True
