@@ -218,7 +218,8 @@ class Lane:
     async def _mend(self) -> None:
         """Until the server answers twice, the second time within the deadline: the first may have had to connect."""
         pause = _FIRST_PAUSE_SECONDS
-        while self._is_wanted is None or await self._is_wanted():
+        # Asked each time: the client may swallow the cancellation of what it was just doing.
+        while not self._is_closed and (self._is_wanted is None or await self._is_wanted()):
             with contextlib.suppress(*FAILURES):
                 async with asyncio.timeout(SOCKET_SECONDS):
                     await self.ask("PING")

@@ -92,6 +92,7 @@ class ClusterServers:
         self._lanes: dict[Address, Lane] = {}
         self._refreshing: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
+        self._is_closed = False
 
     async def run(self, tag: str, command: Command, late: Late | None = None, deadline: float | None = None) -> Any:
         """The answer of the master that has the tag, wherever it moved."""
@@ -115,6 +116,7 @@ class ClusterServers:
 
     async def aclose(self) -> None:
         """Closes all connections."""
+        self._is_closed = True
         if self._refreshing is not None:
             self._refreshing.cancel()
             await asyncio.gather(self._refreshing, return_exceptions=True)
@@ -142,6 +144,8 @@ class ClusterServers:
     async def _refresh(self) -> None:
         known = sorted(self._lanes, key=lambda address: self._lanes[address].is_broken)
         for address in dict.fromkeys((*known, *self._connections.addresses)):
+            if self._is_closed:
+                return
             client = self._connections.client(address)
             try:
                 async with asyncio.timeout(SOCKET_SECONDS):

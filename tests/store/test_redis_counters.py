@@ -257,7 +257,7 @@ async def test_no_server_at_all(own_server: RedisServer) -> None:
     ):
         began = time.monotonic()
         with pytest.raises(StoreUnavailableError):
-            await ask()  # type: ignore[no-untyped-call]
+            await ask()
         assert time.monotonic() - began < 2.0
     await asyncio.wait_for(store.aclose(), 2)
 

@@ -1,0 +1,104 @@
+"""What a start finds out about Redis: what can never work is said before requests fail, what is only away is not waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import AuthenticationError, MovedError, NoPermissionError, RedisError, ResponseError
+
+from router_extproc.errors import StartError
+from router_extproc.registry.spending import StoreSettings
+from router_extproc.store.redis_connections import SOCKET_SECONDS, Connections
+from router_extproc.store.redis_scripts import Command, script
+
+COMMANDS = (
+    "+ping +info +evalsha +eval +time +exists +get +set +del +pttl +pexpire "
+    "+hget +hset +hdel +hincrby +hgetall +hkeys +zadd +zrem +zcard +zrangebyscore +lpush +rpop +llen"
+)
+"""What the user has to be allowed, as an access rule; in a cluster also ``+cluster|slots``."""
+
+_OLDEST = (6, 0)
+_LARGEST_SKEW_SECONDS = 5.0
+_SECONDS = 3 * SOCKET_SECONDS
+
+_log = logging.getLogger(__name__)
+
+
+async def check_redis(settings: StoreSettings, environ: Mapping[str, str]) -> None:
+    """Tries everything that the store needs; a server that cannot be reached is logged, since it may come.
+
+    Raises:
+        StartError: it can never work like this; the message says what to change.
+    """
+    connections = Connections(settings, environ)
+    try:
+        async with asyncio.timeout(_SECONDS):
+            if settings.kind == "redis_sentinel":
+                client, sentinel = connections.client_by_sentinels()
+                try:
+                    await _check(client, settings)
+                finally:
+                    await sentinel.aclose()
+            else:
+                await _check(connections.client(connections.addresses[0]), settings)
+    except (AuthenticationError, NoPermissionError) as error:
+        who = f"the user {settings.username}" if settings.username else "nobody without a name"
+        raise StartError(f"store.redis: Redis refuses {who}: {_text(error)}; it needs {_rule(settings)}") from error
+    except MovedError as error:
+        raise StartError("store.redis: this server belongs to a cluster: write its nodes under store.redis.cluster") from error
+    except ResponseError as error:
+        raise StartError(f"store.redis: scripts cannot be run ({_text(error)}): allow {_rule(settings)}") from error
+    except (RedisError, OSError, TimeoutError) as error:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            raise StartError(f"store.redis: its certificate cannot be trusted: {_text(error)}") from error
+        _log.warning("store cannot be reached at the start", extra={"reason": _text(error)})
+
+
+async def _check(client: Redis, settings: StoreSettings) -> None:
+    try:
+        await client.ping()
+        if settings.kind == "redis_cluster":
+            await client.execute_command("CLUSTER SLOTS")
+        key = f"{settings.prefix}:{{r0}}:check"
+        try:
+            answer = await _run(client, key)
+        except MovedError:
+            if settings.kind != "redis_cluster":
+                raise
+            # Another master has this place. That they let the user do the same is the cluster's business.
+            return
+        _judge([part.decode() for part in answer], settings)
+    finally:
+        await client.aclose()
+
+
+async def _run(client: Redis, key: str) -> Any:
+    """By text: no server has seen this script, and it need not keep it."""
+    return await client.execute_command(*Command(script("check"), [key], ()).by_text())
+
+
+def _judge(answer: list[str], settings: StoreSettings) -> None:
+    version, now, policy, *refused = answer
+    if refused:
+        raise StartError(f"store.redis: scripts may not use {', '.join(refused)}: allow {_rule(settings)}")
+    if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST:
+        raise StartError(f"store.redis: this is Redis {version}; it has to be 6.0 or newer")
+    if policy != "noeviction":
+        _log.warning("store may throw counters away when its memory is full: set noeviction", extra={"policy": policy})
+    skew = abs(int(now) / 1_000 - time.time())
+    if skew > _LARGEST_SKEW_SECONDS:
+        _log.warning("store has another time; windows and reservations need clocks that agree", extra={"seconds": round(skew)})
+
+
+def _rule(settings: StoreSettings) -> str:
+    cluster = " +cluster|slots" if settings.kind == "redis_cluster" else ""
+    return f"~{settings.prefix}:* {COMMANDS}{cluster}"
+
+
+def _text(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
