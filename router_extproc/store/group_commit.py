@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from router_extproc.store.counters import StoreUnavailableError
-from router_extproc.store.sqlite_file import Schema, WriteTurn, inode, open_writer, transaction
+from router_extproc.store.sqlite_file import Schema, WriteTurn, inode, is_busy, open_writer, transaction
 
 T = TypeVar("T")
 # The longest that others are kept waiting is the time that so many take.
@@ -58,6 +58,7 @@ class GroupCommit(Generic[T]):
 
         Raises:
             StoreError: a newer version of this package wrote it.
+            OSError: the directory cannot be written.
         """
         self._path, self._schema, self._work = path, schema, work
         self._turn = WriteTurn(path)
@@ -67,6 +68,8 @@ class GroupCommit(Generic[T]):
         self._is_scheduled = False
         self._pause_seconds = _FIRST_PAUSE_SECONDS
         self._closing = False
+        # Said once, not with every request.
+        self._is_failing = False
         with contextlib.suppress(sqlite3.DatabaseError), self._turn.taken():
             self._current_connection()
 
@@ -117,7 +120,7 @@ class GroupCommit(Generic[T]):
         self._pause_seconds = min(2 * self._pause_seconds, _LONGEST_PAUSE_SECONDS)
 
     def _write(self, batch: Sequence[_Waiting[T]], patience_seconds: float) -> bool:
-        """One transaction; False when the turn did not come."""
+        """One transaction; False when the turn did not come, or somebody has the file locked who does not know of turns."""
         try:
             if not self._turn.take(patience_seconds):
                 return False
@@ -126,6 +129,8 @@ class GroupCommit(Generic[T]):
         else:
             try:
                 results = self._results(batch)
+            except sqlite3.OperationalError:
+                return False
             finally:
                 self._turn.pass_on()
         _deliver(batch, results)
@@ -140,24 +145,37 @@ class GroupCommit(Generic[T]):
         return batch
 
     def _results(self, batch: Sequence[_Waiting[T]]) -> Sequence[Any]:
-        """Does the work, in our turn; every result is an error when nothing was done."""
+        """Does the work, in our turn; every result is an error when nothing was done.
+
+        Raises:
+            sqlite3.OperationalError: somebody has the file locked.
+        """
         try:
             connection = self._current_connection()
             with transaction(connection):
-                return self._work(connection, [waiting.asked for waiting in batch])
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with one question, the others must not hang
+                results = self._work(connection, [waiting.asked for waiting in batch])
+        except Exception as error:
+            # Whatever is wrong with one question, the others must not hang.
+            if is_busy(error):
+                raise
             self._disconnect()
             return self._errors(batch, error)
+        if self._is_failing:
+            _log.warning("database can be written again", extra={"database": self._path.name})
+            self._is_failing = False
+        return results
 
     def _errors(self, batch: Sequence[_Waiting[T]], error: Exception) -> Sequence[Any]:
-        _log.error("database cannot be written", extra={"database": self._path.name}, exc_info=error)
+        if not self._is_failing:
+            _log.error("database cannot be written", extra={"database": self._path.name}, exc_info=error)
+            self._is_failing = True
         return [StoreUnavailableError(f"{self._path.name} cannot be written: {error}") for _ in batch]
 
     def _current_connection(self) -> sqlite3.Connection:
         if self._connection is not None and self._inode == inode(self._path):
             return self._connection
         self._disconnect()
-        self._connection = open_writer(self._path, self._schema)
+        self._connection = open_writer(self._path, self._schema, _PATIENCE_SECONDS)
         self._connection.execute(f"pragma wal_autocheckpoint = {_PAGES_BEFORE_FOLDING}")
         self._inode = inode(self._path)
         return self._connection

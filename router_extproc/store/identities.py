@@ -46,6 +46,8 @@ create table applied (sequence integer not null);
 insert into applied values (0)
 """,
 )
+# Readers wait for nobody, but for a moment after a crash or when the last process closes the file.
+_BUSY_SECONDS = 0.25
 
 
 class IdentityWriter:
@@ -267,7 +269,7 @@ class IdentityReader:
     def _reopen(self) -> None:
         self.close()
         found = inode(self._path)
-        connection = open_reader(self._path)
+        connection = open_reader(self._path, _BUSY_SECONDS)
         if connection is None:
             return
         version = pragma(connection, "user_version")

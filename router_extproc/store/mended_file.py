@@ -18,8 +18,8 @@ from router_extproc.store.sqlite_file import (
     transaction,
 )
 
-# How long the turn may take to come before the caller is told: somebody holds it who does not run.
-_PATIENCE_SECONDS = 2.0
+# How long the turn, or a lock, may take to come before the caller is told: somebody holds it who does not run.
+_PATIENCE_SECONDS = 0.25
 
 
 class MendedFile:
@@ -36,7 +36,7 @@ class MendedFile:
         self._turn = WriteTurn(path)
         self._inode: int | None = None
         with self._turn.taken():
-            self._connection: sqlite3.Connection | None = open_mended_writer(path, schema)
+            self._connection: sqlite3.Connection | None = open_mended_writer(path, schema, _PATIENCE_SECONDS)
         self._inode = inode(path)
 
     @contextlib.contextmanager
@@ -99,7 +99,7 @@ class MendedFile:
     def _current_connection(self) -> sqlite3.Connection:
         if self._connection is None or self._inode != inode(self._path):
             self._disconnect()
-            self._connection = open_mended_writer(self._path, self._schema)
+            self._connection = open_mended_writer(self._path, self._schema, _PATIENCE_SECONDS)
             self._inode = inode(self._path)
         return self._connection
 

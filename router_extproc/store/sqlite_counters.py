@@ -33,6 +33,7 @@ class SqliteCounters:
 
         Raises:
             StoreError: a newer version of this package wrote it.
+            OSError: the directory cannot be written.
         """
         self._path, self._deadline_seconds = path, deadline_seconds
         self._writer: GroupCommit[Reservation | _Change] = GroupCommit(path, LEDGER, _work)

@@ -40,19 +40,25 @@ class Schema(msgspec.Struct, frozen=True):
     statements: str
 
 
+def is_busy(error: BaseException) -> bool:
+    """Whether somebody else has the file locked."""
+    return isinstance(error, sqlite3.DatabaseError) and _primary_code(error) == sqlite3.SQLITE_BUSY
+
+
 def is_broken(error: BaseException) -> bool:
     """Whether the error says that the file itself is damaged, not that it is busy, full or away."""
     return isinstance(error, sqlite3.DatabaseError) and _primary_code(error) in _BROKEN
 
 
-def open_writer(path: Path, schema: Schema) -> sqlite3.Connection:
+def open_writer(path: Path, schema: Schema, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
     """A connection without implicit transactions, to a file that has this schema; made if there is none. Call it in your turn.
+    ``busy_seconds`` is for how long it waits for who does not know of turns.
 
     Raises:
         StoreError: a newer version of this package wrote it.
         sqlite3.DatabaseError: the file is broken, or cannot be opened.
     """
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
     try:
         _prepare(connection, path, schema)
     except BaseException:
@@ -61,7 +67,7 @@ def open_writer(path: Path, schema: Schema) -> sqlite3.Connection:
     return connection
 
 
-def open_mended_writer(path: Path, schema: Schema) -> sqlite3.Connection:
+def open_mended_writer(path: Path, schema: Schema, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
     """``open_writer``, but a broken file is put aside and a new one made, so that a bad disk block does not stop the service.
 
     Raises:
@@ -69,12 +75,12 @@ def open_mended_writer(path: Path, schema: Schema) -> sqlite3.Connection:
         sqlite3.OperationalError: the directory cannot be written.
     """
     try:
-        return open_writer(path, schema)
+        return open_writer(path, schema, busy_seconds)
     except sqlite3.DatabaseError as error:
         if not is_broken(error):
             raise
         put_aside(path)
-        return open_writer(path, schema)
+        return open_writer(path, schema, busy_seconds)
 
 
 def put_aside(path: Path) -> None:
@@ -99,7 +105,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def open_reader(path: Path) -> sqlite3.Connection | None:
+def open_reader(path: Path, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection | None:
     """A connection that can only read; None when there is no file.
 
     Raises:
@@ -108,7 +114,7 @@ def open_reader(path: Path) -> sqlite3.Connection | None:
     if not path.exists():
         return None
     uri = f"{path.absolute().as_uri()}?mode=ro"
-    return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    return sqlite3.connect(uri, uri=True, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
 
 
 @contextlib.contextmanager
