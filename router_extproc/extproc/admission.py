@@ -75,7 +75,7 @@ class RefusedError(Exception):
 
 
 class Stores(Protocol):
-    """Where counters live."""
+    """Where counters live; to ask for them may raise ``StoreUnavailableError`` too."""
 
     @property
     def shared(self) -> CounterStore:
@@ -197,12 +197,12 @@ class Admission:
         decision, constraints = case.decision, NO_CONSTRAINTS
         for _ in range(_MOST_STEPS):
             claim = self._plan(case, decision, budgets, constraints)
-            step, store = await self._ask(case, claim, decision)
+            step, alone = await self._ask(case, claim, decision)
             smaller = None
             while isinstance(step, Again) and (smaller := _decide_again(case, step.constraints)) is None:
                 step = step.otherwise
             if isinstance(step, Again) and smaller is not None:
-                await self._make_room(case, store, step.release)
+                await self._make_room(case, step.release, alone=alone)
                 decision, constraints = smaller, step.constraints
             elif isinstance(step, Proceed):
                 return self._admitted(decision, step)
@@ -228,43 +228,47 @@ class Admission:
             token_ratios=case.token_ratios,
         )
 
-    async def _ask(self, case: Case, claim: Claim, decision: Decision) -> tuple[Step, CounterStore]:
-        """What follows from the answer of the store, or of the one of this instance alone while the other is away."""
-        stores = self._stores
+    async def _ask(self, case: Case, claim: Claim, decision: Decision) -> tuple[Step, bool]:
+        """What follows from the answer of the store; True: from that of this instance alone, because the other is away."""
+        if not claim.holds:
+            return next_step(claim, _NOTHING_ASKED, case.registry, case.request, decision, time.time()), False
         try:
-            verdict = await self._reserve(case, stores.shared, claim)
+            verdict = await self._reserve(case, claim, alone=False)
         except StoreUnavailableError:
             self._notice_store(is_there=False)
         else:
-            if claim.holds:
-                self._notice_store(is_there=True)
-            return next_step(claim, verdict, case.registry, case.request, decision, time.time()), stores.shared
+            self._notice_store(is_there=True)
+            return next_step(claim, verdict, case.registry, case.request, decision, time.time()), False
         alone = on_store_failure(claim)
         if isinstance(alone, Refuse):
             # The store may have set something aside and only failed to say so.
             self._give_back(case.reservation, case.asked)
-            return alone, stores.shared
+            return alone, True
         try:
-            verdict = await self._reserve(case, stores.local, alone.claim)
+            verdict = await self._reserve(case, alone.claim, alone=True)
         except StoreUnavailableError:
+            self._give_back(case.reservation, case.asked)
             error = UnavailableError("Budgets cannot be checked at the moment.", code="store_unavailable", retry_after=1)
-            return Refuse(error), stores.local
-        return next_step(alone.claim, verdict, case.registry, case.request, decision, time.time()), stores.local
+            return Refuse(error), True
+        return next_step(alone.claim, verdict, case.registry, case.request, decision, time.time()), True
 
-    async def _reserve(self, case: Case, store: CounterStore, claim: Claim) -> Verdict:
+    async def _reserve(self, case: Case, claim: Claim, *, alone: bool) -> Verdict:
         if not claim.holds:
             return _NOTHING_ASKED
         case.asked.update(hold.counter for hold in claim.holds)
         now = time.time()
         until = now + case.registry.spending.store.reservation_ms / 1_000
-        return await store.reserve(case.reservation, claim.holds, until, now)
+        return await self._store(alone=alone).reserve(case.reservation, claim.holds, until, now)
 
-    async def _make_room(self, case: Case, store: CounterStore, counters: tuple[str, ...]) -> None:
+    def _store(self, *, alone: bool) -> CounterStore:
+        return self._stores.local if alone else self._stores.shared
+
+    async def _make_room(self, case: Case, counters: tuple[str, ...], *, alone: bool) -> None:
         """Gives back what an answer that is not taken has set aside."""
         if counters:
             # What stays set aside only makes the next answer stricter.
             with contextlib.suppress(StoreUnavailableError):
-                await store.release([Release(case.reservation, counters)], time.time())
+                await self._store(alone=alone).release([Release(case.reservation, counters)], time.time())
 
     def _admitted(self, decision: Decision, step: Proceed) -> Admitted:
         tally = self._tally
@@ -302,9 +306,14 @@ class Admission:
         if not counters:
             return
         release = Release(reservation, tuple(sorted(counters)))
-        self._run(_release(self._stores.shared, release))
-        if self._stores.local is not self._stores.shared:
-            self._run(_release(self._stores.local, release))
+        self._run(self._release(release, alone=False))
+        if not self._is_store_there:
+            self._run(self._release(release, alone=True))
+
+    async def _release(self, release: Release, *, alone: bool) -> None:
+        await asyncio.sleep(_UNDER_WAY_SECONDS)
+        with contextlib.suppress(StoreUnavailableError):
+            await self._store(alone=alone).release([release], time.time())
 
     def _run(self, work: Coroutine[None, None, None]) -> None:
         errand = asyncio.get_running_loop().create_task(work)
@@ -320,9 +329,3 @@ def _decide_again(case: Case, constraints: Constraints) -> Decision | None:
         return case.decide(constraints)
     except RequestError:
         return None
-
-
-async def _release(store: CounterStore, release: Release) -> None:
-    await asyncio.sleep(_UNDER_WAY_SECONDS)
-    with contextlib.suppress(StoreUnavailableError):
-        await store.release([release], time.time())

@@ -81,6 +81,8 @@ class Worker:
 
     async def run(self, ready_descriptor: int | None) -> None:
         """Serves until SIGTERM, then hands over to its successor and lets running conversations end."""
+        if self._admission.is_needed(self._live.view.registry.spending):
+            await self._stores.prepare()
         server = self._server()
         await server.start()
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)

@@ -245,8 +245,8 @@ async def test_a_budget_that_flags_lets_pass(stage: Stage) -> None:
 
 async def test_a_budget_that_observes_changes_nothing(stage: Stage) -> None:
     """What it would have refused is counted and left out of its own tally."""
-    view = registry(usd(150, mode="observe"))
-    told = [await stage.ask(view) for _ in range(3)]
+    view = registry(usd(100, mode="observe"))
+    told = [await stage.ask(view, max_tokens=60) for _ in range(3)]
     assert [len(one.account.held) for one in told] == [1, 0, 0]
     assert {one.reason for one in told} == {"named"}
     assert stage.tally.observed == 2
