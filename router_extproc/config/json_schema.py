@@ -5,11 +5,7 @@ from __future__ import annotations
 import json
 
 from router_extproc.config.schema import RouterConfig
-from router_extproc.config.values import DURATION_SCHEMA, SIZE_SCHEMA
-
-# Largest first, to write a default as a user would.
-_DURATIONS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
-_SIZES = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
+from router_extproc.config.values import DURATION_SCHEMA, SIZE_SCHEMA, as_duration, as_size
 
 
 def json_schema() -> dict[str, object]:
@@ -34,15 +30,10 @@ def _complete(node: object) -> None:
         if isinstance(default, dict):
             del node["default"]
         elif isinstance(default, int) and node.get("anyOf") == DURATION_SCHEMA["anyOf"]:
-            node["default"] = _in_units(default, _DURATIONS)
+            node["default"] = as_duration(default)
         elif isinstance(default, int) and node.get("anyOf") == SIZE_SCHEMA["anyOf"]:
-            node["default"] = _in_units(default, _SIZES)
+            node["default"] = as_size(default)
         if "patternProperties" in node:
             node.setdefault("additionalProperties", False)
         for value in node.values():
             _complete(value)
-
-
-def _in_units(amount: int, units: dict[str, int]) -> str:
-    unit = next(name for name, size in units.items() if amount % size == 0)
-    return f"{amount // units[unit]}{unit}"

@@ -43,7 +43,7 @@ _PATTERNS = {
     ),
     values.REDIS_URL: (
         "expected a Redis address",
-        "for example redis://127.0.0.1:6379 or rediss://redis.example:6380/0, no password",
+        "for example redis://127.0.0.1:6379 or rediss://redis.example:6380/0, without password",
     ),
     values.WEB_ADDRESS: (
         "expected an http or https address",
@@ -69,6 +69,12 @@ _EXAMPLES = {
     "provider": "provider: openai",
     "name": "name: long-prompts",
     "then": "then: {targets: [gpt-4o]}",
+    "tenant": "tenant: search",
+    "issuer": "issuer: https://login.example",
+    "identities": "identities: {spiffe://cluster.local/ns/search/*: search}",
+    "certificate_authority": "certificate_authority: roots.pem",
+    "usd": "usd: 25",
+    "until": "until: 2030-12-31",
 }
 # Words of other gateways and what they are called here.
 _SYNONYMS = {
@@ -91,6 +97,19 @@ _SYNONYMS = {
     "if": "when",
     "plan": "then",
     "cert": "certificate",
+    "tpm": "tokens_per_minute",
+    "rpm": "requests_per_minute",
+    "max_parallel_requests": "parallel",
+    "max_budget": "usd",
+    "budget_duration": "window",
+    "period": "window",
+    "soft_budget": "warn_at",
+    "expires_at": "expires",
+    "expiry": "expires",
+    "hash": "digest",
+    "selector": "match",
+    "labels": "match",
+    "group_by": "per",
 }
 _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
@@ -158,8 +177,16 @@ def _wording(error: ErrorDetails, value: object, path: Path, source: Source) -> 
         wanted = f"at least {context['min_length']}" if few else f"at most {context['max_length']}"
         code, message = "out_of_range", f"expected {wanted} of these, found {context['actual_length']}"
     elif bound is not None:
-        code, message = "out_of_range", f"expected a number {_BOUNDS[bound]} {_figure(context[bound])}, found {_figure(value)}"
+        code, message = "out_of_range", f"expected {_bounded(bound, context[bound], value)}, found {_figure(value)}"
     return code, message, fix
+
+
+def _bounded(bound: str, limit: object, value: object) -> str:
+    """What a bound asks for, in the unit of what is written: the program's milliseconds and bytes say nothing to a reader."""
+    if isinstance(value, str) and isinstance(limit, int):
+        limit = values.as_duration(limit) if values.is_duration(value) else values.as_size(limit)
+        return f"{_BOUNDS[bound]} {limit}"
+    return f"a number {_BOUNDS[bound]} {_figure(limit)}"
 
 
 def _known_keys(path: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -32,6 +32,8 @@ _LONGEST_DURATION = 10 * 366 * _MILLISECONDS["d"]
 _SIZE = re.compile(r"([0-9]{1,12})(B|KiB|MiB|GiB)")
 _BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _DOLLARS = re.compile(r"[0-9]{1,10}(?:\.[0-9]{1,6})?")
+# Short exponents: the exact value of 1e999999999 would fill the memory.
+_NUMERAL = re.compile(r"[-+]?[0-9.]{1,40}(?:[eE][-+]?[0-9]{1,3})?")
 _MICRO_DOLLARS = 1_000_000
 # A billion dollars, and as many micro-dollars as tokens at most: sums of a thousand such caps still fit into 64 bits.
 _MOST_DOLLARS = 1_000_000_000
@@ -76,6 +78,26 @@ def read_duration(value: object) -> object:
     return round(milliseconds)
 
 
+def is_duration(text: str) -> bool:
+    """Whether a duration is written, and not a size."""
+    return _DURATION.fullmatch(text) is not None
+
+
+def as_duration(milliseconds: int) -> str:
+    """A duration as a user would write it: in the largest unit that leaves no fraction."""
+    return _in_units(milliseconds, _MILLISECONDS)
+
+
+def as_size(size: int) -> str:
+    """A size in bytes, likewise."""
+    return _in_units(size, _BYTES)
+
+
+def _in_units(amount: int, units: dict[str, int]) -> str:
+    unit = next(name for name, size in reversed(units.items()) if amount % size == 0)
+    return f"{amount // units[unit]}{unit}"
+
+
 def read_size(value: object) -> object:
     """Turns ``32MiB``, ``512KiB`` or a number of bytes into bytes; anything else is refused."""
     if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
@@ -87,26 +109,20 @@ def read_size(value: object) -> object:
 
 def read_dollars(value: object) -> object:
     """Turns USD as they are written (``12``, ``0.25``, ``"12.50"``) into whole micro-dollars; nothing is rounded."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    text = value.text if isinstance(value, WrittenNumber) else repr(value) if isinstance(value, int | float) else value
+    form = _DOLLARS if isinstance(value, str) else _NUMERAL
+    if isinstance(value, bool) or not isinstance(text, str) or not form.fullmatch(text):
         raise _no_amount(value)
-    if isinstance(value, str):
-        if not _DOLLARS.fullmatch(value):
-            raise _no_amount(value)
-        amount = Decimal(value)
-    else:
-        amount = Decimal(value.text if isinstance(value, WrittenNumber) else repr(value))
-        if not amount.is_finite():
-            raise _no_amount(value)
-    micro_dollars = amount * _MICRO_DOLLARS
+    micro_dollars = Fraction(text) * _MICRO_DOLLARS
     if micro_dollars < 0:
         message, fix = "an amount cannot be negative, found {found}", "write 0 to allow nothing"
     elif micro_dollars > MOST:
         message, fix = "{found} is more than a billion dollars", "leave the budget out to allow everything"
-    elif micro_dollars != micro_dollars.to_integral_value():
+    elif micro_dollars.denominator != 1:
         message, fix = "{found} is finer than a millionth of a dollar", "write at most six digits after the point"
     else:
         return int(micro_dollars)
-    raise PydanticCustomError("amount", message, {"found": shown(f"{amount:f}"), "fix": fix})
+    raise PydanticCustomError("amount", message, {"found": shown(text), "fix": fix})
 
 
 def _no_amount(value: object) -> PydanticCustomError:
