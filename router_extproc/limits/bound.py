@@ -31,6 +31,8 @@ PROMPT_ALLOWANCE = 16
 CHARACTERS_PER_TOKEN = 4
 # The limit of an answer that nobody limits, of a model whose limit is unknown.
 UNKNOWN_OUTPUT_TOKENS = 4_096
+# A shorter answer than this is of no use, unless the caller asks for no more.
+USEFUL_OUTPUT_TOKENS = 64
 # An answer without a limit will probably have as many (LMSYS-Chat-1M: https://arxiv.org/abs/2309.11998, table 1).
 LIKELY_OUTPUT_TOKENS = 400
 
@@ -115,6 +117,11 @@ class Measure(msgspec.Struct, frozen=True):
     def longest_wish(self) -> int:
         """The most tokens that any place may write in one answer as the request stands."""
         return max((self._output(place, None) for place in self.places), default=0)
+
+    @property
+    def useful(self) -> int:
+        """The lowest limit of each answer that is of use, in tokens."""
+        return min(USEFUL_OUTPUT_TOKENS, self.longest_wish)
 
     @property
     def is_bounded(self) -> bool:

@@ -1,8 +1,9 @@
 """From a decision to what is to be set aside for it: which budgets it falls under, in which counters, how much in each.
 
 Rules of this file
-- A budget that refuses, or observes what it would refuse, is asked for an upper bound; one that only flags, for the likely
-  amount. What the bound rests on is written into the body, so that it holds.
+- A budget that refuses is asked for an upper bound. What the bound rests on is written into the body, so that it holds.
+- A budget that observes is asked for the bound of the shortest useful answer: what does not fit even then, the budget would
+  have refused. One that only flags is asked for the likely amount.
 - A budget on a place counts each place of the chain, for its own part. A provider's own limit is asked of the first place
   alone: were it asked of all, requests would fill limits of places that they never reach.
 - Everything that settling needs is written into the account: whoever settles knows no registry.
@@ -163,6 +164,8 @@ def _amount(one: _Wanted, measured: Measure, limit: int | None, first: str) -> t
         return measured.likely(budget.unit, deployments), kind if kind == "observe" else "count"
     if limit is None and measured.wish is None:
         limit = budget.assume_max_output_tokens
+    if kind == "observe" and deployments is None:
+        limit = measured.useful if limit is None else min(limit, measured.useful)
     return measured.most(budget.unit, limit, deployments), kind
 
 

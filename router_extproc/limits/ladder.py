@@ -33,8 +33,6 @@ from router_extproc.store.counters import Verdict
 
 __all__ = ["Again", "Alone", "Figure", "Figures", "Proceed", "Refuse", "Step", "next_step", "on_store_failure"]
 
-# A shorter answer than this is of no use, unless the caller asks for no more; tokens.
-USEFUL_ANSWER_TOKENS = 64
 DOWNGRADED, LOWERED, OVER = "budget-downgrade", "max-tokens-lowered", "over-budget"
 # What a cheaper model uses less of, or is thought to; what a shorter answer does.
 _SAVED = ("usd", "tokens")
@@ -127,8 +125,7 @@ def _shorter(case: _Case, own: Sequence[int]) -> Constraints | None:
         fitting = measure.longest_answer(budget.unit, hold.limit - level.used, longest)
         if fitting < longest or not name:
             longest, name = fitting, budget.name
-    useful = max(1, min(USEFUL_ANSWER_TOKENS, measure.longest_wish))
-    if not useful <= longest < wished:
+    if not max(1, min(measure.useful, wished)) <= longest < wished:
         return None
     others = _without(LOWERED, case.constraints)
     return replace(case.constraints, max_output_tokens=longest, reasons=(*others, f"{LOWERED}:{name}"))

@@ -92,7 +92,7 @@ def test_answers_that_may_be_turned_down_are_counted_each() -> None:
     ],
 )
 def test_an_answer_is_as_long_as_its_lowest_limit(
-    wish: int | None, limit: int | None, model_limit: int | None, window: int | None, expected: int
+    *, wish: int | None, limit: int | None, model_limit: int | None, window: int | None, expected: int
 ) -> None:
     """The answer is bounded by the lowest of the caller's limit, the one that is set and the model's own."""
     one = model("m", Tier.STANDARD, MIDDLE, output_limit=model_limit, context_window=window)
@@ -181,7 +181,7 @@ prices = st.builds(Prices, st.floats(0, 100), st.floats(0, 100), st.none() | st.
     data=st.data(),
 )
 def test_nothing_that_keeps_to_its_limits_costs_more_than_its_bound(
-    found: list[Prices], prompt: int, wish: int | None, limit: int | None, answers: int, data: st.DataObject
+    *, found: list[Prices], prompt: int, wish: int | None, limit: int | None, answers: int, data: st.DataObject
 ) -> None:
     """Whichever place answers, with whatever share of the prompt cached, the cost and the tokens are within the bound."""
     models = [model(f"m{index}", Tier.STANDARD, one, f"p{index}") for index, one in enumerate(found)]
