@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from router_extproc.observer.reload_report import ReloadReport
 from router_extproc.observer.worker_counters import WorkerCounters, WorkerTotals
 from router_extproc.registry.health import CLOSED, HALF_OPEN, OPEN, DeploymentHealth
+from router_extproc.telemetry.worker_figures import MEASURES
 
 # The value of router_deployment_state.
 STATES = {CLOSED: 0, HALF_OPEN: 1, OPEN: 2}
@@ -41,6 +42,7 @@ class LiveFigures(Collector):
         yield from self._reloads()
         totals = self._live.workers.totals(time.time())
         yield from self._workers(totals)
+        yield from self._admissions(totals)
         yield from self._analysis(totals)
         events = CounterMetricFamily(
             "router_observer_events_total",
@@ -114,6 +116,23 @@ class LiveFigures(Collector):
             for code, count in sorted(total.refused.items()):
                 refused.add_metric((str(index), code), count)
         yield from (decided, refused, failed, attempts, seconds, streams, in_flight, resident)
+
+    def _admissions(self, totals: Mapping[int, WorkerTotals]) -> Iterator[Metric]:
+        labels = ("worker",)
+        admitted = CounterMetricFamily("router_admissions_total", "Requests for which something could be spent.", labels=labels)
+        measures = CounterMetricFamily(
+            "router_admission_measures_total", "What limits made of requests that they let pass.", labels=("worker", "measure")
+        )
+        seconds = CounterMetricFamily(
+            "router_admission_seconds_total", "Time spent admitting, waiting included.", labels=labels
+        )
+        for index, total in totals.items():
+            admissions = total.admissions
+            admitted.add_metric((str(index),), admissions.admitted)
+            seconds.add_metric((str(index),), admissions.seconds)
+            for measure in MEASURES:
+                measures.add_metric((str(index), measure), getattr(admissions, measure))
+        yield from (admitted, measures, seconds)
 
     def _analysis(self, totals: Mapping[int, WorkerTotals]) -> Iterator[Metric]:
         times = HistogramMetricFamily("router_analysis_seconds", "Time spent on what a request is.", labels=("worker",))

@@ -11,6 +11,10 @@ ANALYSIS_SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 """Upper bounds of the buckets in which the times of analyses are counted; one more bucket takes what is above."""
 
 
+MEASURES = ("waited", "downgraded", "shortened", "flagged", "observed", "without_store")
+"""What limits may make of a request that they let pass, as ``Admissions`` counts it."""
+
+
 class Times(msgspec.Struct):
     """A histogram: in ``counts`` how many times fell into each bucket, and their sum in seconds."""
 

@@ -17,7 +17,7 @@ from router_extproc.observer.records import AttemptRecord, DecisionRecord, Signa
 from router_extproc.observer.reload_report import ReloadReport
 from router_extproc.observer.worker_counters import WorkerCounters
 from router_extproc.registry.health import DeploymentHealth
-from router_extproc.telemetry.worker_figures import WorkerFigures
+from router_extproc.telemetry.worker_figures import Admissions, WorkerFigures
 from tests.observer.entries import REGISTRY
 from tests.observer.test_compose import fallback, refusal, undecided, unparsed
 from tests.observer.test_join import START
@@ -141,6 +141,7 @@ def test_live_figures_are_those_of_now(metrics: Metrics) -> None:
     worker = WorkerFigures(pid=1, decided=9, refused={"model_not_found": 2}, analysis_failures={"deadline": 3})
     for seconds in (0.0001, 0.003, 7.0):
         worker.analysis.add(seconds)
+    worker.admissions = Admissions(admitted=7, downgraded=2, seconds=0.5)
     live.workers.take(1, worker, 0.0)
     assert figure(metrics, "router_deployment_state", deployment="a") == 2
     assert figure(metrics, "router_deployment_state", deployment="b") == 0
@@ -154,6 +155,10 @@ def test_live_figures_are_those_of_now(metrics: Metrics) -> None:
     assert figure(metrics, "router_worker_decisions_total", worker="1") == 9
     assert figure(metrics, "router_worker_refusals_total", worker="1", code="model_not_found") == 2
     assert figure(metrics, "router_analysis_failures_total", worker="1", reason="deadline") == 3
+    assert figure(metrics, "router_admissions_total", worker="1") == 7
+    assert figure(metrics, "router_admission_measures_total", worker="1", measure="downgraded") == 2
+    assert figure(metrics, "router_admission_measures_total", worker="1", measure="waited") == 0
+    assert figure(metrics, "router_admission_seconds_total", worker="1") == 0.5
     below = [
         figure(metrics, "router_analysis_seconds_bucket", worker="1", le=le) for le in ("0.0002", "0.002", "0.005", "+Inf")
     ]

@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_extproc.telemetry.worker_figures import ANALYSIS_SECONDS, Times, WorkerFigures
+from router_extproc.telemetry.worker_figures import ANALYSIS_SECONDS, MEASURES, Admissions, Times, WorkerFigures
 
 SECONDS = st.lists(st.floats(0, 10), max_size=40)
 
@@ -41,3 +41,13 @@ def test_buckets_of_another_version_are_left_out() -> None:
     times.add(0.1)
     times.add_all(Times(counts=[5, 5], sum=3.0))
     assert (sum(times.counts), times.sum) == (1, 0.1)
+
+
+def test_admissions_of_all_processes_add_up() -> None:
+    """Every figure, through the file that a worker writes."""
+    one, other = WorkerFigures(), WorkerFigures()
+    one.admissions, other.admissions = Admissions(3, 1, 1, 0, 2, 0, 1, 0.5), Admissions(4, 0, 1, 1, 0, 1, 0, 0.25)
+    total = msgspec.json.decode(msgspec.json.encode(one), type=WorkerFigures).admissions
+    total.add_all(other.admissions)
+    assert total == Admissions(7, 1, 2, 1, 2, 1, 1, 0.75)
+    assert set(MEASURES) < set(Admissions.__struct_fields__)
