@@ -60,6 +60,7 @@ class Ledger:
         self._file = MendedFile(path, LEDGER)
         self._tells = tells
         self._told_until = ""
+        self._sweep = retention.Sweep()
 
     @property
     def instance(self) -> str:
@@ -137,7 +138,7 @@ class Ledger:
             StoreUnavailableError: nothing was deleted.
         """
         with self._file.read() as connection:
-            old = retention.find(connection, before, now)
+            old = self._sweep.find(connection, before, now)
         with self._file.write() as connection:
             deleted = retention.delete(connection, old, now)
         if deleted:

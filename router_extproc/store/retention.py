@@ -12,16 +12,29 @@ import msgspec
 
 # Of each kind at once: others wait some tens of milliseconds for that.
 _AT_ONCE = 2_000
+# So many counters are looked at in one go, some tens of milliseconds too: there may be millions.
+_STRETCH = 50_000
 # Answers may end after the part of a window in which they began: a total is kept this much longer, in seconds.
 _KEPT_SECONDS = 3_600
 
 _FIND = """
 select
-  (select json_group_array(sequence) from (select sequence from ledger where at < ?1 order by at limit ?4)),
+  (select json_group_array(sequence) from (select sequence from ledger where at < ?1 order by at limit ?3)),
+  (select json_group_array(name) from (select name from claims where expires_at < ?2 limit ?3))
+"""
+# Of a stretch of counters behind ?1: some expired totals, and where it ends (an empty text: behind it there are none).
+_FIND_TOTALS = """
+with stretch as (select counter, bucket, expires_at from totals where counter > ?1 order by counter limit ?2)
+select
   (select json_group_array(json_array(counter, bucket)) from (
-     select counter, bucket from totals where expires_at < ?3 limit ?4)),
-  (select json_group_array(counter) from (select counter from counters where held = 0 limit ?4)),
-  (select json_group_array(name) from (select name from claims where expires_at < ?2 limit ?4))
+     select counter, bucket from stretch where expires_at < ?4 limit ?3)),
+  (select case count(*) when ?2 then max(counter) else '' end from stretch)
+"""
+_FIND_COUNTERS = """
+with stretch as (select counter, held from counters where counter > ?1 order by counter limit ?2)
+select
+  (select json_group_array(counter) from (select counter from stretch where held = 0 limit ?3)),
+  (select case count(*) when ?2 then max(counter) else '' end from stretch)
 """
 _DELETE_ROWS = "delete from ledger where sequence in (select value from json_each(?))"
 _DELETE_TOTALS = """
@@ -43,9 +56,26 @@ class Old(msgspec.Struct, frozen=True):
     claims: str
 
 
-def find(connection: sqlite3.Connection, before: float, now: float) -> Old:
-    """Rows made before ``before``, and what had expired by ``now``, both in epoch seconds."""
-    return Old(*connection.execute(_FIND, (before, now, now - _KEPT_SECONDS, _AT_ONCE)).fetchone())
+class Sweep:
+    """Goes round through the counters, a stretch each time."""
+
+    def __init__(self, stretch: int = _STRETCH, at_once: int = _AT_ONCE) -> None:
+        self._stretch, self._at_once = stretch, at_once
+        self._totals_behind, self._counters_behind = "", ""
+
+    def find(self, connection: sqlite3.Connection, before: float, now: float) -> Old:
+        """Rows made before ``before``, and what had expired by ``now`` in this stretch, both in epoch seconds."""
+        rows, claims = connection.execute(_FIND, (before, now, self._at_once)).fetchone()
+        asked = (self._totals_behind, self._stretch, self._at_once, now - _KEPT_SECONDS)
+        totals, self._totals_behind = self._found(connection.execute(_FIND_TOTALS, asked), self._totals_behind)
+        counters_asked = (self._counters_behind, self._stretch, self._at_once)
+        counters, self._counters_behind = self._found(connection.execute(_FIND_COUNTERS, counters_asked), self._counters_behind)
+        return Old(rows, totals, counters, claims)
+
+    def _found(self, cursor: sqlite3.Cursor, behind: str) -> tuple[str, str]:
+        """What was found, and where to look next: at the same place, while there is more than may be deleted at once."""
+        found, ends = cursor.fetchone()
+        return found, behind if len(msgspec.json.decode(found)) == self._at_once else ends
 
 
 def delete(connection: sqlite3.Connection, old: Old, now: float) -> int:
