@@ -22,6 +22,9 @@ _HEAD, _TAIL = 280, 120
 _MOST_SEGMENTS = 12
 # Sentences, quotations and lines: within these the language seldom changes.
 _SEGMENTS = re.compile(r"[\n\r]+|(?<=[.!?:;])\s+|[\"“”„«»「」『』]+|(?<=[。！？：；])")  # noqa: RUF001 - as written elsewhere
+# The same in plain ASCII, where the mark itself may go with the space after it: words are looked at, not marks.
+_ASCII_SEGMENTS = re.compile(r"[.!?:;]\s+|[\n\r\"]+")
+_ASCII_LETTERS = {code: " " for code in range(128) if not (chr(code).isalpha() or chr(code) == "'")}
 # What stands between words, LaTeX commands included; Indic and Thai vowel signs belong to words.
 SEPARATORS = re.compile(r"(?:\\[a-z]+|[^\w'\u0900-\u0eff]|[\d_])+")
 _QUOTES = "\"'“„«「『‘"  # noqa: RUF001 - as typed
@@ -124,8 +127,7 @@ def detect_language(text: str) -> Language:
     """The language of a request; long ones are judged by their beginning and end."""
     if len(text) > _HEAD + _TAIL:
         text = f"{text[:_HEAD]}\n{text[-_TAIL:]}"
-    parts = [_words(part) for part in _SEGMENTS.split(text) if part]
-    parts = [part for part in parts if part][:_MOST_SEGMENTS]
+    parts = _parts(text)
     if not parts:
         return Language(None, 0.0)
     if text.isascii() and _is_plainly_english(parts):
@@ -142,6 +144,16 @@ def detect_language(text: str) -> Language:
         return Language(asked.code, asked.confidence, tuple(dict.fromkeys(guess.code for guess in others)))
     needed = _CONFIDENT_IF_SHORT if whole.letters < _SHORT else _CONFIDENT
     return Language(whole.code if whole.confidence >= needed else None, whole.confidence)
+
+
+def _parts(text: str) -> list[str]:
+    """The words of each segment that has any, of so many segments as are looked at."""
+    if text.isascii() and "\\" not in text:
+        # Most texts are plain, and this takes a third of the time.
+        split = [segment.lower().translate(_ASCII_LETTERS).split() for segment in _ASCII_SEGMENTS.split(text)]
+        return [f" {' '.join(words)} " for words in split if words][:_MOST_SEGMENTS]
+    parts = [_words(segment) for segment in _SEGMENTS.split(text) if segment]
+    return [part for part in parts if part][:_MOST_SEGMENTS]
 
 
 def _words(segment: str) -> str:

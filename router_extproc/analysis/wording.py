@@ -7,6 +7,8 @@ look like. Training reads texts through this file too, so both see the same.
 
 from __future__ import annotations
 
+from math import log1p
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +25,7 @@ NGRAMS_WEIGHT = 2.0
 _FIRST_CHARACTERS = 400
 _SHORTEST, _SHORT, _LONG, _LONGEST = 25, 60, 400, 1500
 _SHORT_LINE = 80
+_CAPITALS = bytes(range(ord("A"), ord("Z") + 1))
 _LINE_FEED, _QUESTION, _QUOTE = 10, ord("?"), ord('"')
 
 
@@ -119,8 +122,8 @@ def _marks(text: str, has_documents: bool) -> NDArray[np.float32]:  # noqa: FBT0
     beginning = text[:_FIRST_CHARACTERS]
     return np.array(
         [
-            np.log1p(size) / 8,
-            np.log1p(counts[_LINE_FEED]) / 3,
+            log1p(size) / 8,
+            log1p(counts[_LINE_FEED]) / 3,
             text.endswith("?"),
             min(counts[_QUESTION], 4) / 4,
             text.endswith(":"),
@@ -133,8 +136,8 @@ def _marks(text: str, has_documents: bool) -> NDArray[np.float32]:  # noqa: FBT0
             min(operators, 6) / 6,
             counts[_QUOTE] > 1,
             "(" in text and ")" in text,
-            np.log1p(len(first)) / 8,
-            np.log1p(len(last)) / 8,
+            log1p(len(first)) / 8,
+            log1p(len(last)) / 8,
             bool(rest) and len(first) < _SHORT_LINE,
             bool(rest) and len(last) < _SHORT_LINE,
             size < _SHORTEST,
@@ -147,7 +150,7 @@ def _marks(text: str, has_documents: bool) -> NDArray[np.float32]:  # noqa: FBT0
             "\n1." in text,
             "\n    " in text or "\n\t" in text,
             "\\n" in text,
-            sum(map(str.isupper, beginning)) / (len(beginning) + 5),
+            _capitals(beginning) / (len(beginning) + 5),
             text[:1].islower(),
             not rest,
             "|" in text,
@@ -160,3 +163,9 @@ def _marks(text: str, has_documents: bool) -> NDArray[np.float32]:  # noqa: FBT0
         ],
         np.float32,
     )
+
+
+def _capitals(text: str) -> int:
+    if text.isascii():
+        return len(text) - len(text.encode().translate(None, _CAPITALS))
+    return sum(map(str.isupper, text))

@@ -94,3 +94,15 @@ def test_any_text_has_an_answer(text: str) -> None:
     found = detect_language(text)
     assert found.code is None or len(found.code) == 2
     assert 0 <= found.confidence <= 1.001
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.sampled_from([*SENTENCES["en"][:20], "it's", "x_1", "3.5", ":", ". ", '"', "\n", "?\n", "!  ", "\t", "\x1c"]),
+        max_size=6,
+    ).map(" ".join),
+)
+def test_plain_texts_are_read_as_all_others(text: str) -> None:
+    """A backslash at the end, which says nothing, has a text read the long way: the answer is the same."""
+    assert detect_language(text[:300]) == detect_language(text[:300] + " \\")
