@@ -148,7 +148,7 @@ class RedisCounters:
         totals of this instance when it changes, and when it is asked for the first time.
 
         Raises:
-            StoreUnavailableError: not every server answered.
+            StoreUnavailableError: no server answered.
         """
         self._begin()
         return await self._recovery.memory(telling=telling)

@@ -38,6 +38,7 @@ class Recovery:
         self._unready = set(servers.tags)
         self._was_asked = asyncio.Event()
         self._was_ready = False
+        self._memories: dict[str, bytes] = {}
         self._task: asyncio.Task[None] | None = None
 
     def is_ready(self, tag: str) -> bool:
@@ -66,11 +67,21 @@ class Recovery:
     async def memory(self, *, telling: bool) -> str:
         """A text that changes when totals are to be told again. ``telling``: this instance is at it, others wait for it.
 
+        A server of several that does not answer counts as unchanged: the others are told meanwhile.
+
         Raises:
-            StoreUnavailableError: not every server answered.
+            StoreUnavailableError: no server answered.
         """
-        answers = await asyncio.gather(*(self._ask(tag, telling=telling) for tag in self._servers.tags))
-        return hashlib.sha256(b"".join(memory for _, memory in answers)).hexdigest()
+        tags = self._servers.tags
+        answers = await asyncio.gather(*(self._ask(tag, telling=telling) for tag in tags), return_exceptions=True)
+        for tag, answer in zip(tags, answers, strict=True):
+            if not isinstance(answer, BaseException):
+                _, self._memories[tag] = answer
+            elif not isinstance(answer, StoreUnavailableError):
+                raise answer
+        if isinstance(answers[0], BaseException) and all(isinstance(answer, BaseException) for answer in answers):
+            raise answers[0]
+        return hashlib.sha256(repr(sorted(self._memories.items())).encode()).hexdigest()
 
     async def aclose(self) -> None:
         """Stops finding out."""

@@ -158,13 +158,13 @@ class ClusterServers:
                 await client.aclose()
 
     def _take_over(self, asked: Address, slots: Any) -> None:
-        """``slots`` is what redis-py makes of CLUSTER SLOTS: {(first, last): {"primary": (host, port, ...)}}."""
+        """``slots`` is the answer to CLUSTER SLOTS: [first, last, [master's host, port, ...], [a replica's, ...], ...] each."""
         owners: dict[str, Address] = {}
-        for (first, last), nodes in slots.items():
-            host, port = nodes["primary"][:2]
+        for first, last, (host, port, *_), *_ in slots:
             for tag, slot in self._slots.items():
                 if first <= slot <= last:
-                    owners[tag] = Address(host or asked.host, int(port))
+                    # A node that does not know by which name it is reached leaves it out.
+                    owners[tag] = Address(host.decode() if host else asked.host, int(port))
         self._owners = owners
         current = set(owners.values())
         for address in [address for address in self._lanes if address not in current]:

@@ -1,0 +1,127 @@
+"""Counters in a Redis Cluster: one script a place, exact over places, and alive when a master is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from router_extproc.registry.spending import StoreSettings
+from router_extproc.store.counters import Level, Query, Release, StoreUnavailableError, Total
+from router_extproc.store.redis_counters import RedisCounters
+from router_extproc.store.redis_start import check_redis
+from tests.redis_servers import RedisCluster, redis_cluster, until
+from tests.store.redis_counting import NOW, UNTIL, hold, opened, ready, undone
+
+LATER = int(NOW) + 3_600
+NAMES = [f"budget per tenant|tenant={number}" for number in range(40)]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    with redis_cluster(tmp_path_factory.mktemp("cluster")) as started:
+        yield started
+
+
+@pytest.fixture
+def written(cluster: RedisCluster, request: pytest.FixtureRequest) -> StoreSettings:
+    """A prefix for each test: nothing is left of others."""
+    prefix = "".join(letter for letter in request.node.name if letter.isalnum())
+    return StoreSettings(kind="redis_cluster", urls=cluster.urls[:2], deadline_ms=500, prefix=prefix)
+
+
+async def test_counters_are_spread_and_work_together(cluster: RedisCluster, written: StoreSettings) -> None:
+    """One reservation over counters of all masters is all or nothing; totals, releases and claims find their places."""
+    await check_redis(written, {})
+    async with opened(written) as store:
+        await store.reserve("a", [hold(name, 6, 10) for name in NAMES], UNTIL, NOW)
+        for master in cluster.masters():
+            with master.client() as client:
+                assert any(client.scan_iter(f"{written.prefix}:*:held:*")), "a master has nothing to do"
+        await store.settle([Total(name, 0, 6, LATER) for name in NAMES], [Release("a", tuple(NAMES))], NOW)
+        await store.settle([Total(NAMES[7], 0, 8, LATER)], [], NOW)
+        verdict = await store.reserve("b", [hold(name, 3, 10) for name in NAMES], UNTIL, NOW)
+        assert verdict.refused == (7,)
+        await undone(store)
+        assert (await store.read([Query(name, 0) for name in NAMES], NOW)).count(Level(6, 0)) == len(NAMES) - 1
+        assert [await store.claim("x", UNTIL, NOW) for _ in range(2)] == [True, False]
+
+
+async def test_at_once_over_several_places(written: StoreSettings) -> None:
+    """Of two hundred requests that touch three masters each, never more are admitted than any limit has room for."""
+    async with opened(written) as store, opened(written, "ledger-two") as other:
+        wanted = [hold(name, 1, 37) for name in NAMES[:6]]
+        asked = [who.reserve(f"r{number}", wanted, UNTIL, NOW) for number in range(100) for who in (store, other)]
+        # Both stores ask for the same reservations: the second time they are there, or refused again.
+        await asyncio.gather(*asked)
+        await undone(store)
+        await undone(other)
+        levels = await store.read([Query(name, 0) for name in NAMES[:6]], NOW)
+        assert max(level.held for level in levels) <= 37
+
+
+async def test_a_server_that_is_no_master_leads_to_the_others(cluster: RedisCluster, written: StoreSettings) -> None:
+    """Any node may be written down, a replica and one that is gone too."""
+    masters = cluster.masters()
+    replica = next(server for server in cluster.servers if server not in masters)
+    urls = ("redis://127.0.0.1:1", replica.url)
+    async with opened(StoreSettings(kind="redis_cluster", urls=urls, deadline_ms=500, prefix=written.prefix)) as store:
+        assert not (await store.reserve("a", [hold(name, 1, 10) for name in NAMES], UNTIL, NOW)).refused
+
+
+async def test_a_place_that_moved_is_found(cluster: RedisCluster, written: StoreSettings) -> None:
+    """When a replica takes over in good order, calls follow; only where something was not told again they wait."""
+    async with opened(written) as store:
+        await store.settle([Total(name, 0, 6, LATER) for name in NAMES], [], NOW)
+        masters = cluster.masters()
+        replica = next(server for server in cluster.servers if server not in masters)
+        with replica.client() as client:
+            client.execute_command("CLUSTER", "FAILOVER")
+            until(lambda: client.info("replication")["role"] == "master", "the replica to take over")
+        await ready(store)
+        assert set(await store.read([Query(name, 0) for name in NAMES], NOW)) == {Level(6, 0)}
+
+
+async def test_a_lost_master_is_replaced(cluster: RedisCluster, written: StoreSettings) -> None:
+    """Counters of other masters go on at once; those of the lost one are unavailable, never wrong, until its replica has
+    been told what it may have missed; then everything is there.
+    """
+    async with opened(written) as store:
+        memory = await store.memory()
+        totals = [Total(name, 0, 9, LATER) for name in NAMES]
+        await store.settle(totals, [], NOW)
+        lost = cluster.masters()[0]
+        lost.kill()
+        served, unavailable, retold = 0, 0, False
+        began = time.monotonic()
+        while time.monotonic() - began < 30:
+            outcomes = await asyncio.gather(
+                *(store.reserve(f"r{name}", [hold(name, 2, 10)], UNTIL, NOW) for name in NAMES), return_exceptions=True
+            )
+            verdicts = [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
+            assert all(verdict.refused == (0,) for verdict in verdicts), "admitted against totals that were lost"
+            assert all(isinstance(outcome, StoreUnavailableError) for outcome in outcomes if outcome not in verdicts)
+            served += len(verdicts)
+            unavailable += len(outcomes) - len(verdicts)
+            if not retold:
+                retold = await _memory(store) not in (None, memory)
+                if retold:
+                    await store.settle(totals, [], NOW)
+            elif len(verdicts) == len(NAMES):
+                break
+            await asyncio.sleep(0.1)
+        else:
+            raise AssertionError("the lost master is not replaced")
+        assert served > len(NAMES)
+        assert unavailable
+        assert set(await store.read([Query(name, 0) for name in NAMES], NOW)) == {Level(9, 0)}
+        lost.start()
+
+
+async def _memory(store: RedisCounters) -> str | None:
+    try:
+        return await store.memory()
+    except StoreUnavailableError:
+        return None
