@@ -54,9 +54,9 @@ def _show(*names: str) -> Any:
 
 
 def _rounded(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_rounded(one) for one in value]
-    return round(value, _DIGITS) if isinstance(value, float) else value
+    if isinstance(value, float):
+        return round(value, _DIGITS)
+    return [_rounded(one) for one in value] if isinstance(value, tuple) else value
 
 
 class _Text(NamedTuple):
@@ -82,8 +82,14 @@ class RequestAnalysis:
 
     def signals(self) -> tuple[Signal, ...]:
         """What was worked out so far, in the order it was finished; a failure shows as ``failed: `` and the error's name."""
+        found, failures = self.__dict__, self._failures
         return tuple(
-            Signal(one.called, self._shown(one), _rounded(took * _MILLISECONDS)) for one, took in self._seconds.items()
+            Signal(
+                one.called,
+                one.show(found[one.name]) if one not in failures else f"failed: {failures[one]}",
+                round(took * _MILLISECONDS, _DIGITS),
+            )
+            for one, took in self._seconds.items()
         )
 
     def work_out(self, wanted: Fact[_Value]) -> _Value:
@@ -104,10 +110,6 @@ class RequestAnalysis:
         self._seconds[wanted] = elapsed - self._within
         self._within = outer + elapsed
         return value
-
-    def _shown(self, one: Fact[Any]) -> Any:
-        failure = self._failures.get(one)
-        return one.show(self.__dict__[one.name]) if failure is None else f"failed: {failure}"
 
     # What the form of the body says.
 
