@@ -5,7 +5,7 @@ All of these are errors, because each would leave a door open or a budget uncoun
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from router_extproc.config import budgets, tenants
 from router_extproc.config.addresses import is_address, is_loopback
@@ -19,7 +19,7 @@ from router_extproc.errors import Problem
 _IDENTITY = ("tenant", "team", "user", "key")
 
 
-def is_served(name: str, names: tuple[str, ...]) -> bool:
+def is_served(name: str, names: Collection[str]) -> bool:
     """Whether one of the names is this one, or a pattern that matches it."""
     return name in names or any(known.endswith("*") and name.startswith(known[:-1]) for known in names)
 
@@ -47,14 +47,16 @@ class _Checker:
     def __init__(self, config: RouterConfig, source: Source, models: tuple[str, ...], routes: tuple[str, ...]) -> None:
         self._config = config
         self._source = source
-        self._known = {
-            "tenant": tuple(config.tenants),
-            "model": models,
-            "route": tuple(dict.fromkeys((*routes, *models))),
-            "provider": tuple(config.providers),
-            "deployment": tuple(deployment.name for deployment in configured_deployments(config)),
-            "region": tuple(dict.fromkeys(each.region for each in config.providers.values() if each.region)),
+        # In file order, for messages; a file may have ten thousand tenants, so names are looked up and not searched.
+        self._known: dict[str, dict[str, None]] = {
+            "tenant": dict.fromkeys(config.tenants),
+            "model": dict.fromkeys(models),
+            "route": dict.fromkeys((*routes, *models)),
+            "provider": dict.fromkeys(config.providers),
+            "deployment": dict.fromkeys(deployment.name for deployment in configured_deployments(config)),
+            "region": dict.fromkeys(each.region for each in config.providers.values() if each.region),
         }
+        self._tags_of_tenants = {f"tag:{tag}" for tenant in config.tenants.values() for tag in tenant.tags}
 
     def callers(self) -> Iterator[Problem]:
         """Who may call is written where strangers can, and proofs can be given as they are asked for."""
@@ -133,9 +135,8 @@ class _Checker:
             return "auth.mode is none, so nobody says who calls"
         if label == "key":
             return f"auth.mode is {auth.mode}, so nobody shows a key"
-        of_tenants = {f"tag:{tag}" for tenant in self._config.tenants.values() for tag in tenant.tags}
         claims = None if auth.jwt is None else auth.jwt.claims
-        if label == "tenant" or label in of_tenants:
+        if label == "tenant" or label in self._tags_of_tenants:
             return None
         if claims is None:
             return "a certificate says the tenant, and nothing else"
@@ -146,7 +147,7 @@ class _Checker:
         """The problem of a name that matches nothing; ``*`` at its end stands for any rest."""
         known = self._known[what]
         is_pattern = name.endswith("*")
-        if is_served(name, known) or (is_pattern and any(each.startswith(name[:-1]) for each in known)):
+        if name in known or is_served(name, known) or (is_pattern and any(each.startswith(name[:-1]) for each in known)):
             return
         alias = self._config.aliases.get(name) if what in ("route", "model") else None
         if alias is not None:

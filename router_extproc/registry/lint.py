@@ -14,6 +14,7 @@ from router_extproc.config.load import Document
 from router_extproc.config.redaction import shown
 from router_extproc.config.source import Path, in_file_order
 from router_extproc.errors import Problem
+from router_extproc.registry.lint_spending import lint_spending
 from router_extproc.registry.models import generates_text, is_wildcard
 from router_extproc.registry.snapshot import Condition, Deployment, Model, Plan, Registry, Target, Tier
 from router_extproc.request import TOOLS, VISION
@@ -48,6 +49,7 @@ class _Linter:
             yield from self._plan(path, compiled[rule.name].plan, rule.then)
             yield from self._abilities(path, compiled[rule.name].when, compiled[rule.name].plan)
         yield from self._default_chain()
+        yield from lint_spending(self._config, self._source, self._registry)
 
     def _warn(self, path: Path, message: str, fix: str, code: str, *, key: bool = True) -> Problem:
         return self._source.problem(path, message, fix=fix, code=code, severity=WARNING, key=key)

@@ -1,0 +1,69 @@
+"""What tenants, keys and budgets mean once models and prices are known: who can use nothing, what nobody counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from router_extproc.caller import Permissions
+from router_extproc.config.check_spending import all_budgets
+from router_extproc.config.conditions import covers_text
+from router_extproc.config.redaction import shown
+from router_extproc.config.schema import RouterConfig
+from router_extproc.config.source import Path, Source
+from router_extproc.errors import Problem
+from router_extproc.registry.models import is_wildcard
+from router_extproc.registry.snapshot import Model, Registry
+
+
+def lint_spending(config: RouterConfig, source: Source, registry: Registry) -> Iterator[Problem]:
+    """Every such warning, in no order."""
+    yield from _nothing_allowed(config, source, registry)
+    yield from _uncounted(config, source, registry)
+
+
+def _nothing_allowed(config: RouterConfig, source: Source, registry: Registry) -> Iterator[Problem]:
+    """Permissions that leave no model: of a tenant, or of a key together with its tenant."""
+    spending = registry.spending
+    # Many tenants share few permissions, and each look goes through all models.
+    known: dict[tuple[Permissions, Permissions], bool] = {}
+
+    def allow_nothing(one: Permissions, other: Permissions) -> bool:
+        pair = (one, other)
+        if pair not in known:
+            known[pair] = not any(_allows(one, model) and _allows(other, model) for model in registry.models.values())
+        return known[pair]
+
+    for name in config.tenants:
+        own = spending.tenants[name].permissions
+        if allow_nothing(own, own):
+            yield _no_model(source, ("tenants", name, "permissions"), "of this tenant")
+    for name, key in config.keys.items():
+        of_tenant, own = spending.tenants[key.tenant].permissions, spending.keys[name].permissions
+        if allow_nothing(of_tenant, own) and not allow_nothing(of_tenant, of_tenant):
+            yield _no_model(source, ("keys", name, "permissions"), "of this key and of its tenant together")
+
+
+def _no_model(source: Source, path: Path, whose: str) -> Problem:
+    message = f"the permissions {whose} leave no model"
+    return source.problem(path, message, fix="allow one", code="nothing_allowed", severity="warning", key=True)
+
+
+def _allows(permissions: Permissions, model: Model) -> bool:
+    names = permissions.models
+    tiers, regions = permissions.tiers, permissions.regions
+    return (
+        (names is None or any(covers_text(name, model.name) or covers_text(model.name, name) for name in names))
+        and (tiers is None or model.tier.label in tiers)
+        and (regions is None or any(deployment.region in regions for deployment in model.deployments))
+    )
+
+
+def _uncounted(config: RouterConfig, source: Source, registry: Registry) -> Iterator[Problem]:
+    """Models without a price, where a budget in USD is to hold."""
+    unpriced = [name for name, model in registry.models.items() if model.prices is None and not is_wildcard(name)]
+    path = next((path for path, budget in all_budgets(config) if budget.unit == "usd" and budget.mode == "enforce"), None)
+    if path is not None and unpriced:
+        others = f" and {len(unpriced) - 1} more" if len(unpriced) > 1 else ""
+        message = f"`{shown(unpriced[0])}`{others} has no price: what it answers is not counted here"
+        fix = f"write models.{shown(unpriced[0])}.prices"
+        yield source.problem((*path, "usd"), message, fix=fix, code="unpriced_under_budget", severity="warning", key=True)
