@@ -56,7 +56,7 @@ def refusal_of(claim: Claim, verdict: Verdict, refused: Sequence[int], now: floa
 
 
 def _error(budget: Budget, at: float, now: float, seconds: int | None) -> RequestError:
-    return _kind(budget)(_message(budget, at, now), reason=f"budget:{budget.name}", retry_after=seconds)
+    return _kind(budget)(_message(budget, at, now), retry_after=seconds)
 
 
 def _kind(budget: Budget) -> type[LimitReachedError]:
