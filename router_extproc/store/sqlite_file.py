@@ -131,7 +131,8 @@ def reading(path: Path) -> Iterator[sqlite3.Connection | None]:
 def inode(path: Path) -> int | None:
     """Which file stands at the path now; None when none does."""
     try:
-        return path.stat().st_ino
+        # Asked with every request: twice as fast as the path's own method.
+        return os.stat(path).st_ino  # noqa: PTH116
     except FileNotFoundError:
         return None
 
