@@ -223,7 +223,7 @@ def redis_cluster(folder: Path) -> Iterator[RedisCluster]:
 def _has_settled(client: redis.Redis) -> bool:
     replication = client.info("replication")
     is_in_step = replication["role"] == "master" or replication["master_link_status"] == "up"
-    return is_in_step and client.execute_command("CLUSTER INFO")["cluster_state"] == "ok"
+    return bool(is_in_step and client.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
 
 
 @dataclass

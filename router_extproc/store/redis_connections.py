@@ -109,7 +109,7 @@ class Connections:
 
     def client_by_sentinels(self) -> tuple[Redis, Sentinel]:
         """A client for whichever server the sentinels call the master, and what asks them; both are to be closed."""
-        encryption = {"ssl": True} if self._is_encrypted else {}
+        encryption: dict[str, Any] = {"ssl": True} if self._is_encrypted else {}
         sentinel = Sentinel(self.addresses, sentinel_kwargs=self._options | encryption)
         client = sentinel.master_for(
             self._settings.sentinel_service, db=self.database, **self._options, **self._credentials, **encryption

@@ -60,7 +60,7 @@ def tag_of(name: str, tags: tuple[str, ...]) -> str:
 class OneServer:
     """One server has everything, be it one that sentinels may replace."""
 
-    tags = ("r0",)
+    tags: tuple[str, ...] = ("r0",)
 
     def __init__(self, lane: Lane, sentinel: Sentinel | None = None) -> None:
         self._lane = lane
@@ -82,7 +82,7 @@ class OneServer:
 class ClusterServers:
     """Redis Cluster: each master has some of the tags, and another may take them over at any time."""
 
-    tags = tuple(f"r{number}" for number in range(_CLUSTER_TAGS))
+    tags: tuple[str, ...] = tuple(f"r{number}" for number in range(_CLUSTER_TAGS))
 
     def __init__(self, connections: Connections, deadline: float) -> None:
         self._connections = connections

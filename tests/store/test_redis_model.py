@@ -106,7 +106,7 @@ def test_at_once_no_limit_is_exceeded(server: RedisServer, limit: int, amounts: 
                 for number, amount in enumerate(amounts)
             ]
             settled = [store.settle([Total("other", 0, total, 100_000)], [], NOW) for total in totals]
-            verdicts = (await asyncio.gather(*asked, *settled))[: len(asked)]
+            verdicts, _ = await asyncio.gather(asyncio.gather(*asked), asyncio.gather(*settled))
             await undone(store)
             admitted = sum(amount for amount, verdict in zip(amounts, verdicts, strict=True) if not verdict.refused)
             levels = await store.read([Query(name, 0) for name in names], NOW)
