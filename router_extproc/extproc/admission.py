@@ -13,26 +13,22 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Collection, Coroutine, Sequence
 
-import msgspec
 from msgspec.structs import replace
 
-from router_extproc.account import Account
+from router_extproc.caller import INTERACTIVE
 from router_extproc.decision import NO_CONSTRAINTS, Constraints, Decision
 from router_extproc.errors import RequestError, UnavailableError
 from router_extproc.extproc.callers import Callers
+from router_extproc.extproc.case import Admitted, Case, RefusedError, Stores
 from router_extproc.extproc.waiting import NoRoomError, WaitingRoom
 from router_extproc.limits.claims import Claim, budgets_for, plan
-from router_extproc.limits.ladder import Again, Figures, Proceed, Refuse, Step, next_step, on_store_failure
-from router_extproc.registry.snapshot import Registry
+from router_extproc.limits.ladder import Again, Proceed, Refuse, Step, next_step, on_store_failure
 from router_extproc.registry.spending import Budget, Spending
-from router_extproc.request import Request
 from router_extproc.store.counters import CounterStore, Release, StoreUnavailableError, Verdict
 from router_extproc.telemetry.worker_figures import Admissions
 
-SESSION_HEADER = "x-router-session"
 # How the reasons begin that say what was made of a request.
 SHORTENED, DOWNGRADED = "max-tokens-lowered:", "budget-downgrade:"
 
@@ -47,70 +43,6 @@ _UNDER_WAY_SECONDS = 0.2
 _LOOK_AGAIN_SECONDS = 0.05
 
 _log = logging.getLogger(__name__)
-
-
-class Admitted(msgspec.Struct, frozen=True):
-    """A request that goes on, with what was set aside for it and what is told about it.
-
-    ``degraded``: the store could not be asked. ``system_line`` is said to a conversation that goes round in circles.
-    """
-
-    decision: Decision
-    account: Account
-    max_output_tokens: int | None = None
-    remaining_micro_usd: int | None = None
-    figures: Figures = Figures()
-    flagged: tuple[str, ...] = ()
-    observed: tuple[str, ...] = ()
-    degraded: bool = False
-    system_line: str | None = None
-
-
-class RefusedError(Exception):
-    """A request that does not go on; ``step`` has the error for the client and the limits that it met."""
-
-    def __init__(self, step: Refuse) -> None:
-        super().__init__(step.error.message)
-        self.step = step
-
-
-class Stores(Protocol):
-    """Where counters live; to ask for them may raise ``StoreUnavailableError`` too."""
-
-    @property
-    def shared(self) -> CounterStore:
-        """Those of all instances."""
-
-    @property
-    def local(self) -> CounterStore:
-        """Those of this instance alone; the same ones where there is only one."""
-
-
-class Case(msgspec.Struct, frozen=True):
-    """One request as admission sees it. ``decide`` decides again under constraints, ``be_patient`` tells Envoy to wait.
-
-    ``fingerprint`` is what requests of one session are compared by. ``asked`` are the counters in which something was asked
-    for, whatever came of it.
-    """
-
-    request: Request
-    decision: Decision
-    registry: Registry
-    token_ratios: Mapping[str, float]
-    decide: Callable[[Constraints], Decision]
-    be_patient: Callable[[], Awaitable[None]]
-    fingerprint: str = ""
-    asked: set[str] = msgspec.field(default_factory=set)
-
-    @property
-    def reservation(self) -> str:
-        """The id of the decision: Envoy's own, which a client cannot choose."""
-        return self.request.headers.get("x-request-id", "")
-
-    @property
-    def session(self) -> str:
-        """What the client calls its conversation."""
-        return self.request.headers.get(SESSION_HEADER, "")
 
 
 class Admission:
@@ -151,6 +83,15 @@ class Admission:
         finally:
             self._tally.seconds += time.monotonic() - started
 
+    async def wait(self, case: Case, lane: str, until: float) -> None:
+        """Waits for a limit that a provider itself told, until the time in epoch seconds; not at all in a full room."""
+        await case.be_patient()
+        self._tally.waited += 1
+        most, priority = case.registry.spending.waiting.max_waiters, case.request.caller.priority
+        with contextlib.suppress(NoRoomError):
+            async with self._room.turn(lane, priority, until - time.time(), most):
+                pass
+
     def abandon(self, admitted: Admitted) -> None:
         """Gives back what was set aside for a request that does not go on after all."""
         self._give_back(admitted.account.reservation, {held.counter for held in admitted.account.held})
@@ -181,14 +122,17 @@ class Admission:
 
     async def _let_others_go_first(self, case: Case, give_up: float) -> None:
         """Batch work leaves what becomes free to interactive work that waits for the same, as long as it may wait itself."""
-        lane = self._room.taken_before(case.request.caller.priority, (budget.name for budget in self._budgets(case)))
+        priority = case.request.caller.priority
+        if priority == INTERACTIVE or not len(self._room):
+            return
+        lane = self._room.taken_before(priority, (budget.name for budget in self._budgets(case)))
         if lane is None:
             return
         await case.be_patient()
         self._tally.waited += 1
         with contextlib.suppress(TimeoutError, NoRoomError):
             async with asyncio.timeout(give_up - time.time()):
-                async with self._room.turn(lane, case.request.caller.priority, 0, case.registry.spending.waiting.max_waiters):
+                async with self._room.turn(lane, priority, 0, case.registry.spending.waiting.max_waiters):
                     pass
 
     async def _try(self, case: Case) -> Admitted | Refuse:

@@ -7,7 +7,7 @@ import msgspec
 from router_extproc.decision import Attempt
 from router_extproc.dialects.openai import is_multipart
 from router_extproc.dialects.openai_edits import Edits, edit_request
-from router_extproc.extproc.admission import Admitted
+from router_extproc.extproc.case import Admitted
 from router_extproc.extproc.rename import rename_model
 from router_extproc.registry.snapshot import Registry
 from router_extproc.request import Request

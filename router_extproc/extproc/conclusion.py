@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Awaitable, Callable
+
+from msgspec.structs import replace
 
 from router_extproc.decision import Constraints, Decision
 from router_extproc.dialects.openai_edits import COMPLETIONS, RESPONSES
 from router_extproc.errors import RequestError
-from router_extproc.extproc.admission import SESSION_HEADER, Admission, Case, RefusedError
+from router_extproc.extproc.admission import Admission
+from router_extproc.extproc.case import SESSION_HEADER, Case, RefusedError
+from router_extproc.extproc.live import View
 from router_extproc.extproc.route_leg import Begun, RouteLeg
 from router_extproc.limits.loop_guard import fingerprint as fingerprint_of
 from router_extproc.registry.spending import LoopGuard
@@ -21,25 +27,39 @@ _log = logging.getLogger(__name__)
 
 async def conclude(leg: RouteLeg, admission: Admission, be_patient: Callable[[], Awaitable[None]]) -> list[bytes]:
     """The messages that end the conversation, once everything was taken. ``be_patient`` tells Envoy that it may take longer."""
-    if not admission.is_needed(leg.view.registry.spending):
-        return leg.answer()
     begun = leg.begin()
     if not isinstance(begun, Begun):
         return begun
-    request = begun.request
-
-    def decide(constraints: Constraints) -> Decision:
-        return leg.decide(request, constraints)
-
     view = leg.view
-    fingerprint = _fingerprint(begun, view.registry.spending.loop_guard)
-    case = Case(request, begun.decision, view.registry, view.health.token_ratios, decide, be_patient, fingerprint)
+    opens_at = _opens_at(begun.decision, view, time.time())
+    if opens_at is None and not admission.is_needed(view.registry.spending):
+        return leg.finish(begun)
     try:
-        admitted = await admission.admit(case)
+        return await _conclude_slowly(leg, begun, opens_at, admission, be_patient)
     except RefusedError as refused:
         return leg.refuse(refused.step.error, refused.step.figures)
     except RequestError as error:
         return leg.refuse(error)
+
+
+async def _conclude_slowly(
+    leg: RouteLeg, begun: Begun, opens_at: float | None, admission: Admission, be_patient: Callable[[], Awaitable[None]]
+) -> list[bytes]:
+    request, view = begun.request, leg.view
+
+    def decide(constraints: Constraints) -> Decision:
+        return leg.decide(request, constraints)
+
+    spending = view.registry.spending
+    fingerprint = _fingerprint(begun, spending.loop_guard)
+    case = Case(request, begun.decision, view.registry, view.health.token_ratios, decide, be_patient, fingerprint)
+    if opens_at is not None:
+        await admission.wait(case, begun.decision.chain[0].deployment, opens_at)
+        begun = replace(begun, decision=leg.decide(request))
+        case = replace(case, decision=begun.decision)
+    if not admission.is_needed(spending):
+        return leg.finish(begun)
+    admitted = await admission.admit(case)
     if admitted.system_line is not None:
         extra = {"decision": case.reservation, "tenant": request.caller.tenant, "reason": admitted.decision.reason}
         _log.warning("a session goes round in circles: it is asked for a summary, without tools", extra=extra)
@@ -51,6 +71,20 @@ async def conclude(leg: RouteLeg, admission: Admission, be_patient: Callable[[],
         if not goes_on:
             admission.abandon(admitted)
     return answers
+
+
+def _opens_at(decision: Decision, view: View, now: float) -> float | None:
+    """When the first place of the chain has quota again, in epoch seconds, if none has any by its provider's own word; None
+    where one has, and where nobody may wait as long.
+    """
+    health = view.health.deployments
+    soonest = math.inf
+    for attempt in decision.chain:
+        found = health.get(attempt.deployment)
+        if found is None or found.quota_until <= now:
+            return None
+        soonest = min(soonest, found.quota_until)
+    return soonest if soonest <= now + view.registry.spending.waiting.max_wait_ms / 1_000 else None
 
 
 def _fingerprint(begun: Begun, guard: LoopGuard) -> str:

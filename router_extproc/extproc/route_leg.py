@@ -22,9 +22,9 @@ from router_extproc.caller import NOBODY
 from router_extproc.decision import NO_CONSTRAINTS, Constraints, Decision
 from router_extproc.dialects import openai
 from router_extproc.errors import RequestError
-from router_extproc.extproc.admission import Admitted
 from router_extproc.extproc.body_edits import Outgoing, outgoing_body
 from router_extproc.extproc.callers import NOBODY_ASKED, Identify
+from router_extproc.extproc.case import Admitted
 from router_extproc.extproc.deadline import DeadlinePassedError, Guard, unguarded
 from router_extproc.extproc.limit_headers import refusal_headers
 from router_extproc.extproc.live import View
@@ -255,9 +255,11 @@ class RouteLeg:
         """An answer of our own. Its ticket has no chain: it tells the log, and the headers, what was asked and why."""
         ticket = {"reason": reason, "requested": self._requested[:_LONGEST_SHOWN], **more}
         route = self.view.router.route_of(self._requested) if self._requested else None
+        shown = {"x-router-decision": self._headers.get("x-request-id", ""), "x-router-reason": reason, **(headers or {})}
         if route is not None:
             ticket["route"] = route
-        shown = {"x-router-decision": self._headers.get("x-request-id", ""), "x-router-reason": reason, **(headers or {})}
+            # Envoy adds it to answers of its routes, and has none that calls somebody where undecided requests are refused.
+            shown["x-router-route"] = route
         details = DETAILS_PREFIX + reason.replace("-", "_").replace(" ", "_")
         said = encode_metadata(TICKET_NAMESPACE, ticket) + encode_caller(self._caller)
         return said + encode_immediate(status, body, shown, details)

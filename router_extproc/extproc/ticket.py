@@ -17,7 +17,7 @@ import msgspec
 from router_extproc.account import encode_account
 from router_extproc.caller import NOBODY, Caller
 from router_extproc.decision import Attempt, Decision
-from router_extproc.extproc.admission import Admitted
+from router_extproc.extproc.case import Admitted
 from router_extproc.extproc.limit_headers import ratelimit_headers, usd
 from router_extproc.extproc.messages import (
     CALLER_NAMESPACE,

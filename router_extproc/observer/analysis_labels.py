@@ -22,6 +22,8 @@ def read_choice(reason: str, tier: str) -> tuple[str, str] | None:
 
     ``tier`` is that of the model that was called last, for the reason that names none.
     """
+    # Behind a plus stands what budgets made of the choice.
+    reason = reason.partition("+")[0]
     if reason == DEADLINE:
         return tier, DEADLINE
     word, _, rest = reason.partition(":")

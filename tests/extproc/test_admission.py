@@ -19,7 +19,7 @@ from router_extproc.extproc.live import View
 from router_extproc.extproc.route_leg import RouteLeg
 from router_extproc.extproc.ticket import TicketOffice
 from router_extproc.limits.identity import digest_of
-from router_extproc.registry.health import Health
+from router_extproc.registry.health import DeploymentHealth, Health
 from router_extproc.registry.snapshot import Plan, Prices, Registry, Route, Tier
 from router_extproc.registry.spending import Budget, KeyGrant, LoopGuard, Spending, StoreSettings, Tenant, Waiting, Window
 from router_extproc.router import Router
@@ -85,6 +85,7 @@ class Stage:
         self.tally = Admissions()
         self.callers = Callers(Known())
         self.admission = Admission(self, self.callers, self.tally)
+        self.health = Health()
         self.is_waiting = asyncio.Event()
         self.numbers: Iterator[int] = iter(range(1, 10_000))
 
@@ -93,22 +94,31 @@ class Stage:
         await self.shared.aclose()
         await self.local.aclose()
 
-    async def ask(self, view: Registry, model: str = "small", *, id: str = "", headers: Any = None, **body: Any) -> Told:  # noqa: A002
-        leg = RouteLeg(View(Router(view), view, Health()), TicketOffice(), NoProbes(), draw=1, callers=self.callers)
+    async def ask(
+        self,
+        view: Registry,
+        model: str = "small",
+        *,
+        id: str = "",  # noqa: A002 - as the header calls it
+        headers: Any = None,
+        has_body: bool = True,
+        **body: Any,
+    ) -> Told:
+        leg = RouteLeg(View(Router(view), view, self.health), TicketOffice(), NoProbes(), draw=1, callers=self.callers)
         own = {
             ":method": "POST",
             ":path": "/v1/chat/completions",
             "content-type": "application/json",
             "x-request-id": id or f"id-{next(self.numbers)}",
         }
-        leg.headers(request_headers(own | (headers or {})))
+        if not leg.headers(request_headers(own | (headers or {}), end=not has_body)):
+            return Told(await conclude(leg, self.admission, self.be_patient), leg)
         content = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 100} | body
         leg.body(request_body(json.dumps(content).encode()))
+        return Told(await conclude(leg, self.admission, self.be_patient), leg)
 
-        async def be_patient() -> None:
-            self.is_waiting.set()
-
-        return Told(await conclude(leg, self.admission, be_patient), leg)
+    async def be_patient(self) -> None:
+        self.is_waiting.set()
 
 
 class NoProbes:
@@ -289,7 +299,7 @@ async def test_what_a_silent_store_may_have_set_aside_is_given_back(stage: Stage
     assert [release.reservation for release in stage.shared.released] == ["id-1"]
 
 
-KEYED = {
+KEYED: dict[str, Any] = {
     "keys": {
         "k1": KeyGrant("k1", "acme", ((digest_of(KEY, b"s" * 16), None),), user="ann", features=("beta",), tags={"a": "b"})
     },
@@ -317,7 +327,8 @@ async def test_who_asks_is_told_to_the_filters_behind_and_to_the_ledger(stage: S
 async def test_without_a_valid_key_nobody_gets_in(stage: Stage) -> None:
     """Neither to a model nor to the list of models; nothing is set aside."""
     view = registry(usd(1_000), **KEYED)
-    for told in (await stage.ask(view), await stage.ask(view, headers={":method": "GET", ":path": "/v1/models"})):
+    models = {":method": "GET", ":path": "/v1/models"}
+    for told in (await stage.ask(view), await stage.ask(view, headers=models, has_body=False)):
         assert (told.status, told.error["type"]) == (401, "authentication_error")
         assert "router.caller" not in told.metadata
     assert stage.tally.admitted == 0
@@ -417,3 +428,53 @@ async def test_a_long_honest_session_goes_on(stage: Stage) -> None:
     assert {one.status for one in await loop(stage, view, 12, step=1)} == {200}
     assert {one.status for session in "abcde" for one in await loop(stage, view, 2, session=session)} == {200}
     assert {one.status for one in await loop(stage, view, 6, session="")} == {200}
+
+
+async def test_what_names_no_model_is_counted_too(stage: Stage) -> None:
+    """Files and batches have no tokens and no price, but somebody who asks and a place where they go."""
+    model = build.model("any", deployments=(build.deployment("p/any", "any", paths=("/v1/files*",)),))
+    pace = Budget("pace", "requests", 1, MINUTE, per=("key",))
+    view = build.registry(model, spending=Spending(budgets=(pace,), **KEYED))
+    headers = BEARER | {":method": "GET", ":path": "/v1/files"}
+    told = await stage.ask(view, headers=headers, has_body=False)
+    assert (told.status, told.account.key, told.first) == (200, "k1", "any")
+    assert (await stage.ask(view, headers=headers, has_body=False)).status == 429
+
+
+async def test_the_name_of_a_session_is_bounded(stage: Stage) -> None:
+    """It travels through metadata and log; long ones stay different."""
+    sessions = ["s", " s ", "x" * 5_000, "x" * 5_000 + "y"]
+    view = registry(usd(10_000))
+    names = [(await stage.ask(view, headers={"x-router-session": name})).account.session for name in sessions]
+    assert names[:2] == ["s", "s"]
+    assert len(set(names[2:])) == 2
+    assert max(len(name) for name in names) <= 128
+
+
+async def test_a_dry_run_sets_nothing_aside(stage: Stage) -> None:
+    """Who asks is still asked for a key, and held against permissions."""
+    view = registry(usd(1_000), **KEYED)
+    dry = {"x-router-dry-run": "1"}
+    assert (await stage.ask(view, headers=dry)).status == 401
+    assert (await stage.ask(view, headers=dry | BEARER)).status == 200
+    assert stage.tally.admitted == 0
+
+
+def quota(seconds: float) -> Health:
+    return Health(deployments={"p/small@1": DeploymentHealth(quota_until=time.time() + seconds)})
+
+
+@pytest.mark.parametrize("budgets", [(), (usd(1_000),)], ids=["unlimited", "limited"])
+async def test_a_request_waits_for_a_quota_that_its_provider_gives_back_soon(stage: Stage, budgets: tuple[Budget, ...]) -> None:
+    """Only when no other place has room, and no longer than anybody may wait."""
+    view = registry(*budgets, waiting=Waiting(max_wait_ms=1_000))
+    stage.health = quota(0.15)
+    started = time.monotonic()
+    assert (await stage.ask(view)).status == 200
+    assert 0.1 < time.monotonic() - started < 5
+    assert stage.is_waiting.is_set()
+    stage.is_waiting.clear()
+    for health, model in ((quota(30), "small"), (quota(0.2), "either")):
+        stage.health = health
+        assert (await stage.ask(view, model)).status == 200
+    assert not stage.is_waiting.is_set()

@@ -9,8 +9,8 @@ import pytest
 
 from router_extproc.account import Account
 from router_extproc.decision import Attempt, Decision
-from router_extproc.extproc.admission import Admitted
 from router_extproc.extproc.body_edits import Outgoing, outgoing_body
+from router_extproc.extproc.case import Admitted
 from router_extproc.registry.snapshot import Registry
 from router_extproc.request import Request
 from tests.policy import registries as build

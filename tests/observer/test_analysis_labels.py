@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +32,14 @@ def test_every_doubt_of_the_classifier_has_its_label() -> None:
     """What the classifier may be unsure for is what is counted."""
     assert set(DOUBTS) == ABSTENTIONS
     assert abstentions({"routing": SignalRecord({"unsure": list(DOUBTS)}, 0.1)}) == list(DOUBTS)
+
+
+@pytest.mark.parametrize("suffix", ["+budget-downgrade:house", "+max-tokens-lowered:a:b+over-budget:c"])
+def test_what_budgets_made_of_a_choice_does_not_hide_it(suffix: str) -> None:
+    """The choice is counted as what it was."""
+    assert read_choice(f"auto:premium:risk=medical{suffix}", "economy") == ("premium", "risk")
+    assert read_choice(f"auto:economy{suffix}", "") == ("economy", "difficulty")
+    assert read_choice(f"analysis-deadline{suffix}", "premium") == ("premium", "analysis-deadline")
 
 
 @given(st.text(), st.sampled_from(["", "economy", "premium"]))
