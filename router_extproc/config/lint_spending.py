@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from router_extproc.config import budgets
 from router_extproc.config.addresses import is_loopback
 from router_extproc.config.check_spending import all_budgets
+from router_extproc.config.messages import meant
 from router_extproc.config.redaction import shown
 from router_extproc.config.schema import RouterConfig
 from router_extproc.config.secret import Secret
@@ -24,6 +25,7 @@ def lint_spending(config: RouterConfig, source: Source, environ: Mapping[str, st
     yield from _keys(config, source, now)
     for path, budget in all_budgets(config):
         yield from _budget(budget, path, source, now)
+    yield from _tenants(config, source)
     yield from _tags(config, source)
     yield from _doors(config, source)
     yield from _store(config, source)
@@ -72,6 +74,18 @@ def _budget(budget: budgets.Budget, path: Path, source: Source, now: float) -> I
         if raised.until <= now:
             where = (*path, "raises", index, "until")
             yield _warn(source, where, "this raise is over", "remove it", "expired_raise")
+
+
+def _tenants(config: RouterConfig, source: Source) -> Iterator[Problem]:
+    """Budgets for a tenant that the file does not know, where it knows others: perhaps it is misspelt."""
+    if not config.tenants:
+        return
+    for path, budget in all_budgets(config):
+        name = budget.match.get("tenant", "*")
+        if name not in config.tenants and not name.endswith("*"):
+            message = f"no tenant of this file is named `{shown(name)}`: only keys made for it at run time count here"
+            fix = meant(name, config.tenants, what="there are")
+            yield _warn(source, (*path, "match", "tenant"), message, fix, "unknown_tenant")
 
 
 def _tags(config: RouterConfig, source: Source) -> Iterator[Problem]:

@@ -92,6 +92,14 @@ def test_settings_of_a_budget_that_change_nothing(budget: str, warning: str) -> 
     assert warnings(own) == [f"keys.k.budgets.b.{warning}"]
 
 
+def test_a_budget_for_a_tenant_that_nobody_wrote() -> None:
+    """Where the file knows tenants, another one is perhaps misspelt; where it knows none, all are made at run time."""
+    budgets = "budgets: {b: {usd: 1, match: {tenant: serch}}, c: {usd: 1, match: {tenant: 's*'}}}\n"
+    message = "no tenant of this file is named `serch`: only keys made for it at run time count here"
+    assert warnings(budgets) == []
+    assert warnings("tenants: {search: {}}\n" + budgets) == [f"budgets.b.match.tenant: unknown_tenant: {message}"]
+
+
 def test_a_door_that_stands_open() -> None:
     """Where somebody must prove something, or a budget is enforced, letting undecided requests pass is told."""
     message = "without a worker everybody is served, whatever auth and budgets say"
