@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import router_extproc
 from router_extproc import Router, Situation
+from router_extproc.caller import Caller
 from router_extproc.decision import Attempt, Decision
 from router_extproc.dialects.openai import splice_model
 from router_extproc.errors import (
@@ -66,8 +67,10 @@ def owner_of(attempt: Attempt, registry: Registry) -> Model:
 def cases(draw: st.DrawFn) -> tuple[Registry, Request, Situation]:
     registry = draw(build.registries())
     ratios = draw(st.dictionaries(st.sampled_from(list(registry.models)), st.floats(0.5, 2)))
-    situation = Situation(draw(build.healths(registry)), draw(st.integers(0, 2**64)), NOW, ratios)
-    return registry, draw(build.REQUESTS), situation
+    constraints = draw(build.constraints(registry))
+    situation = Situation(draw(build.healths(registry)), draw(st.integers(0, 2**64)), NOW, ratios, constraints)
+    caller = Caller("acme", permissions=draw(build.PERMISSIONS))
+    return registry, msgspec.structs.replace(draw(build.REQUESTS), caller=caller), situation
 
 
 @settings(max_examples=400, deadline=None)
@@ -115,9 +118,11 @@ def test_whatever_is_decided_keeps_every_promise(case: tuple[Registry, Request, 
             assert model.capabilities is None or request.analysis.needs <= model.capabilities
             prompt = 0 if request.path == EMBEDDINGS else int(request.analysis.prompt_tokens * 1.1)
             prompt = int(prompt * ratios.get(model.name, 1))
-            needed = prompt + (request.analysis.max_output_tokens or 0)
-            assert model.context_window is None or needed <= model.context_window
-            assert model.output_limit is None or (request.analysis.max_output_tokens or 0) <= model.output_limit
+            answer = request.analysis.max_output_tokens or 0
+            if situation.constraints.max_output_tokens is not None:
+                answer = min(answer, situation.constraints.max_output_tokens)
+            assert model.context_window is None or prompt + answer <= model.context_window
+            assert model.output_limit is None or answer <= model.output_limit
         standing = situation.health.get(attempt.deployment)
         if decision.degraded is None and standing is not None:
             assert standing.state != OPEN

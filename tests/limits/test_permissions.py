@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -162,6 +162,8 @@ def test_only_usable_names_are_listed() -> None:
     assert listed(regions=("eu",)) == ("auto", "team")
 
 
+# Registries are large things to think of, and the machine may be busy.
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_no_decision_uses_what_is_not_allowed(data: st.DataObject) -> None:
     """Whatever the registry and the request, no attempt of any chain is outside the caller's lists."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
+from router_extproc.caller import EVERYTHING, Permissions
+from router_extproc.decision import NO_CONSTRAINTS, Constraints
 from router_extproc.facts import Facts
 from router_extproc.registry.health import CLOSED, HALF_OPEN, OPEN, DeploymentHealth
 from router_extproc.registry.snapshot import (
@@ -198,6 +200,29 @@ REQUESTS = st.builds(
         unsure=st.sampled_from([(), ("foreign",)]),
     ),
     headers=st.just({}) | _HEADERS,
+)
+
+
+def constraints(found: Registry) -> st.SearchStrategy[Constraints]:
+    """What budgets may leave of a registry's candidates, often everything."""
+    names = [one.name for one in found.deployments()]
+    some = st.builds(
+        Constraints,
+        tier_ceiling=st.sampled_from([None, "economy", "standard"]),
+        closed=st.just({}) | st.dictionaries(st.sampled_from(names), st.just("no room in daily")),
+        max_output_tokens=st.none() | st.integers(1, 2_000),
+    )
+    return st.just(NO_CONSTRAINTS) | some
+
+
+PERMISSIONS = st.just(EVERYTHING) | st.builds(
+    Permissions,
+    routes=st.sampled_from([None, None, ("auto", "alpha", "omega*"), ()]),
+    models=st.sampled_from([None, ("alpha", "be*"), ("omega-7",), ("omega-*",)]),
+    tiers=st.sampled_from([None, ("economy", "premium"), ("stand*",)]),
+    regions=st.sampled_from([None, ("eu",), ("*",)]),
+    max_context_tokens=st.sampled_from([None, 5_000]),
+    max_output_tokens=st.none(),
 )
 
 
