@@ -68,7 +68,7 @@ def test_a_ceiling_gives_way_to_floors_only(route: str, ceiling: str, chosen: st
     """Nothing above a budget's ceiling answers, unless the route is safety-critical or its floor lies above."""
     decision = decide(route, tier_ceiling=ceiling)
     assert (models(decision)[0], decision.tier_floor) == (chosen, floor)
-    if route not in ("safe",):
+    if route != "safe":
         assert max(Tier[attempt.tier.upper()] for attempt in decision.chain) == Tier[decision.chain[0].tier.upper()]
 
 
@@ -123,7 +123,7 @@ def test_when_every_place_is_closed_the_request_is_refused() -> None:
 def test_what_cools_down_may_still_be_tried_where_others_have_no_room() -> None:
     """A place that is only unwell is better than a refusal because of others that are full."""
     health = {"p/large@1": DeploymentHealth(OPEN, open_until=100.0)}
-    constraints = Constraints(closed={name: "no room" for name in ("p/medium@1", "p/small@1", "p/small@2")})
+    constraints = Constraints(closed=dict.fromkeys(("p/medium@1", "p/small@1", "p/small@2"), "no room"))
     decision = Router(REGISTRY).decide(build.chat("best"), Situation(health, constraints=constraints))
     assert (models(decision), decision.degraded) == (["large"], "all-cooling-down")
 
@@ -137,7 +137,7 @@ def test_a_shortened_answer_need_not_fit_as_it_was_asked() -> None:
 
 
 def test_permissions_come_with_the_request() -> None:
-    """What a caller may use holds in every decision about its request, whoever asks for it, and adds to budgets' constraints."""
+    """What a caller may use holds in every decision about its request, and adds to what budgets take away."""
     caller = Caller("acme")
     allowed = replace(caller, permissions=replace(caller.permissions, models=("medium", "small")))
     asked = build.chat("best", caller=allowed)
