@@ -1,4 +1,4 @@
-"""The admin API: metrics, readiness, live health and recent decisions. It reads and never changes anything."""
+"""The admin API: metrics, readiness, live health, recent decisions; keys and budgets stand in files of their own."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from router_extproc.errors import StartError
+from router_extproc.observer.admin_budgets import budget_routes
+from router_extproc.observer.admin_keys import key_routes
+from router_extproc.observer.desk import Desk
 from router_extproc.observer.explaining import JSON, explain_route
 from router_extproc.observer.reload_report import ReloadReport
 from router_extproc.registry.health import DeploymentHealth, Health
@@ -45,6 +48,10 @@ class Answers(Protocol):
     @property
     def reload(self) -> ReloadReport:
         """What became of the last change of router.yaml."""
+
+    @property
+    def desk(self) -> Desk:
+        """Keys, budgets and what was spent."""
 
     def router(self) -> Router:
         """Decides for the configuration that is in force; called in a thread, because it may take a while."""
@@ -98,6 +105,8 @@ def admin_app(answers: Answers) -> Starlette:
             Route("/decisions", list_decisions),
             Route("/decisions/{id}", show_decision),
             explain_route(answers.router, answers.health, answers.token_ratios),
+            *key_routes(answers.desk),
+            *budget_routes(answers.desk),
         ]
     )
 

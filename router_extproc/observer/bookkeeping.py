@@ -81,6 +81,11 @@ class Bookkeeping:
         self._meters.know(budget.name for budget in registry.spending.budgets)
 
     @property
+    def settings(self) -> StoreSettings | None:
+        """Which store the configuration names, None while there is none."""
+        return None if self._spending is None else self._spending.store
+
+    @property
     def store(self) -> CounterStore | None:
         """The counters, None while there is no configuration or they cannot be opened."""
         return None if self._books is None else self._books.store

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -20,16 +21,31 @@ class Cooling(msgspec.Struct, frozen=True):
 class ObserverOptions(msgspec.Struct, frozen=True):
     """Where the admin API listens, when deployments cool down, how much of the decision log is kept.
 
+    ``admin_token_env`` and ``admin_token_file`` say where the bearer token of the admin API lies, if there is one.
     ``max_log_bytes`` is the size at which the JSON-lines file is rotated. SQLite keeps a record for ``keep_ms``, and no more
     than ``keep_records`` of them.
     """
 
     admin_address: str = "127.0.0.1"
     admin_port: int = 9902
+    admin_token_env: str | None = None
+    admin_token_file: str | None = None
     cooling: Cooling = Cooling()
     max_log_bytes: int = 64 << 20
     keep_ms: int = 7 * 24 * 3_600_000
     keep_records: int = 1_000_000
+
+
+def read_token(options: ObserverOptions, environ: Mapping[str, str]) -> str | None:
+    """The admin API's token as it lies there now; None when there is none, and when it cannot be read."""
+    if options.admin_token_env is not None:
+        return environ.get(options.admin_token_env, "").strip() or None
+    if options.admin_token_file is None:
+        return None
+    try:
+        return Path(options.admin_token_file).read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def encode_options(options: ObserverOptions) -> bytes:

@@ -32,19 +32,21 @@ from router_extproc.errors import StartError
 from router_extproc.observer.admin import AdminServer, admin_app, bind
 from router_extproc.observer.bookkeeping import Bookkeeping
 from router_extproc.observer.decision_log import DecisionLog, JsonLinesFile
+from router_extproc.observer.desk import Desk
 from router_extproc.observer.explaining import CurrentRouter
 from router_extproc.observer.health import Breakers
 from router_extproc.observer.health_file import HealthFile
+from router_extproc.observer.identities import Identities
 from router_extproc.observer.intake import Intake
 from router_extproc.observer.live_figures import Live, LiveFigures
 from router_extproc.observer.metrics import Metrics
-from router_extproc.observer.options import ObserverOptions, read_options
+from router_extproc.observer.options import ObserverOptions, read_options, read_token
 from router_extproc.observer.probe_claims import forget_claims
 from router_extproc.observer.readiness import reasons_not_ready
 from router_extproc.observer.reload_report import ReloadReport, read_reload_report
 from router_extproc.observer.worker_counters import WorkerCounters
 from router_extproc.registry.health import DeploymentHealth
-from router_extproc.registry.snapshot import read_registry
+from router_extproc.registry.snapshot import Registry, read_registry
 from router_extproc.router import Router
 from router_extproc.store.decisions import DecisionWriter
 
@@ -55,6 +57,8 @@ FLUSH_SECONDS = 0.2
 SETTLE_SECONDS = 0.1
 TELL_SECONDS = 0.1
 DELIVER_SECONDS = 1.0
+# A key that was revoked elsewhere is refused here within a second.
+FOLLOW_SECONDS = 0.2
 COUNTERS_SECONDS = 1.0
 TIDY_SECONDS = 60.0
 # Envoy's log streams never end by themselves.
@@ -113,7 +117,9 @@ class Observer:
         self._intake.token_ratios.restore(before.token_ratios)
         self._live = Live(WorkerCounters(state.root / "counters"), observer_totals=self._totals)
         self.metrics.register(LiveFigures(self._live))
+        self._registry = Registry()
         self._bookkeeping = Bookkeeping(state, figures.spending, clock)
+        self._identities = Identities(state, os.environ)
         self._router = CurrentRouter(lambda: Classifier.load(artefact_folder(os.environ)))
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="disk")
 
@@ -138,6 +144,7 @@ class Observer:
                 tasks.create_task(_each(SETTLE_SECONDS, self._bookkeeping.settle)),
                 tasks.create_task(_each(TELL_SECONDS, self._bookkeeping.tell)),
                 tasks.create_task(_each(DELIVER_SECONDS, self._bookkeeping.deliver)),
+                tasks.create_task(_each(FOLLOW_SECONDS, self._follow)),
                 tasks.create_task(_each(TIDY_SECONDS, self._tidy)),
             ]
             _take_link(self._state.observer_socket, socket_path)
@@ -163,6 +170,19 @@ class Observer:
     def reload(self) -> ReloadReport:
         """What became of the last change of router.yaml."""
         return self._live.reload
+
+    @property
+    def desk(self) -> Desk:
+        """Keys, budgets and what was spent."""
+        return Desk(
+            identities=self._identities,
+            registry=lambda: self._registry,
+            store=lambda: self._bookkeeping.store,
+            outbox=lambda: self._bookkeeping.outbox,
+            ledger=self._state.ledger,
+            clock=self._clock,
+            token=lambda: read_token(self._options, os.environ),
+        )
 
     def router(self) -> Router:
         """Decides for the configuration that is in force; takes a while when it is new."""
@@ -212,9 +232,14 @@ class Observer:
             self._intake.know(registry)
             self._router.know(registry)
             self._bookkeeping.know(registry)
+            self._registry = registry
         report = self._reload_file.news()
         if report is not None:
             self._live.reload = report
+
+    async def _follow(self) -> None:
+        if self._bookkeeping.settings is not None:
+            await self._identities.follow(self._bookkeeping.settings)
 
     async def _flush(self) -> None:
         batch = self._log.take()
@@ -230,12 +255,14 @@ class Observer:
         await self._on_disk_thread(functools.partial(self._log.forget, now - options.keep_ms / 1_000, options.keep_records))
         await self._on_disk_thread(functools.partial(forget_claims, self._state.probes, now))
         await self._bookkeeping.tidy()
+        await self._identities.tidy(now)
 
     async def _finish(self) -> None:
         self._intake.finish(self._clock())
         self._write_health()
         await self._flush()
         await self._bookkeeping.aclose()
+        await self._identities.aclose()
         self._disk.shutdown()
         self._log.close()
 

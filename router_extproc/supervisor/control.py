@@ -198,6 +198,8 @@ def _observer_options(config: RouterConfig, first: RouterConfig) -> ObserverOpti
     return ObserverOptions(
         admin_address=first.admin.address,
         admin_port=first.admin.port,
+        admin_token_env=None if config.admin.token is None else config.admin.token.env,
+        admin_token_file=None if config.admin.token is None else config.admin.token.file,
         cooling=Cooling(
             failures=config.cooling.failures,
             failure_ratio=config.cooling.failure_ratio,

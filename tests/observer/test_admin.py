@@ -7,6 +7,8 @@ import socket
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import pytest
@@ -31,6 +33,9 @@ class Instance:
         self.reload = ReloadReport(revision="r1", ok=False, problems=("router.yaml:3:1: error: models: unknown",), refused=1)
         self.missing: list[str] = []
         self.cooling: dict[str, DeploymentHealth] = {"azure/gpt-4o": DeploymentHealth(state="open", open_until=9e9)}
+
+        # The routes of keys and budgets have tests of their own.
+        self.desk: Any = Mock()
 
     def router(self) -> Router:
         return Router(REGISTRY)

@@ -1,0 +1,178 @@
+"""The admin API for virtual keys and the audit log.
+
+Rules of this file
+- The text of a key is in the answer that makes or rotates it, and nowhere else: no log, no audit entry, no later answer.
+- Keys that router.yaml declares are shown here and changed there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from router_extproc.config.values import read_duration
+from router_extproc.errors import BadRequestError
+from router_extproc.observer.admin_access import guarded
+from router_extproc.observer.admin_errors import ConflictError, NotFoundError, answering
+from router_extproc.observer.budget_words import describe_budget
+from router_extproc.observer.desk import Desk, body_of, limit_of, number_of, show_time
+from router_extproc.observer.key_changes import new_key, revoked, rotated, state_of, unknown_names
+from router_extproc.registry.spending import KeyGrant
+from router_extproc.store.identities import AuditEntry
+
+_LARGEST_SEQUENCE = 10**15
+_FILE, _API = "file", "api"
+
+
+def key_routes(desk: Desk) -> list[Route]:
+    """Keys and the audit log."""
+    keys = _Keys(desk)
+    return [
+        Route("/keys", guarded(answering(keys.list), desk.token), methods=["GET"]),
+        Route("/keys", guarded(answering(keys.create), desk.token, changes=True), methods=["POST"]),
+        Route("/keys/{id}/rotate", guarded(answering(keys.rotate), desk.token, changes=True), methods=["POST"]),
+        Route("/keys/{id}/revoke", guarded(answering(keys.revoke), desk.token, changes=True), methods=["POST"]),
+        Route("/audit", guarded(answering(keys.audit), desk.token), methods=["GET"]),
+    ]
+
+
+class _Keys:
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def list(self, request: Request) -> Response:
+        """Declared keys first, then the others by id; ``after`` turns the page."""
+        desk, now = self._desk, self._desk.clock()
+        tenant, after, limit = request.query_params.get("tenant"), request.query_params.get("after", ""), limit_of(request)
+        declared = [] if after else list(desk.registry().spending.keys.values())
+        made = await desk.identities.keys(tenant=tenant, after=after, limit=limit)
+        shown = [show_key(key, now, _FILE) for key in declared if tenant in (None, key.tenant)]
+        shown += [show_key(key, now, _API) for key in made]
+        return JSONResponse({"keys": shown, "next": made[-1].id if len(made) == limit else None})
+
+    async def create(self, request: Request) -> Response:
+        """Makes a key; a tenant that nobody described begins to exist with it."""
+        desk = self._desk
+        randomness = desk.randomness()
+        grant = new_key(await body_of(request), randomness, desk.clock())
+        if unknown := unknown_names(grant, desk.registry()):
+            raise BadRequestError("; ".join(unknown))
+        await desk.identities.put_key(grant, desk.entry(request, "key.create", grant.id, _detail(grant)))
+        return JSONResponse(_shown_once(grant, randomness.shown(grant.id)), 201)
+
+    async def rotate(self, request: Request) -> Response:
+        """Gives a key another secret; the old one goes on for ``overlap``."""
+        desk, now = self._desk, self._desk.clock()
+        overlap = _overlap(await body_of(request))
+        grant = await self._changeable(request)
+        if (state := state_of(grant, now)) != "active":
+            raise ConflictError(f"this key is {state}")
+        randomness = desk.randomness()
+        changed = rotated(grant, randomness, now, overlap)
+        entry = desk.entry(request, "key.rotate", grant.id, {"tenant": grant.tenant, "overlap": f"{overlap / 1_000:g}s"})
+        await desk.identities.put_key(changed, entry)
+        ends = show_time(now + overlap / 1_000)
+        return JSONResponse(_shown_once(changed, randomness.shown(grant.id)) | {"previous_valid_until": ends})
+
+    async def revoke(self, request: Request) -> Response:
+        """Ends a key now. Again: it stays ended."""
+        desk, now = self._desk, self._desk.clock()
+        grant = await self._changeable(request)
+        changed = revoked(grant, now)
+        if changed != grant:
+            entry: AuditEntry = desk.entry(request, "key.revoke", grant.id, {"tenant": grant.tenant})
+            await desk.identities.put_key(changed, entry)
+        return JSONResponse(show_key(changed, now, _API))
+
+    async def audit(self, request: Request) -> Response:
+        """The newest changes first; ``before`` turns the page."""
+        limit = limit_of(request)
+        before = number_of(request, "before", None, _LARGEST_SEQUENCE)
+        found = await self._desk.identities.audit(before=before, limit=limit)
+        entries = [
+            {
+                "sequence": sequence,
+                "id": entry.id,
+                "at": show_time(entry.at),
+                "actor": entry.actor,
+                "action": entry.action,
+                "subject": entry.subject,
+                "detail": entry.detail,
+            }
+            for sequence, entry in found
+        ]
+        return JSONResponse({"entries": entries, "next": found[-1][0] if len(found) == limit else None})
+
+    async def _changeable(self, request: Request) -> KeyGrant:
+        key_id = request.path_params["id"]
+        if key_id in self._desk.registry().spending.keys:
+            raise ConflictError("this key is declared in router.yaml: change it there")
+        grant = await self._desk.identities.find(key_id)
+        if grant is None:
+            raise NotFoundError("no such key")
+        return grant
+
+
+def show_key(grant: KeyGrant, now: float, source: str) -> dict[str, Any]:
+    """A key without anything that could be shown for it."""
+    permissions = grant.permissions
+    return {
+        "id": grant.id,
+        "tenant": grant.tenant,
+        "state": state_of(grant, now),
+        "source": source,
+        "team": grant.team,
+        "user": grant.user,
+        "tags": grant.tags,
+        "tier": grant.tier,
+        "features": list(grant.features),
+        "priority": grant.priority,
+        "permissions": {
+            name: list(value) if isinstance(value, tuple) else value
+            for name in permissions.__struct_fields__
+            if (value := getattr(permissions, name)) is not None
+        },
+        "budgets": [describe_budget(budget, grant.tenant) for budget in grant.budgets],
+        "expires_at": show_time(grant.expires_at),
+        "revoked_at": show_time(grant.revoked_at),
+    }
+
+
+def _shown_once(grant: KeyGrant, shown: str) -> dict[str, Any]:
+    return {
+        "id": grant.id,
+        "key": shown,
+        "tenant": grant.tenant,
+        "expires_at": show_time(grant.expires_at),
+        "budgets": [describe_budget(budget, grant.tenant) for budget in grant.budgets],
+    }
+
+
+def _detail(grant: KeyGrant) -> dict[str, str]:
+    """What an auditor wants to see of a new key."""
+    written = {
+        "tenant": grant.tenant,
+        "team": grant.team,
+        "user": grant.user,
+        "expires_at": show_time(grant.expires_at) or "",
+        "models": ",".join(grant.permissions.models or ()),
+        "tiers": ",".join(grant.permissions.tiers or ()),
+        "budgets": ",".join(budget.name for budget in grant.budgets),
+    }
+    return {name: value for name, value in written.items() if value}
+
+
+def _overlap(body: dict[str, Any]) -> int:
+    """Milliseconds; none when nothing is written."""
+    if unknown := sorted(set(body) - {"overlap"}):
+        raise BadRequestError(f"{unknown[0]}: unknown key")
+    written = body.get("overlap", 0)
+    if written in (0, "0", "0s"):
+        return 0
+    try:
+        return int(str(read_duration(written)))
+    except ValueError as problem:
+        raise BadRequestError(f"overlap: {problem} (write for example 1h)") from None
