@@ -6,7 +6,8 @@ Rules of this file
   which a busy loop can keep from it for seconds, and all processes would wait for the transaction's end.
 - While another process writes, the loop stands still for a moment at most, then goes on and tries again.
 - Who asks gets an answer or an error by the deadline. What nobody waits for any more is left out, if it has not begun.
-- A file that was replaced or removed under our feet is opened again; one that is broken is an error until somebody mends it.
+- A file that was replaced or removed under our feet is opened again; one that is broken is an error until
+  somebody mends it, who is told.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from router_extproc.store.counters import StoreUnavailableError
-from router_extproc.store.sqlite_file import Schema, WriteTurn, inode, is_busy, open_writer, transaction
+from router_extproc.store.sqlite_file import Schema, WriteTurn, inode, is_broken, is_busy, open_writer, suspicion, transaction
 
 T = TypeVar("T")
 # The longest that others are kept waiting is the time that so many take.
@@ -159,6 +160,9 @@ class GroupCommit(Generic[T]):
             if is_busy(error):
                 raise
             self._disconnect()
+            if is_broken(error):
+                with contextlib.suppress(OSError):
+                    suspicion(self._path).touch()
             return self._errors(batch, error)
         if self._is_failing:
             _log.warning("database can be written again", extra={"database": self._path.name})

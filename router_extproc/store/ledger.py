@@ -9,11 +9,12 @@ Rules of this file
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
 from router_extproc.store import counting, retention, settling
-from router_extproc.store.counters import Release
+from router_extproc.store.counters import Release, StoreUnavailableError
 from router_extproc.store.ledger_file import LEDGER
 from router_extproc.store.ledger_queries import ledger_rows, spent
 from router_extproc.store.ledger_values import (
@@ -58,6 +59,8 @@ class Ledger:
             sqlite3.OperationalError: the directory cannot be written.
         """
         self._file = MendedFile(path, LEDGER)
+        # The file whose position the caller knows: another one may have been put in its place.
+        self._settles_in = self.instance
         self._tells = tells
         self._told_until = ""
         self._sweep = retention.Sweep()
@@ -66,7 +69,7 @@ class Ledger:
     def instance(self) -> str:
         """A random name that was given to this file when it was made: whose totals these are, for other stores."""
         with self._file.read() as connection:
-            return str(connection.execute("select name from instance").fetchone()[0])
+            return _instance(connection)
 
     def position(self) -> Position | None:
         """How far the access log is settled; None when nothing is yet. To be asked again after an error: a broken file begins
@@ -77,6 +80,7 @@ class Ledger:
         """
         with self._file.read() as connection:
             row = connection.execute("select file, offset from settled_log").fetchone()
+            self._settles_in = _instance(connection)
             return None if row is None else Position(*row)
 
     def record(
@@ -88,6 +92,8 @@ class Ledger:
             StoreUnavailableError: nothing of it was done; go on from ``position``.
         """
         with self._file.write() as connection:
+            if position is not None and _instance(connection) != self._settles_in:
+                raise StoreUnavailableError("the ledger began anew: it has settled nothing of the log")
             fresh = settling.add_rows(connection, [settlement.row for settlement in settlements])
             added = [settlement for settlement, is_fresh in zip(settlements, fresh, strict=True) if is_fresh]
             totals = settling.add_charges(connection, [charge for settlement in added for charge in settlement.charges])
@@ -148,3 +154,7 @@ class Ledger:
     def close(self) -> None:
         """Ends the connection."""
         self._file.close()
+
+
+def _instance(connection: sqlite3.Connection) -> str:
+    return str(connection.execute("select name from instance").fetchone()[0])

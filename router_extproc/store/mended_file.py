@@ -13,8 +13,10 @@ from router_extproc.store.sqlite_file import (
     WriteTurn,
     inode,
     is_broken,
+    is_sound,
     open_mended_writer,
     put_aside,
+    suspicion,
     transaction,
 )
 
@@ -35,9 +37,9 @@ class MendedFile:
         self._path, self._schema = path, schema
         self._turn = WriteTurn(path)
         self._inode: int | None = None
+        self._connection: sqlite3.Connection | None = None
         with self._turn.taken():
-            self._connection: sqlite3.Connection | None = open_mended_writer(path, schema, _PATIENCE_SECONDS)
-        self._inode = inode(path)
+            self._current_connection()
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
@@ -53,6 +55,7 @@ class MendedFile:
             raise StoreUnavailableError(f"{self._path.name} cannot be locked: {error.strerror}") from error
         try:
             with self._mending():
+                self._look_at_suspect()
                 connection = self._current_connection()
                 with transaction(connection):
                     yield connection
@@ -93,14 +96,26 @@ class MendedFile:
             if is_broken(error):
                 with self._turn.taken():
                     if inode(self._path) == self._inode:
-                        put_aside(self._path)
+                        put_aside(self._path, str(error))
             raise StoreUnavailableError(f"{self._path.name} cannot be used: {error}") from error
 
-    def _current_connection(self) -> sqlite3.Connection:
-        if self._connection is None or self._inode != inode(self._path):
+    def _look_at_suspect(self) -> None:
+        """Workers may have met damage where we never look."""
+        mark = suspicion(self._path)
+        if not mark.exists():
+            return
+        if not is_sound(self._current_connection()):
             self._disconnect()
-            self._connection = open_mended_writer(self._path, self._schema, _PATIENCE_SECONDS)
-            self._inode = inode(self._path)
+            put_aside(self._path, "a worker met damage, and there is some")
+        mark.unlink(missing_ok=True)
+
+    def _current_connection(self) -> sqlite3.Connection:
+        if self._connection is not None and self._inode == inode(self._path):
+            return self._connection
+        self._disconnect()
+        self._connection = open_mended_writer(self._path, self._schema, _PATIENCE_SECONDS)
+        # Held open, so that no other file can get this number.
+        self._inode = inode(self._path)
         return self._connection
 
     def _disconnect(self) -> None:

@@ -2,7 +2,7 @@
 
 Rules of this file
 - All writers of a shared file take turns by ``WriteTurn``: SQLite's own waiting polls, ever more seldom.
-- Only one process, the observer, puts broken files aside; the others wait until it has.
+- Only one process, the observer, puts broken files aside; the others tell it, and wait until it has.
 """
 
 from __future__ import annotations
@@ -79,17 +79,32 @@ def open_mended_writer(path: Path, schema: Schema, busy_seconds: float = BUSY_SE
     except sqlite3.DatabaseError as error:
         if not is_broken(error):
             raise
-        put_aside(path)
+        put_aside(path, str(error))
         return open_writer(path, schema, busy_seconds)
 
 
-def put_aside(path: Path) -> None:
+def put_aside(path: Path, reason: str) -> None:
     """Renames a broken file, with a loud log line; who has it open notices by ``inode``. Call it in your turn."""
     aside = path.with_name(f"{path.name}.broken")
-    _log.error("database is broken, put aside", extra={"database": path.name, "aside": str(aside)}, exc_info=True)
+    _log.error("database is broken, put aside", extra={"database": path.name, "aside": str(aside), "reason": reason})
     path.replace(aside)
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def suspicion(path: Path) -> Path:
+    """The file by which who may not put a database aside says that it should be looked at."""
+    return path.with_name(f"{path.name}.suspect")
+
+
+def is_sound(connection: sqlite3.Connection) -> bool:
+    """Whether every page can be read and is in order; takes as long as reading the file does."""
+    try:
+        return bool(connection.execute("pragma quick_check(1)").fetchone() == ("ok",))
+    except sqlite3.DatabaseError as error:
+        if is_broken(error):
+            return False
+        raise
 
 
 @contextlib.contextmanager

@@ -80,7 +80,7 @@ def test_a_file_in_another_ones_place_is_seen(path: Path, writer: IdentityWriter
     """A reader holds on to no file that was replaced or removed."""
     writer.put_key(grant("k1"), entry("e1"))
     assert reader.has_keys()
-    put_aside(path)
+    put_aside(path, "test")
     writer.put_key(grant("k2"), entry("e1"))
     assert (reader.find("k1"), reader.find("k2")) == (None, grant("k2"))
     writer.close()

@@ -18,7 +18,7 @@ import pytest
 from router_extproc.store.counters import Hold, Level, Query, StoreUnavailableError
 from router_extproc.store.ledger import Charge, Ledger, LedgerRow, Position, Settlement, spent
 from router_extproc.store.sqlite_counters import SqliteCounters
-from router_extproc.store.sqlite_file import WriteTurn, put_aside
+from router_extproc.store.sqlite_file import WriteTurn, put_aside, suspicion
 
 NOW = 1_000.0
 HOLDER = """
@@ -72,12 +72,13 @@ def full_disk(path: Path) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def overwrite(path: Path) -> None:
-    """Every page of the file is damaged; its log is empty."""
+def overwrite(path: Path, offset: int = 0, size: int | None = None) -> None:
+    """The file is damaged, as a whole or some bytes of it; its log is empty."""
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("pragma wal_checkpoint(truncate)").fetchone()[0] == 0
     with path.open("r+b") as file:
-        file.write(b"damaged " * (path.stat().st_size // 8))
+        file.seek(offset)
+        file.write(b"damaged " * ((size or path.stat().st_size) // 8))
 
 
 def remove(path: Path) -> None:
@@ -197,14 +198,50 @@ async def test_a_file_that_is_damaged_while_in_use(path: Path, counters: SqliteC
     assert path.with_name("ledger.sqlite.broken").exists()
 
 
+async def test_damage_that_only_workers_meet(path: Path, counters: SqliteCounters) -> None:
+    """Where the observer never looks, workers tell it, and it looks: nobody is locked out for good."""
+    with closing(Ledger(path)) as ledger:
+        for number in range(50):
+            await counters.reserve(f"r{number}", [hold(1, f"{number}" + "x" * 100)], NOW + 60, NOW)
+        with closing(sqlite3.connect(path)) as connection:
+            page = connection.execute("select rootpage from sqlite_master where name = 'counters'").fetchone()[0]
+            size = connection.execute("pragma page_size").fetchone()[0]
+        overwrite(path, (page - 1) * size, size)
+        with pytest.raises(StoreUnavailableError):
+            await counters.reserve("one", [hold()], NOW + 60, NOW)
+        with pytest.raises(StoreUnavailableError, match="began anew"):
+            ledger.record([], position=Position(1, 2))
+        assert (await counters.reserve("one", [hold()], NOW + 60, NOW)).refused == ()
+        assert ledger.position() is None
+        ledger.record([], position=Position(1, 2))
+    assert path.with_name("ledger.sqlite.broken").exists()
+
+
+async def test_a_suspicion_without_reason(path: Path, counters: SqliteCounters) -> None:
+    """A sound file is looked at once and stays."""
+    await counters.reserve("one", [hold()], NOW + 60, NOW)
+    with closing(Ledger(path)) as ledger:
+        suspicion(path).touch()
+        ledger.record([], position=Position(1, 2))
+    assert not suspicion(path).exists()
+    assert await counters.read([Query("a", 0)], NOW) == (Level(0, 10),)
+
+
 async def test_a_file_that_is_removed_or_replaced(path: Path, counters: SqliteCounters) -> None:
     """Nobody goes on writing into a file that nobody else sees."""
     await counters.reserve("one", [hold()], NOW + 60, NOW)
-    put_aside(path)
+    put_aside(path, "test")
     await counters.reserve("two", [hold(7)], NOW + 60, NOW)
     other = SqliteCounters(path)
     assert await other.read([Query("a", 0)], NOW) == (Level(0, 7),)
     await other.aclose()
+    remove(path)
+    with closing(Ledger(path)) as ledger:
+        remove(path)
+        assert not ledger.pending()
+        ledger.record([settlement("one")])
+        with pytest.raises(StoreUnavailableError, match="began anew"):
+            ledger.record([settlement("two")], position=Position(1, 2))
     remove(path)
     await counters.reserve("three", [hold(5)], NOW + 60, NOW)
     assert await counters.read([Query("a", 0)], NOW) == (Level(0, 5),)
