@@ -101,7 +101,9 @@ _REQUEST_LINE = {
     "stream": _metadata(names.TICKET, "stream"),
     "deployment": _metadata(names.ATTEMPT, "deployment"),
     "model": _metadata(names.ATTEMPT, "model"),
-    "degraded": _first_of(("DYNAMIC_METADATA", f"{names.TICKET}:degraded"), ("DYNAMIC_METADATA", f"{names.ATTEMPT}:degraded")),
+    "degraded": _first_of(
+        *(("DYNAMIC_METADATA", f"{space}:degraded") for space in (names.REQUEST, names.TICKET, names.ATTEMPT))
+    ),
     "fallback_from": _metadata(names.ATTEMPT, "fallback_from"),
     "cause": _metadata(names.ATTEMPT, "cause"),
     "status": "%RESPONSE_CODE%",

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
 from router_extproc.config.state import StateDirectory
+from router_extproc.envoyconf.render import SCRIPTS
 from router_extproc.observer import causes
 from router_extproc.observer.admin import admin_app
 from router_extproc.observer.live_figures import Live, LiveFigures
@@ -19,7 +20,7 @@ from router_extproc.observer.records import AttemptRecord, DecisionRecord, Usage
 from router_extproc.observer.worker_counters import WorkerCounters
 from router_extproc.registry.health import DeploymentHealth
 from router_extproc.telemetry.worker_figures import WorkerFigures
-from tests.docs.documents import ROOT, names, prose, sections
+from tests.docs.documents import names, prose, sections
 
 DOCUMENT = "docs/operations.md"
 
@@ -91,5 +92,5 @@ def test_every_file_of_the_state_directory_is_told() -> None:
     text = prose(DOCUMENT)
     for path in paths - {path for path in paths if path.parts[0] == "sockets"}:
         assert f"`{path}" in text or f"`{path.name}" in text, path
-    for script in (ROOT / "router_extproc" / "envoyconf" / "lua").glob("*.lua"):
-        assert f"`{script.name}`" in text, script
+    for script in SCRIPTS:
+        assert f"`{script}`" in text, script

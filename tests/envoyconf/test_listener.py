@@ -87,6 +87,24 @@ class TestHeaders:
         assert answer.headers["x-ratelimit-remaining-requests"] == "7"
         assert not {"set-cookie", "alt-svc", "x-router-cause", "x-envoy-ratelimited"} & set(answer.headers)
 
+    def test_limits_and_budgets_are_told(self, client: httpx.Client, live: Envoy, providers: Providers) -> None:
+        """What the worker says of the router's own limits takes the place of what the provider says of its limits."""
+        limits = (
+            ("x-ratelimit-limit-requests", "9"),
+            ("x-ratelimit-limit-tokens", "900"),
+            ("content-type", "application/json"),
+        )
+        providers.reset(a=Answer(headers=limits))
+        told = {"x-ratelimit-limit-requests": "5", "x-ratelimit-remaining-requests": "4", "x-ratelimit-reset-requests": "1m0s"}
+        own = {"budget_remaining": "12.345678", "degraded": "store-unavailable", **told}
+        answer = client.post(CHAT, json={}, headers=ticket("a", metadata={"router.request": own}))
+        assert {name: answer.headers[name] for name in told} == told
+        assert answer.headers.get_list("x-ratelimit-limit-requests") == ["5"]
+        assert answer.headers["x-ratelimit-limit-tokens"] == "900"
+        assert answer.headers["x-router-budget-remaining"] == "12.345678"
+        assert answer.headers["x-router-degraded"] == "store-unavailable"
+        assert live.access_log(answer.headers["x-router-decision"])["degraded"] == "store-unavailable"
+
     def test_other_headers_pass(self, client: httpx.Client, providers: Providers) -> None:
         """What is neither ours nor a credential reaches the provider."""
         client.post(CHAT, json={}, headers=ticket("b") | {"openai-beta": "x", "x-simulate": "y"})
