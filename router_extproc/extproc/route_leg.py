@@ -36,7 +36,7 @@ from router_extproc.extproc.messages import (
     headers_of,
     with_replaced_body,
 )
-from router_extproc.extproc.ticket import TicketOffice, encode_caller, of_this_admission
+from router_extproc.extproc.ticket import TicketOffice, of_this_admission
 from router_extproc.facts import Signal
 from router_extproc.limits.ladder import Figures
 from router_extproc.limits.permissions import visible_names
@@ -204,7 +204,7 @@ class RouteLeg:
             ticket = self._office.encode(decision)
         else:
             ticket = self._office.encode(decision, of_this_admission(admitted, usage_injected=outgoing.usage_injected))
-        ticket += encode_caller(self._caller)
+        ticket += self._office.encode_caller(self._caller)
         if outgoing.body is not None:
             return [with_replaced_body(ticket, outgoing.body)]
         return [ticket, *[REQUEST_BODY_UNCHANGED] * len(self._pieces)]
@@ -261,5 +261,5 @@ class RouteLeg:
             # Envoy adds it to answers of its routes, and has none that calls somebody where undecided requests are refused.
             shown["x-router-route"] = route
         details = DETAILS_PREFIX + reason.replace("-", "_").replace(" ", "_")
-        said = encode_metadata(TICKET_NAMESPACE, ticket) + encode_caller(self._caller)
+        said = encode_metadata(TICKET_NAMESPACE, ticket) + self._office.encode_caller(self._caller)
         return said + encode_immediate(status, body, shown, details)

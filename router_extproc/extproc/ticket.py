@@ -9,7 +9,7 @@ Rules of this file
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import msgspec
@@ -124,19 +124,17 @@ def of_this_admission(admitted: Admitted, *, usage_injected: bool) -> dict[str, 
     return own
 
 
-def encode_caller(caller: Caller) -> bytes:
-    """Who asks, for Envoy's other filters and its logs; nothing where nobody was asked."""
-    if caller is NOBODY:
-        return b""
+def _encode_caller(caller: Caller) -> bytes:
     texts = {name: getattr(caller, name) for name in ("tenant", "team", "user", "key", "tier")}
     return encode_metadata(CALLER_NAMESPACE, {**texts, "features": list(caller.features), "tags": dict(caller.tags)})
 
 
 class TicketOffice:
-    """Encodes decisions; what was encoded for an equal chain is kept, the most recent ``_KEPT`` of them."""
+    """Encodes decisions and callers; what was encoded for an equal one is kept, the most recent ``_KEPT`` of each."""
 
     def __init__(self) -> None:
         self._encoded: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
+        self._callers: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
 
     def encode(self, decision: Decision, more: Mapping[str, str] = NOTHING_MORE) -> bytes:
         """The answer to the request's headers that carries the ticket; a header mutation may be appended.
@@ -159,13 +157,27 @@ class TicketOffice:
             decision.max_attempts,
             decision.retry_within_ms,
         )
-        encoded = self._encoded.get(key)
-        if encoded is None:
-            encoded = encode_metadata(TICKET_NAMESPACE, ticket_of(decision)) + encode_request_headers(
-                routing_headers(decision), clear_route_cache=True
-            )
-            self._encoded[key] = encoded
-            if len(self._encoded) > _KEPT:
-                self._encoded.popitem(last=False)
+        encoded = _kept(self._encoded, key, lambda: _encode_decision(decision))
         own = {**of_this_request(decision), **more}
         return encoded + encode_metadata(REQUEST_NAMESPACE, own) if own else encoded
+
+    def encode_caller(self, caller: Caller) -> bytes:
+        """Who asks, for Envoy's other filters and its logs; nothing where nobody was asked."""
+        if caller is NOBODY:
+            return b""
+        own = (caller.tenant, caller.team, caller.user, caller.key, caller.tier, caller.features)
+        return _kept(self._callers, (*own, *caller.tags.items()), lambda: _encode_caller(caller))
+
+
+def _encode_decision(decision: Decision) -> bytes:
+    ticket = encode_metadata(TICKET_NAMESPACE, ticket_of(decision))
+    return ticket + encode_request_headers(routing_headers(decision), clear_route_cache=True)
+
+
+def _kept(kept: OrderedDict[tuple[object, ...], bytes], key: tuple[object, ...], encode: Callable[[], bytes]) -> bytes:
+    encoded = kept.get(key)
+    if encoded is None:
+        encoded = kept[key] = encode()
+        if len(kept) > _KEPT:
+            kept.popitem(last=False)
+    return encoded
