@@ -138,14 +138,14 @@ class World:
 
 
 @contextmanager
-def world(folder: Path, *, replicas: int, workers: int, more: str = "", store: str = "") -> Iterator[World]:
+def world(folder: Path, *, replicas: int, workers: int, more: str = "", store: str = "", auth: str = "keys") -> Iterator[World]:
     """``replicas`` instances of ``workers`` each; ``more`` and ``store`` are further lines of their configuration."""
     with ExitStack() as stack:
         folder.mkdir(parents=True, exist_ok=True)
         simulators = Simulators(folder, {"one": {"models": ["small"]}}, **SIMULATED_OPTIONS)
         stack.callback(simulators.stop)
         configuration = (
-            f"workers: {{count: {workers}}}\nauth: {{mode: keys}}\n{store}\n"
+            f"workers: {{count: {workers}}}\nauth: {{mode: {auth}}}\n{store}\n"
             f'providers:\n  one: {{base_url: "{simulators.url("one")}/v1"}}\n'
             f"models:\n  small: {{deployments: [{{provider: one}}],\n{MODEL}}}\n{more}"
         )
