@@ -22,7 +22,7 @@ from router_extproc.decision import NO_CONSTRAINTS, Constraints, Decision
 from router_extproc.limits.bound import UNKNOWN_OUTPUT_TOKENS, Measure, measure
 from router_extproc.limits.counter_names import counter_name
 from router_extproc.limits.loop_guard import FINGERPRINT, guard_budgets
-from router_extproc.limits.selection import budgets_for, cap_at, is_provider_limit, labels_of, matches, place_labels
+from router_extproc.limits.selection import Budgets, budgets_for, cap_at, is_provider_limit, labels_of, matches, place_labels
 from router_extproc.limits.windows import Part, part
 from router_extproc.registry.health import NO_RATIOS
 from router_extproc.registry.snapshot import Registry
@@ -85,7 +85,8 @@ def plan(
     """
     labels = labels_of(request, decision.route, session) | ({FINGERPRINT: fingerprint} if fingerprint else {})
     guards = guard_budgets(registry.spending.loop_guard) if session else ()
-    found = [budget for budget in (*budgets, *guards) if budget.mode != "off"]
+    likely = budgets.candidates(labels) if isinstance(budgets, Budgets) else budgets
+    found = [budget for budget in (*likely, *guards) if budget.mode != "off"]
     predicts = any(budget.unit in _MEASURED and _is_soft(budget) and matches(budget, labels) for budget in found)
     measured = measure(request, decision, registry, token_ratios, predicts=predicts)
     wanted = _wanted(found, labels, measured)

@@ -5,13 +5,14 @@ Labels: ``tenant team user key session route`` and ``tag:NAME`` say who asks; ``
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import overload
 
 from msgspec.structs import replace
 
 from router_extproc.limits.bound import Place
 from router_extproc.registry.snapshot import Registry
-from router_extproc.registry.spending import Budget, KeyGrant, Raise
+from router_extproc.registry.spending import PLACE_LABELS, Budget, KeyGrant, Raise
 from router_extproc.request import Request
 
 # What the limits of providers and of their credentials are named by, as budgets.
@@ -19,21 +20,81 @@ _PROVIDER_LIMITS = ("provider:", "credential:")
 _COUNTED_BY_PROVIDERS = ("requests", "tokens", "parallel")
 
 
+class Budgets(Sequence[Budget]):
+    """Every budget that requests of one caller may fall under; found by labels without looking at all of them."""
+
+    __slots__ = ("_index", "_own", "_raises")
+
+    def __init__(self, index: _Index, own: tuple[Budget, ...], raises: Mapping[str, Sequence[Raise]]) -> None:
+        self._index, self._own, self._raises = index, own, raises
+
+    def candidates(self, labels: Mapping[str, str]) -> list[Budget]:
+        """At least those that a request with these labels falls under, in the order in which they were written."""
+        return [self._raised(budget) for budget in (*self._index.candidates(labels), *self._own)]
+
+    def __len__(self) -> int:
+        return len(self._index.budgets) + len(self._own)
+
+    @overload
+    def __getitem__(self, place: int) -> Budget: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Budget]: ...
+    def __getitem__(self, place: int | slice) -> Budget | Sequence[Budget]:
+        found = (*self._index.budgets, *self._own)[place]
+        return self._raised(found) if isinstance(found, Budget) else [self._raised(one) for one in found]
+
+    def _raised(self, budget: Budget) -> Budget:
+        more = self._raises.get(budget.name)
+        return replace(budget, raises=(*budget.raises, *more)) if more else budget
+
+
+class _Index:
+    """The budgets of one configuration by a pair of a label and a value that each of them asks for."""
+
+    def __init__(self, budgets: tuple[Budget, ...]) -> None:
+        self.budgets = budgets
+        self._by_pair: dict[tuple[str, str], list[int]] = {}
+        self._others: list[int] = []
+        for place, budget in enumerate(budgets):
+            pair = next((one for one in budget.match if _is_exact(one)), None)
+            (self._others if pair is None else self._by_pair.setdefault(pair, [])).append(place)
+
+    def candidates(self, labels: Mapping[str, str]) -> Iterator[Budget]:
+        found = [place for pair in labels.items() for place in self._by_pair.get(pair, ())]
+        return (self.budgets[place] for place in sorted((*found, *self._others)))
+
+
+def _is_exact(pair: tuple[str, str]) -> bool:
+    """Whether exactly one value of a label is asked for, and one that the request itself has."""
+    label, value = pair
+    return bool(value) and not value.endswith("*") and label not in PLACE_LABELS
+
+
+# The configurations in use: that of now, and while it is replaced the one before. Looked for by identity, because comparing
+# thousands of budgets would cost more than indexing them saves.
+_indices: list[_Index] = []
+_MOST_INDICES = 4
+
+
+def _index_of(budgets: tuple[Budget, ...]) -> _Index:
+    for known in _indices:
+        if known.budgets is budgets:
+            return known
+    index = _Index(budgets)
+    _indices.insert(0, index)
+    del _indices[_MOST_INDICES:]
+    return index
+
+
 def budgets_for(
     registry: Registry, key: KeyGrant | None = None, raises: Mapping[str, Sequence[Raise]] | None = None
-) -> tuple[Budget, ...]:
+) -> Budgets:
     """Every budget a request may fall under: the registry's, the key's own, with the raises made at run time by budget name.
 
     A key's own budget is named ``key:ID:NAME`` and counts what is asked with that key.
     """
-    found = registry.spending.budgets
-    if key is not None and key.budgets:
-        found += tuple(of_key(budget, key.id) for budget in key.budgets)
-    if not raises:
-        return found
-    return tuple(
-        replace(budget, raises=(*budget.raises, *raises[budget.name])) if budget.name in raises else budget for budget in found
-    )
+    own = () if key is None else tuple(of_key(budget, key.id) for budget in key.budgets)
+    return Budgets(_index_of(registry.spending.budgets), own, raises or {})
 
 
 def of_key(budget: Budget, key: str) -> Budget:

@@ -411,3 +411,16 @@ def test_a_request_asked_again_is_admitted_as_it_was() -> None:
     assert isinstance(first, Proceed)
     assert isinstance(second, Proceed)
     assert store.held == held
+
+
+def test_what_a_dead_worker_set_aside_is_no_licence_for_more() -> None:
+    """Where less is set aside for this reservation than it needs now, that is given back and asked for again."""
+    found, store = registry(usd(100_000, downgrade_at=None)), ModelStore()
+    asked = request("large")
+    lowered = replace(claim(found, asked).holds[0], amount=20_000)
+    store.reserve("r-1", (lowered,))
+    store.reserve("other", (replace(lowered, amount=70_000),))
+    step, _ = walk(found, asked, store)
+    assert isinstance(step, Proceed)
+    assert step.reasons == ("max-tokens-lowered:daily",)
+    assert store.used("usd:daily") == 70_000 + step.account.held[0].amount <= 100_000
