@@ -154,7 +154,7 @@ class Admission:
                 return step
         raise UnavailableError("No place was found within the limits that hold.", code="limits_undecided", retry_after=1)
 
-    def _budgets(self, case: Case) -> tuple[Budget, ...]:
+    def _budgets(self, case: Case) -> Sequence[Budget]:
         grant = self._callers.grant_of(case.request.caller, case.registry.spending)
         return budgets_for(case.registry, grant, self._callers.raises())
 
