@@ -23,7 +23,12 @@ KEYS_KEPT_MS = 300_000
 """How long an issuer's keys are used before they are asked for again, in the background: Envoy's own default is 10 minutes."""
 
 # Where clients put what they are given as their key: as the SDKs of OpenAI, Azure and Anthropic do.
-_PLACES = ({"name": "authorization", "value_prefix": "Bearer "}, {"name": "api-key"}, {"name": "x-api-key"})
+_PLACES = (
+    {"name": "authorization", "value_prefix": "Bearer "},
+    {"name": "authorization", "value_prefix": "bearer "},
+    {"name": "api-key"},
+    {"name": "x-api-key"},
+)
 
 
 def read_token_keys(config: RouterConfig) -> Message | None:

@@ -100,7 +100,7 @@ def render_secrets(config: RouterConfig, environ: Mapping[str, str]) -> dict[str
         )
     if config.auth.mesh is not None:
         authorities = _read_pem("auth.mesh.certificate_authority", config.auth.mesh.certificate_authority)
-        files |= _peer_authorities(authorities)
+        files |= _peer_authorities({"inline_string": authorities})
     return files
 
 
@@ -116,11 +116,14 @@ def placeholder_secrets(config: RouterConfig) -> dict[str, bytes]:
         files[f"secrets/{names.SERVER_CERTIFICATE}.json"] = _secret_file(
             names.SERVER_CERTIFICATE, {"tls_certificate": certificate}
         )
-    return files if config.auth.mesh is None else files | _peer_authorities("")
+    if config.auth.mesh is not None:
+        # No secret: Envoy can read it where it lies.
+        files |= _peer_authorities({"filename": config.auth.mesh.certificate_authority})
+    return files
 
 
-def _peer_authorities(pem: str) -> dict[str, bytes]:
-    context = {"validation_context": {"trusted_ca": {"inline_string": pem}}}
+def _peer_authorities(source: Message) -> dict[str, bytes]:
+    context = {"validation_context": {"trusted_ca": source}}
     return {f"secrets/{names.PEER_AUTHORITIES}.json": _secret_file(names.PEER_AUTHORITIES, context)}
 
 

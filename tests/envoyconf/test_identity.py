@@ -94,15 +94,16 @@ class TestTokens:
         by_file[1].seen.clear()
         return by_file
 
-    @pytest.mark.parametrize("header", ["authorization", "api-key", "x-api-key"])
+    @pytest.mark.parametrize(
+        ("header", "scheme"), [("authorization", "Bearer "), ("authorization", "bearer "), ("api-key", ""), ("x-api-key", "")]
+    )
     def test_a_valid_token_is_shown_to_the_worker(
-        self, asked: tuple[Envoy, TicketWorker], providers: Providers, issuer: Issuer, header: str
+        self, asked: tuple[Envoy, TicketWorker], providers: Providers, issuer: Issuer, header: str, scheme: str
     ) -> None:
         """Its payload reaches the worker, wherever an SDK writes it; the provider sees neither it nor the payload."""
         envoy, worker = asked
         token = issuer.token(org={"id": "acme"}, name="Zoë")
-        shown = {header: f"Bearer {token}" if header == "authorization" else token}
-        answer = httpx.post(envoy.url + CHAT, json={}, headers=shown | ticket("a"), trust_env=False)
+        answer = httpx.post(envoy.url + CHAT, json={}, headers={header: scheme + token} | ticket("a"), trust_env=False)
         assert answer.status_code == 200
         claims = payload(worker.seen[0]["x-router-jwt"])
         assert (claims["sub"], claims["org"], claims["name"]) == ("ann", {"id": "acme"}, "Zoë")
@@ -134,6 +135,14 @@ class TestTokens:
         forged = [Issuer().token(), f"{head}.{other}.{signature}", unsigned_token(sub="root"), "sk-router-x.y"]
         for token in forged:
             self.refused(asked, providers, {"authorization": f"Bearer {token}"})
+
+    def test_one_good_token_does_not_hide_a_bad_one(
+        self, asked: tuple[Envoy, TicketWorker], providers: Providers, issuer: Issuer
+    ) -> None:
+        """Whoever shows two must be able to prove both."""
+        good, bad = issuer.token(), Issuer().token(sub="root")
+        self.refused(asked, providers, {"authorization": f"Bearer {good}", "api-key": bad})
+        self.refused(asked, providers, {"authorization": f"Bearer {bad}", "api-key": good})
 
     @pytest.mark.parametrize("path", [CHAT, "/v1/models", "/v1/files?key=x"])
     def test_without_a_token_nobody_comes_in(self, asked: tuple[Envoy, TicketWorker], providers: Providers, path: str) -> None:

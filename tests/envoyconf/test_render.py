@@ -27,6 +27,10 @@ EVERYTHING: dict[str, Any] = {
     },
 }
 
+TOKENS: dict[str, Any] = {
+    "auth": {"mode": "jwt", "jwt": {"issuer": "https://issuer.example", "jwks_uri": "https://issuer.example/keys"}}
+}
+
 
 def documents(files: dict[str, bytes]) -> dict[str, Any]:
     return {name.removesuffix(".json"): json.loads(content) for name, content in files.items() if name.endswith("ds.json")} | {
@@ -38,7 +42,7 @@ def rendered(folders: Folders, config: RouterConfig, registry: Registry | None =
     return render(config, registry or registry_of(config), folders, 3, KEYS)
 
 
-@pytest.mark.parametrize("changes", [{}, EVERYTHING, {"providers": {}, "models": {}}])
+@pytest.mark.parametrize("changes", [{}, EVERYTHING, TOKENS, {"providers": {}, "models": {}}])
 def test_every_field_exists(folders: Folders, changes: dict[str, Any]) -> None:
     """Every message that the compiled schema knows has only fields it knows, with values of their types."""
     assert parse(static_bootstrap(documents(rendered(folders, configuration(changes))))).node.id == "router-extproc"
@@ -55,7 +59,7 @@ def test_types_unknown_to_the_schema_are_few(folders: Folders) -> None:
 
 
 @pytest.mark.end_to_end
-@pytest.mark.parametrize("changes", [{}, EVERYTHING, {"providers": {}, "models": {}}])
+@pytest.mark.parametrize("changes", [{}, EVERYTHING, TOKENS, {"providers": {}, "models": {}}])
 def test_envoy_accepts_it(folders: Folders, tmp_path: Path, changes: dict[str, Any]) -> None:
     """The real Envoy finds nothing wrong, also when nothing is configured yet."""
     files = rendered(folders, configuration(changes))

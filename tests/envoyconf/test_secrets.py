@@ -12,6 +12,7 @@ import pytest
 
 from router_extproc.envoyconf import credential_files, render_secrets
 from router_extproc.envoyconf.secrets import credentials_by_deployment, placeholder_secrets
+from router_extproc.errors import StartError
 from tests.envoyconf.providers import Providers
 from tests.envoyconf.running import Envoy, free_port, write
 from tests.envoyconf.samples import configuration, registry_of
@@ -130,3 +131,21 @@ class TestInEnvoy:
         keyed.until(is_refused, 5)
         assert answers[-1].json()["error"]["code"] == "missing_credential"
         assert not providers.asked
+
+
+def test_authorities_of_a_mesh_are_read_or_named(tmp_path: Path) -> None:
+    """A running instance has them as they are now; a configuration that is shown says where they lie."""
+    file = tmp_path / "mesh.pem"
+    file.write_text("-----BEGIN CERTIFICATE-----\n")
+    mesh = {"certificate_authority": str(file), "identities": {"spiffe://mesh.example/a": "acme"}}
+    config = configuration({"auth": {"mode": "mesh", "mesh": mesh}})
+
+    def source(files: dict[str, bytes]) -> object:
+        (secret,) = json.loads(files["secrets/peers.json"])["resources"]
+        return secret["validation_context"]["trusted_ca"]
+
+    assert source(render_secrets(config, {})) == {"inline_string": "-----BEGIN CERTIFICATE-----\n"}
+    assert source(placeholder_secrets(config)) == {"filename": str(file)}
+    file.unlink()
+    with pytest.raises(StartError, match=r"auth\.mesh\.certificate_authority"):
+        render_secrets(config, {})
