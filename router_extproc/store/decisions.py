@@ -8,21 +8,18 @@ Rules of this file
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from router_extproc.errors import RouterError
+from router_extproc.store.sqlite_file import Schema, StoreError, open_mended_writer, reading, transaction
 
-SCHEMA_VERSION = 1
-_BUSY_SECONDS = 5.0
-_DELETED_AT_ONCE = 5_000
-_TABLES = """
+__all__ = ["DecisionRow", "DecisionWriter", "StoreError", "find_decision", "recent_decisions"]
+
+DECISIONS = Schema(
+    1,
+    """
 create table decisions (
   sequence integer primary key,
   id text not null,
@@ -35,14 +32,10 @@ create table decisions (
   document text not null
 );
 create index decisions_by_id on decisions (id);
-create index decisions_by_start on decisions (started_at);
-"""
-
-_log = logging.getLogger(__name__)
-
-
-class StoreError(RouterError):
-    """The file was written by a newer version of this package."""
+create index decisions_by_start on decisions (started_at)
+""",
+)
+_DELETED_AT_ONCE = 5_000
 
 
 class DecisionRow(msgspec.Struct, frozen=True):
@@ -68,17 +61,7 @@ class DecisionWriter:
             StoreError: a newer version of this package wrote it.
             sqlite3.OperationalError: the directory cannot be written.
         """
-        try:
-            self._connection = _prepare(path)
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError:
-            aside = path.with_name(f"{path.name}.broken")
-            _log.exception("decision database is broken, put aside", extra={"aside": str(aside)})
-            path.replace(aside)
-            for suffix in ("-wal", "-shm"):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
-            self._connection = _prepare(path)
+        self._connection = open_mended_writer(path, DECISIONS)
 
     def write(self, rows: Sequence[DecisionRow]) -> None:
         """Adds all rows in one transaction.
@@ -86,7 +69,7 @@ class DecisionWriter:
         Raises:
             sqlite3.Error: none was added.
         """
-        with self._connection:
+        with transaction(self._connection):
             self._connection.executemany(
                 "insert into decisions (id, started_at, route, model, deployment, status, cost_usd, document)"
                 " values (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -103,7 +86,7 @@ class DecisionWriter:
         return self._delete(beyond, most)
 
     def _delete(self, chosen: str, value: float) -> int:
-        with self._connection:
+        with transaction(self._connection):
             statement = f"delete from decisions where sequence in ({chosen})"  # noqa: S608 - both texts stand above
             deleted = self._connection.execute(statement, (value, _DELETED_AT_ONCE)).rowcount
         if deleted:
@@ -118,7 +101,7 @@ class DecisionWriter:
 
 def recent_decisions(path: Path, limit: int) -> list[str]:
     """The newest documents first, at most ``limit``; none when there is no file yet."""
-    with _reader(path) as connection:
+    with reading(path) as connection:
         if connection is None:
             return []
         rows = connection.execute("select document from decisions order by sequence desc limit ?", (limit,))
@@ -127,49 +110,10 @@ def recent_decisions(path: Path, limit: int) -> list[str]:
 
 def find_decision(path: Path, decision: str) -> str | None:
     """The document of one decision, None when it is not known."""
-    with _reader(path) as connection:
+    with reading(path) as connection:
         if connection is None:
             return None
         row = connection.execute(
             "select document from decisions where id = ? order by sequence desc limit 1", (decision,)
         ).fetchone()
         return None if row is None else str(row[0])
-
-
-def _prepare(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, check_same_thread=False)
-    try:
-        version = _pragma(connection, "user_version")
-        _check_version(path, version)
-        if version == 0:
-            # Must be chosen before the first table: it lets deleted records give their space back.
-            connection.execute("pragma auto_vacuum = incremental")
-        connection.execute("pragma journal_mode = wal")
-        connection.execute("pragma synchronous = normal")
-        if version == 0:
-            connection.executescript(f"begin;{_TABLES}pragma user_version = {SCHEMA_VERSION};commit;")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _check_version(path: Path, version: int) -> None:
-    if version > SCHEMA_VERSION:
-        raise StoreError(f"{path} was written by a newer version (schema {version}, this one knows {SCHEMA_VERSION})")
-
-
-def _pragma(connection: sqlite3.Connection, name: str) -> Any:
-    return connection.execute(f"pragma {name}").fetchone()[0]
-
-
-@contextlib.contextmanager
-def _reader(path: Path) -> Iterator[sqlite3.Connection | None]:
-    if not path.exists():
-        yield None
-        return
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS)
-    try:
-        yield connection
-    finally:
-        connection.close()
