@@ -23,6 +23,8 @@ from redis.credentials import CredentialProvider
 
 from router_extproc.errors import StartError
 from router_extproc.registry.spending import StoreSettings
+from router_extproc.store.redis_link import Link
+from router_extproc.store.redis_processes import Processes
 
 _DEFAULT_PORT = 6379
 _DEFAULT_SENTINEL_PORT = 26379
@@ -72,6 +74,7 @@ class Connections:
             raise StartError("store.redis: no url: write where Redis listens, redis://host:6379")
         self.addresses = tuple(Address(part.hostname or "localhost", part.port or default_port) for part in parts)
         self.database = int(parts[0].path.strip("/") or 0)
+        self._processes = Processes()
         self._options: dict[str, Any] = {
             "socket_timeout": SOCKET_SECONDS,
             "socket_connect_timeout": SOCKET_SECONDS,
@@ -102,19 +105,29 @@ class Connections:
             host=address.host,
             port=address.port,
             db=self.database,
+            redis_connect_func=self._processes.greet,
             **self._options,
             **self._credentials,
         )
         return Redis.from_pool(pool)
 
-    def client_by_sentinels(self) -> tuple[Redis, Sentinel]:
-        """A client for whichever server the sentinels call the master, and what asks them; both are to be closed."""
+    def link(self, address: Address) -> Link:
+        """Connections to one server."""
+        return Link(self.client(address), self._processes)
+
+    def link_by_sentinels(self) -> Link:
+        """Connections to whichever server the sentinels call the master."""
         encryption: dict[str, Any] = {"ssl": True} if self._is_encrypted else {}
         sentinel = Sentinel(self.addresses, sentinel_kwargs=self._options | encryption)
         client = sentinel.master_for(
-            self._settings.sentinel_service, db=self.database, **self._options, **self._credentials, **encryption
+            self._settings.sentinel_service,
+            db=self.database,
+            redis_connect_func=self._processes.greet,
+            **self._options,
+            **self._credentials,
+            **encryption,
         )
-        return client, sentinel
+        return Link(client, self._processes, sentinel)
 
 
 def password_reader(settings: StoreSettings, environ: Mapping[str, str]) -> Callable[[], str | None] | None:

@@ -16,13 +16,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from redis.asyncio import Redis
 from redis.exceptions import AskError, MovedError, NoScriptError, RedisError
 
 from router_extproc.errors import StartError
 from router_extproc.store.counters import StoreUnavailableError
 from router_extproc.store.redis_connections import SOCKET_SECONDS
-from router_extproc.store.redis_scripts import Argument, Command
+from router_extproc.store.redis_link import Link
+from router_extproc.store.redis_scripts import Command
 
 _TOGETHER = 64
 _UNDER_WAY = 2
@@ -72,11 +72,9 @@ class _Call:
 class Lane:
     """Commands to one server. ``is_wanted`` says, while the server is gone, whether it is still the one to ask."""
 
-    def __init__(
-        self, name: str, client: Redis, deadline: float, is_wanted: Callable[[], Awaitable[bool]] | None = None
-    ) -> None:
+    def __init__(self, name: str, link: Link, deadline: float, is_wanted: Callable[[], Awaitable[bool]] | None = None) -> None:
         self.name = name
-        self._client = client
+        self._link = link
         self._deadline = deadline
         self._is_wanted = is_wanted
         self._waiting: deque[_Call] = deque()
@@ -115,10 +113,6 @@ class Lane:
         finally:
             timer.cancel()
 
-    async def ask(self, *arguments: Argument) -> Any:
-        """Sends one plain command, alone and without the deadline; raises what the client raises."""
-        return await self._client.execute_command(*arguments)
-
     async def aclose(self) -> None:
         """Gives up what is under way and closes the connections."""
         self._is_closed = True
@@ -127,8 +121,7 @@ class Lane:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._fail_waiting(_CLOSED)
-        with contextlib.suppress(*FAILURES):
-            await self._client.aclose()
+        await self._link.aclose()
 
     def _flush(self) -> None:
         self._is_flush_due = False
@@ -145,10 +138,10 @@ class Lane:
 
     async def _send(self, batch: Sequence[_Call]) -> None:
         try:
-            answers = await self._pipeline([call.command.by_name() for call in batch])
+            answers = await self._link.send([call.command for call in batch])
             unknown = [place for place, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
             if unknown:
-                again = await self._pipeline([batch[place].command.by_text() for place in unknown])
+                again = await self._link.send([batch[place].command for place in unknown], by_text=True)
                 for place, answer in zip(unknown, again, strict=True):
                     answers[place] = answer
         except FAILURES as error:
@@ -166,12 +159,6 @@ class Lane:
         finally:
             self._under_way -= 1
             self._flush()
-
-    async def _pipeline(self, commands: Sequence[tuple[Argument, ...]]) -> list[Any]:
-        async with self._client.pipeline(transaction=False) as pipeline:
-            for command in commands:
-                pipeline.execute_command(*command)
-            return await pipeline.execute(raise_on_error=False)
 
     def _outcome(self, answer: Any) -> Any:
         if not isinstance(answer, Exception) or isinstance(answer, MovedError | AskError):
@@ -222,9 +209,9 @@ class Lane:
         while not self._is_closed and (self._is_wanted is None or await self._is_wanted()):
             with contextlib.suppress(*FAILURES):
                 async with asyncio.timeout(SOCKET_SECONDS):
-                    await self.ask("PING")
+                    await self._link.ask("PING")
                 async with asyncio.timeout(self._deadline):
-                    await self.ask("PING")
+                    await self._link.ask("PING")
                 self._broken = None
                 _log.info("store is back", extra={"store": self.name})
                 self._flush()

@@ -20,19 +20,19 @@ class Script(NamedTuple):
 
 
 class Command(NamedTuple):
-    """One script on keys that lie together."""
+    """One script on keys that lie together. Its last argument is the server process, as the connection knows it."""
 
     script: Script
     keys: Sequence[str]
     arguments: Sequence[Argument]
 
-    def by_name(self) -> tuple[Argument, ...]:
+    def by_name(self, process: str) -> tuple[Argument, ...]:
         """For a server that has seen the script."""
-        return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.arguments)
+        return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.arguments, process)
 
-    def by_text(self) -> tuple[Argument, ...]:
+    def by_text(self, process: str) -> tuple[Argument, ...]:
         """For a server that has not; afterwards it has."""
-        return ("EVAL", self.script.text, len(self.keys), *self.keys, *self.arguments)
+        return ("EVAL", self.script.text, len(self.keys), *self.keys, *self.arguments, process)
 
 
 @cache

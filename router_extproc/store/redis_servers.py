@@ -12,7 +12,6 @@ import logging
 from typing import Any, Protocol
 from zlib import crc32
 
-from redis.asyncio.sentinel import Sentinel
 from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError
 
@@ -46,10 +45,9 @@ def connect(settings: StoreSettings, connections: Connections) -> Servers:
     if settings.kind == "redis_cluster":
         return ClusterServers(connections, deadline)
     if settings.kind == "redis_sentinel":
-        client, sentinel = connections.client_by_sentinels()
-        return OneServer(Lane(settings.sentinel_service, client, deadline), sentinel)
+        return OneServer(Lane(settings.sentinel_service, connections.link_by_sentinels(), deadline))
     address = connections.addresses[0]
-    return OneServer(Lane(str(address), connections.client(address), deadline))
+    return OneServer(Lane(str(address), connections.link(address), deadline))
 
 
 def tag_of(name: str, tags: tuple[str, ...]) -> str:
@@ -62,9 +60,8 @@ class OneServer:
 
     tags: tuple[str, ...] = ("r0",)
 
-    def __init__(self, lane: Lane, sentinel: Sentinel | None = None) -> None:
+    def __init__(self, lane: Lane) -> None:
         self._lane = lane
-        self._sentinel = sentinel
 
     async def run(self, tag: str, command: Command, late: Late | None = None, deadline: float | None = None) -> Any:
         """The server's answer."""
@@ -74,9 +71,6 @@ class OneServer:
     async def aclose(self) -> None:
         """Closes all connections."""
         await self._lane.aclose()
-        if self._sentinel is not None:
-            with contextlib.suppress(*FAILURES):
-                await self._sentinel.aclose()
 
 
 class ClusterServers:
@@ -131,7 +125,7 @@ class ClusterServers:
                 await asyncio.shield(self._refresh_once())
                 return self._lanes.get(address) is lane
 
-            lane = Lane(str(address), self._connections.client(address), self._deadline, is_wanted)
+            lane = Lane(str(address), self._connections.link(address), self._deadline, is_wanted)
             self._lanes[address] = lane
         return lane
 

@@ -6,14 +6,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from typing import Any
 
-from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, MovedError, NoPermissionError, RedisError, ResponseError
 
 from router_extproc.errors import StartError
 from router_extproc.registry.spending import StoreSettings
 from router_extproc.store.redis_connections import SOCKET_SECONDS, Connections
+from router_extproc.store.redis_link import Link
 from router_extproc.store.redis_scripts import Command, script
 
 COMMANDS = (
@@ -38,14 +37,12 @@ async def check_redis(settings: StoreSettings, environ: Mapping[str, str]) -> No
     connections = Connections(settings, environ)
     try:
         async with asyncio.timeout(_SECONDS):
-            if settings.kind == "redis_sentinel":
-                client, sentinel = connections.client_by_sentinels()
-                try:
-                    await _check(client, settings)
-                finally:
-                    await sentinel.aclose()
-            else:
-                await _check(connections.client(connections.addresses[0]), settings)
+            by_sentinels = settings.kind == "redis_sentinel"
+            link = connections.link_by_sentinels() if by_sentinels else connections.link(connections.addresses[0])
+            try:
+                await _check(link, settings)
+            finally:
+                await link.aclose()
     except (AuthenticationError, NoPermissionError) as error:
         who = f"the user {settings.username}" if settings.username else "nobody without a name"
         raise StartError(f"store.redis: Redis refuses {who}: {_text(error)}; it needs {_rule(settings)}") from error
@@ -59,27 +56,18 @@ async def check_redis(settings: StoreSettings, environ: Mapping[str, str]) -> No
         _log.warning("store cannot be reached at the start", extra={"reason": _text(error)})
 
 
-async def _check(client: Redis, settings: StoreSettings) -> None:
-    try:
-        await client.ping()
-        if settings.kind == "redis_cluster":
-            await client.execute_command("CLUSTER SLOTS")
-        key = f"{settings.prefix}:{{r0}}:check"
-        try:
-            answer = await _run(client, key)
-        except MovedError:
-            if settings.kind != "redis_cluster":
-                raise
-            # Another master has this place. That they let the user do the same is the cluster's business.
-            return
-        _judge([part.decode() for part in answer], settings)
-    finally:
-        await client.aclose()
-
-
-async def _run(client: Redis, key: str) -> Any:
-    """By text: no server has seen this script, and it need not keep it."""
-    return await client.execute_command(*Command(script("check"), [key], ()).by_text())
+async def _check(link: Link, settings: StoreSettings) -> None:
+    await link.ask("PING")
+    if settings.kind == "redis_cluster":
+        await link.ask("CLUSTER SLOTS")
+    # By text: no server has seen this script.
+    (answer,) = await link.send([Command(script("check"), [f"{settings.prefix}:{{r0}}:check"], ())], by_text=True)
+    if isinstance(answer, MovedError) and settings.kind == "redis_cluster":
+        # Another master has this place. That they all let the user do the same is the cluster's business.
+        return
+    if isinstance(answer, Exception):
+        raise answer
+    _judge([part.decode() for part in answer], settings)
 
 
 def _judge(answer: list[str], settings: StoreSettings) -> None:

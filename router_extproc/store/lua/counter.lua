@@ -7,11 +7,12 @@
 --
 -- ready    says that this very process has been told all totals: "RUN_ID:SINCE". A server that was started again, emptied,
 --          or has taken over from another has a different run id or no such key, and knows less than it should.
+-- The last argument of every script is the run id of the process that answers, as the connection knows it.
 -- Amounts stay below 2^53, where Lua's numbers are exact. Texts of amounts are passed on as they came: Lua writes large
 -- numbers with an exponent.
 
 local function run_id()
-  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  return ARGV[#ARGV]
 end
 
 local function is_ready(key)

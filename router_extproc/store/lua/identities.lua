@@ -5,13 +5,15 @@
 -- changed  sorted set: "KIND ID" -> the sequence number of its last change
 -- audits   list: "audit ID" of the entries that are kept, the newest first
 --
+-- The last argument of every script is the run id of the process that answers, as the connection knows it.
+--
 -- An epoch begins when the server process is another one than before, or has nothing: then what it knows may be old, and
 -- every instance brings what it has. Sequence numbers begin at the time, so that they are higher than all before; what an
 -- instance brings has the sequence number it had come to as its version, so the newest copy wins, and a change of the new
 -- epoch wins over all copies.
 
 local function server()
-  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  return ARGV[#ARGV]
 end
 
 local function is_current(state)

@@ -10,7 +10,7 @@ if redis.call('EXISTS', KEYS[1]) == 0 and known == 0 then
 elseif not is_current(KEYS[1]) or known < tonumber(redis.call('HGET', KEYS[1], 'epoch')) then
   return nil
 end
-for place = 3, #ARGV, 2 do
+for place = 3, #ARGV - 1, 2 do
   put(KEYS, ARGV[place], nil, ARGV[place + 1], most)
 end
 return 1

@@ -7,7 +7,7 @@ local version, most = ARGV[1], tonumber(ARGV[2])
 if not is_current(KEYS[1]) then
   begin_epoch(KEYS[1])
 end
-for place = 3, #ARGV, 2 do
+for place = 3, #ARGV - 1, 2 do
   local here = redis.call('HGET', KEYS[2], ARGV[place])
   if not here or tonumber(string.match(here, '^%d+')) < tonumber(version) then
     put(KEYS, ARGV[place], version, ARGV[place + 1], most)

@@ -1,0 +1,85 @@
+"""Connections to one Redis server that are kept, and known by the process that answers them.
+
+A server process keeps its connections for life: who knows the process at the other end when the connection is made knows it
+for every command. Scripts are told, and answer only where that very process was told all totals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.sentinel import Sentinel
+from redis.exceptions import RedisError, ResponseError
+
+from router_extproc.store.redis_processes import Processes
+from router_extproc.store.redis_scripts import Argument, Command
+
+# A connection that lay idle for longer is looked at before it is used: the server may have closed it meanwhile.
+_FRESH_SECONDS = 1.0
+
+
+class Link:
+    """Sends what belongs together over one connection, in one go."""
+
+    def __init__(self, client: Redis, processes: Processes, sentinel: Sentinel | None = None) -> None:
+        """Owns ``client`` and ``sentinel``; connects to nothing yet."""
+        self._client = client
+        self._processes = processes
+        self._sentinel = sentinel
+        self._idle: list[tuple[AbstractConnection, float]] = []
+
+    async def send(self, commands: Sequence[Command], *, by_text: bool = False) -> list[Any]:
+        """The answers, errors of single commands among them; raises what the client raises where the connection fails."""
+        connection = await self._take()
+        try:
+            process = self._processes.at(connection)
+            packed = [command.by_text(process) if by_text else command.by_name(process) for command in commands]
+            await connection.send_packed_command(connection.pack_commands(packed))
+            answers = [await _read(connection) for _ in commands]
+        except BaseException:
+            # Answers may be under way that nobody will read.
+            await self._drop(connection)
+            raise
+        self._idle.append((connection, asyncio.get_running_loop().time()))
+        return answers
+
+    async def ask(self, *arguments: Argument) -> Any:
+        """The answer to one plain command; raises what the client raises."""
+        return await self._client.execute_command(*arguments)
+
+    async def aclose(self) -> None:
+        """Closes all connections."""
+        idle, self._idle = self._idle, []
+        for connection, _ in idle:
+            await self._drop(connection)
+        for part in (self._client, self._sentinel):
+            if part is not None:
+                with contextlib.suppress(RedisError, OSError):
+                    await part.aclose()
+
+    async def _take(self) -> AbstractConnection:
+        pool = self._client.connection_pool
+        if self._idle:
+            connection, used_at = self._idle.pop()
+            if asyncio.get_running_loop().time() - used_at < _FRESH_SECONDS:
+                return connection
+            await pool.release(connection)
+        taken: AbstractConnection = await pool.get_connection()
+        return taken
+
+    async def _drop(self, connection: AbstractConnection) -> None:
+        with contextlib.suppress(RedisError, OSError):
+            await connection.disconnect(nowait=True)
+        await self._client.connection_pool.release(connection)
+
+
+async def _read(connection: AbstractConnection) -> Any:
+    try:
+        return await connection.read_response()
+    except ResponseError as error:
+        return error
