@@ -22,6 +22,7 @@ from router_extproc.decision import NO_CONSTRAINTS, Constraints, Decision
 from router_extproc.errors import RequestError, UnavailableError
 from router_extproc.extproc.callers import Callers
 from router_extproc.extproc.case import Admitted, Case, RefusedError, Stores
+from router_extproc.extproc.full_places import FullPlaces
 from router_extproc.extproc.waiting import NoRoomError, WaitingRoom
 from router_extproc.limits.claims import Claim, budgets_for, plan
 from router_extproc.limits.ladder import Again, Proceed, Refuse, Step, next_step, on_store_failure
@@ -52,6 +53,7 @@ class Admission:
         """``tally`` is counted up."""
         self._stores, self._callers, self._tally = stores, callers, tally
         self._room = WaitingRoom()
+        self._full = FullPlaces()
         self._errands: set[asyncio.Task[None]] = set()
         self._is_store_there = True
 
@@ -141,6 +143,12 @@ class Admission:
         decision, constraints = case.decision, NO_CONSTRAINTS
         for _ in range(_MOST_STEPS):
             claim = self._plan(case, decision, budgets, constraints)
+            guess = self._full.guess(claim, time.monotonic())
+            if guess is not None:
+                elsewhere = next_step(claim, guess, case.registry, case.request, decision, time.time())
+                if isinstance(elsewhere, Again) and (other := _decide_again(case, elsewhere.constraints)) is not None:
+                    decision, constraints = other, elsewhere.constraints
+                    continue
             step, alone = await self._ask(case, claim, decision)
             smaller = None
             while isinstance(step, Again) and (smaller := _decide_again(case, step.constraints)) is None:
@@ -182,6 +190,7 @@ class Admission:
             self._notice_store(is_there=False)
         else:
             self._notice_store(is_there=True)
+            self._full.learn(claim, verdict, time.monotonic())
             return next_step(claim, verdict, case.registry, case.request, decision, time.time()), False
         alone = on_store_failure(claim)
         if isinstance(alone, Refuse):

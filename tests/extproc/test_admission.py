@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from router_extproc.account import Account, decode_account
+from router_extproc.extproc import full_places
 from router_extproc.extproc.admission import Admission
 from router_extproc.extproc.callers import Callers
 from router_extproc.extproc.conclusion import conclude
@@ -48,6 +49,7 @@ class Away:
 
     def __init__(self, store: CounterStore) -> None:
         self.store, self.is_away = store, False
+        self.questions = 0
         self.released: list[Release] = []
 
     def _check(self) -> None:
@@ -55,6 +57,7 @@ class Away:
             raise StoreUnavailableError("away")
 
     async def reserve(self, reservation: str, holds: Sequence[Hold], until: float, now: float) -> Verdict:
+        self.questions += 1
         self._check()
         return await self.store.reserve(reservation, holds, until, now)
 
@@ -352,6 +355,21 @@ async def test_a_full_place_is_passed_over(stage: Stage) -> None:
     view = registry(rpm(1, "large"), waiting=Waiting(max_wait_ms=0))
     assert [(await stage.ask(view, "either")).first for _ in range(3)] == ["large", "small", "small"]
     assert (await stage.ask(view, "large")).status == 429
+
+
+async def test_a_place_that_was_full_a_moment_ago_is_passed_over_without_asking(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One question a request, as when there is room everywhere; where nobody else has room the store is asked all the same."""
+    monkeypatch.setattr(full_places, "REMEMBERED_SECONDS", 60)
+    view = registry(rpm(1, "large"), usd(100_000), waiting=Waiting(max_wait_ms=0))
+    for _ in range(2):
+        await stage.ask(view, "either")
+    before = stage.shared.questions
+    told = await stage.ask(view, "either")
+    assert (told.first, stage.shared.questions - before) == ("small", 1)
+    assert (await stage.ask(view, "large")).status == 429
+    assert stage.shared.questions - before == 2
 
 
 async def test_when_no_place_has_room_a_request_waits_for_one(stage: Stage) -> None:
