@@ -38,7 +38,7 @@ class Line(msgspec.Struct):
 
 async def spend(folder: Path, seed: int) -> None:
     """Reserves, spends less than that, and goes on when it is refused: others settle meanwhile."""
-    counters = SqliteCounters(folder / "ledger.sqlite", deadline_seconds=20.0)
+    counters = SqliteCounters(folder / "ledger.sqlite", deadline_seconds=5.0)
     log = os.open(folder / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     numbers, chance = itertools.count(), random.Random(seed)  # noqa: S311 - repeatable, not secret
 
