@@ -95,6 +95,10 @@ class Bookkeeping:
         """The alerts, as above."""
         return None if self._books is None else self._books.outbox
 
+    async def open(self) -> None:
+        """Opens the books already, so that who asks first need not wait; no error when they cannot be."""
+        await self._open()
+
     async def settle(self) -> None:
         """Settles all that the log says by now."""
         books = await self._open()

@@ -131,6 +131,8 @@ class Observer:
             loop.add_signal_handler(number, stopping.set)
         self._reread()
         self._write_health()
+        await self._bookkeeping.open()
+        await self._follow()
         socket_path = self._state.sockets / f"observer.{os.getpid()}.sock"
         server = await self._start(socket_path)
         admin = AdminServer(admin_app(self), self._listener)

@@ -16,10 +16,13 @@ DOCUMENT = "docs/commands.md"
 
 
 def options(command: str) -> set[str]:
-    """Every spelling of every option of a command."""
+    """Every spelling of every option of a command, those of its actions included."""
     parser = argparse.ArgumentParser(add_help=False)
     importlib.import_module(f"router_extproc.cli.{command}").add_arguments(parser)
-    return {spelling for action in parser._actions for spelling in action.option_strings}
+    actions = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    parsers = [parser, *(each for action in actions for each in action.choices.values())]
+    spellings = {spelling for each in parsers for action in each._actions for spelling in action.option_strings}
+    return spellings - ({"-h", "--help"} if actions else set())
 
 
 @pytest.mark.parametrize("command", COMMANDS)
