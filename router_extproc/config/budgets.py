@@ -136,12 +136,14 @@ class _Counted(Section):
         None, description="Shares at which an alert is sent. Default: 0.8; none for parallel, or windows below an hour."
     )
     at_cap: AtCapName = Field("reject", description="What happens to what does not fit.")
-    on_store_failure: OnStoreFailureName = Field("fail_open", description="What happens while the store cannot be reached.")
+    on_store_failure: OnStoreFailureName = Field(
+        "fail_closed", description="What happens while the store cannot be reached, or does not answer in time."
+    )
     local_share: Threshold = Field(
         0.1, description="For local_share: what each instance may spend alone, as a share of the amount."
     )
 
-    @field_validator("warn_at", mode="before", json_schema_input_type=float | tuple[float, ...] | None)
+    @field_validator("warn_at", mode="before", json_schema_input_type=Threshold | tuple[Threshold, ...] | None)
     @classmethod
     def _one_or_many(cls, value: object) -> object:
         return (value,) if isinstance(value, int | float) and not isinstance(value, bool) else value
@@ -168,7 +170,7 @@ class Budget(_Sized, _Counted):
         None, description="Set aside for the answer of a request without max_tokens. Default: the model's limit."
     )
 
-    @field_validator("per", mode="before", json_schema_input_type=str | tuple[str, ...])
+    @field_validator("per", mode="before", json_schema_input_type=Label | tuple[Label, ...])
     @classmethod
     def _one_label(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value

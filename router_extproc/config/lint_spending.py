@@ -22,6 +22,7 @@ _PLACES = frozenset({"provider", "model", "deployment"})
 
 def lint_spending(config: RouterConfig, source: Source, environ: Mapping[str, str], now: float) -> Iterator[Problem]:
     """Every warning about who may spend what, in no order; ``now`` is in epoch seconds."""
+    yield from _callers(config, source)
     yield from _keys(config, source, now)
     for path, budget in all_budgets(config):
         yield from _budget(budget, path, source, now)
@@ -34,6 +35,19 @@ def lint_spending(config: RouterConfig, source: Source, environ: Mapping[str, st
 
 def _warn(source: Source, path: Path, message: str, fix: str, code: str, *, key: bool = False) -> Problem:
     return source.problem(path, message, fix=fix, code=code, severity="warning", key=key)
+
+
+def _callers(config: RouterConfig, source: Source) -> Iterator[Problem]:
+    """Tenants that nobody can be, or that everybody can."""
+    auth = config.auth
+    if auth.mode == "none" and not auth.trusted and config.tenants:
+        message = "nobody is of any tenant: auth.mode is none"
+        yield _warn(
+            source, ("tenants",), message, "write another auth.mode, or remove them", "tenants_without_effect", key=True
+        )
+    if auth.mode == "none" and auth.trusted and not is_loopback(config.listener.address):
+        message = "whoever can connect may claim to be of any tenant"
+        yield _warn(source, ("auth", "trusted"), message, "let the gateway in front show a key", "trusted_strangers")
 
 
 def _keys(config: RouterConfig, source: Source, now: float) -> Iterator[Problem]:

@@ -67,7 +67,7 @@ def test_keys_that_nobody_is_asked_for(mode: str) -> None:
             "{iterations: 5, per: tenant}",
             "iterations: iterations_without_session: counts the requests of all sessions together",
         ),
-        ("{usd: 5, local_share: 0.5}", "local_share: share_without_effect: has no effect: on_store_failure is fail_open"),
+        ("{usd: 5, local_share: 0.5}", "local_share: share_without_effect: has no effect: on_store_failure is fail_closed"),
         (
             "{requests: 5, assume_max_output_tokens: 5}",
             "assume_max_output_tokens: estimate_without_effect: has no effect: requests do not depend on how long an answer is",
@@ -90,6 +90,18 @@ def test_settings_of_a_budget_that_change_nothing(budget: str, warning: str) -> 
     assert warnings(f"budgets: {{b: {budget}}}\n") == [f"budgets.b.{warning}"]
     own = f"auth: keys\ntenants: {{a: {{}}}}\nkeys: {{k: {{tenant: a, digest: '{DIGEST}', budgets: {{b: {budget}}}}}}}\n"
     assert warnings(own) == [f"keys.k.budgets.b.{warning}"]
+
+
+def test_tenants_that_nobody_or_everybody_can_be() -> None:
+    """Where nobody proves anything, tenants change nothing; where strangers are believed, everybody is whom they like."""
+    exposed = "listener: {address: 0.0.0.0, plain: true}\n"
+    tenants = "tenants: {a: {}}\n"
+    nobody = ["tenants: tenants_without_effect: nobody is of any tenant: auth.mode is none"]
+    everybody = ["auth.trusted: trusted_strangers: whoever can connect may claim to be of any tenant"]
+    assert warnings("auth: none\n" + tenants) == nobody
+    assert warnings("auth: {mode: none, trusted: true}\n" + tenants) == []
+    assert warnings("auth: {mode: none, trusted: true}\n" + tenants + exposed) == everybody
+    assert warnings("auth: {mode: keys, trusted: true}\n" + tenants + exposed) == []
 
 
 def test_a_budget_for_a_tenant_that_nobody_wrote() -> None:

@@ -85,7 +85,7 @@ def test_defaults_of_a_budget_in_money() -> None:
         warn_at=(0.8,),
         downgrade_at=0.9,
         at_cap="reject",
-        on_store_failure="fail_open",
+        on_store_failure="fail_closed",
         local_share=0.1,
     )
 
@@ -232,7 +232,15 @@ def test_limits_of_a_provider_are_budgets_of_its_place() -> None:
     place = (("provider", "openai"),)
     minute = Window(rolling_seconds=60)
     assert spending(text).budgets == (
-        Budget("provider:openai:budget", "usd", 5_000_000, Window(calendar="day"), match=place, downgrade_at=None),
+        Budget(
+            "provider:openai:budget",
+            "usd",
+            5_000_000,
+            Window(calendar="day"),
+            match=place,
+            downgrade_at=None,
+            on_store_failure="fail_closed",
+        ),
         Budget("provider:openai:requests", "requests", 60, minute, match=place, warn_at=(), downgrade_at=None),
         Budget("provider:openai:tokens", "tokens", 1_000, minute, match=place, warn_at=(), downgrade_at=None),
         Budget("provider:openai:parallel", "parallel", 3, match=place, warn_at=(), downgrade_at=None),
