@@ -29,7 +29,7 @@ class Request(msgspec.Struct, frozen=True):
 
     ``model`` is what the client wrote. ``headers`` holds lower-case names. ``analysis`` answers everything about the
     content; it finds out what it is asked for and nothing else, so a request that is passed through costs no reading.
-    ``caller`` is who asks, as proved.
+    ``caller`` is who asks, as proved. ``body`` is the body of JSON as it came, for whoever must not rely on a reading of it.
     """
 
     path: str
@@ -39,3 +39,4 @@ class Request(msgspec.Struct, frozen=True):
     analysis: Analysis = NOTHING_KNOWN
     headers: Mapping[str, str] = {}
     caller: Caller = NOBODY
+    body: bytes = b""

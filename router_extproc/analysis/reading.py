@@ -63,4 +63,4 @@ def read_request(
 def _read_json(path: str, headers: Mapping[str, str], body: bytes, analyser: Analyser) -> Request:
     head = read_head(body)
     analysis = analyser.analyse(body) if path.startswith(_PROMPTS) else NOTHING_KNOWN
-    return Request(path, head.model, stream=bool(head.stream), analysis=analysis, headers=headers)
+    return Request(path, head.model, stream=bool(head.stream), analysis=analysis, headers=headers, body=body)

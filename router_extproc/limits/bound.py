@@ -19,6 +19,7 @@ import msgspec
 
 from router_extproc.account import Rates, Unit
 from router_extproc.decision import Attempt, Decision
+from router_extproc.limits.asked import read_asked
 from router_extproc.registry.health import NO_RATIOS
 from router_extproc.registry.snapshot import Model, Prices, Registry
 from router_extproc.request import AUDIO, CHAT_COMPLETIONS, EMBEDDINGS, FILES, VISION, Request
@@ -27,7 +28,8 @@ from router_extproc.request import AUDIO, CHAT_COMPLETIONS, EMBEDDINGS, FILES, V
 # rest, and for the wrapping of messages, which each provider does in its own way.
 PROMPT_MARGIN = 1.2
 PROMPT_ALLOWANCE = 16
-# OpenAI's rule of thumb for English text; text that repeats itself is fewer tokens to some tokenizers, not to all.
+# OpenAI's rule of thumb for English text. Text that repeats itself is fewer tokens to some tokenizers, not to all, and a body
+# may hold text where only its provider looks for it: so many characters or bytes are a token at the least.
 CHARACTERS_PER_TOKEN = 4
 # The limit of an answer that nobody limits, of a model whose limit is unknown.
 UNKNOWN_OUTPUT_TOKENS = 4_096
@@ -41,6 +43,8 @@ _PRICED_BY_TOKENS = _GENERATES | {EMBEDDINGS}
 # What these ask for is not counted by a tokenizer: learned ratios say nothing about it.
 _NO_TEXT = frozenset({VISION, AUDIO, FILES})
 _MICRO = 1_000_000
+# No amount is larger, so that sums of amounts stay exact in every store: a billion dollars.
+_MOST = 10**15
 _MILLION = 1_000_000
 
 
@@ -86,7 +90,7 @@ class Measure(msgspec.Struct, frozen=True):
         found = [
             self._at(place, unit, limit) for place in self.places if deployments is None or place.deployment in deployments
         ]
-        return sum(heapq.nlargest(self.billed, found))
+        return min(_MOST, sum(heapq.nlargest(self.billed, found)))
 
     def likely(self, unit: Unit, deployments: Collection[str] | None = None) -> int:
         """What will probably be used: at the first of the places, without a margin."""
@@ -96,9 +100,9 @@ class Measure(msgspec.Struct, frozen=True):
             return 0
         places = [place for place in self.places if deployments is None or place.deployment in deployments]
         if unit == "tokens":
-            return self.prompt_tokens + self.output_tokens if places else 0
+            return min(_MOST, self.prompt_tokens + self.output_tokens) if places else 0
         priced = next((place.rates for place in places if place.rates is not None), None)
-        return 0 if priced is None else priced.cost(self.prompt_tokens, self.output_tokens)
+        return 0 if priced is None else min(_MOST, priced.cost(self.prompt_tokens, self.output_tokens))
 
     def longest_answer(self, unit: Unit, room: int, at_most: int, deployments: Collection[str] | None = None) -> int:
         """The largest limit of each answer, up to ``at_most`` tokens, whose bound fits into ``room``; 0 when none does."""
@@ -162,28 +166,30 @@ def measure(
     """
     analysis = request.analysis
     generates = request.path in _GENERATES
+    asked = read_asked(request)
     prompt = max(analysis.prompt_tokens, 0)
-    floor = analysis.characters / CHARACTERS_PER_TOKEN
+    floor = math.ceil(max(analysis.characters, asked.text_bytes) / CHARACTERS_PER_TOKEN) + asked.token_ids
     ratios = token_ratios if token_ratios and analysis.needs.isdisjoint(_NO_TEXT) else NO_RATIOS
     attempts: dict[str, Attempt] = {}
     for chain in (decision.chain, *decision.cause_chains.values()):
         for attempt in chain:
             attempts.setdefault(attempt.deployment, attempt)
     places = tuple(
-        _place(attempt, max(prompt * ratios.get(attempt.model, 1.0), floor), registry) for attempt in attempts.values()
+        _place(attempt, max(math.ceil(prompt * ratios.get(attempt.model, 1.0) * PROMPT_MARGIN), floor), registry)
+        for attempt in attempts.values()
     )
     first = decision.chain[0]
-    wish = analysis.max_output_tokens if generates else None
+    wish = asked.wish if generates else None
     known = predicts or any(signal.name == "answer_tokens" for signal in decision.signals)
     likely = (analysis.answer_tokens if known else None) or LIKELY_OUTPUT_TOKENS
     output = _least(likely, wish, places[0].output_limit) or 0
     return Measure(
         places=places,
         wish=wish,
-        answers=analysis.choices,
+        answers=asked.answers,
         billed=max(1, min(decision.max_attempts, len(places))) if decision.check_answer else 1,
         prompt_tokens=round(prompt * ratios.get(first.model, 1.0)),
-        output_tokens=output * analysis.choices if generates else 0,
+        output_tokens=output * asked.answers if generates else 0,
         generates=generates,
         priced=request.path in _PRICED_BY_TOKENS,
     )
@@ -235,9 +241,9 @@ def _dearest(rates: Rates, prompt_tokens: int, completion_tokens: int) -> int:
     return -(-(prompt_tokens * prompt_rate + completion_tokens * output_rate) // _MILLION)
 
 
-def _place(attempt: Attempt, prompt: float, registry: Registry) -> Place:
+def _place(attempt: Attempt, prompt: int, registry: Registry) -> Place:
     model = model_of(attempt, registry)
-    bound = math.ceil(prompt * PROMPT_MARGIN) + PROMPT_ALLOWANCE
+    bound = prompt + PROMPT_ALLOWANCE
     if model is None:
         return Place(attempt.deployment, attempt.model, attempt.deployment.partition("/")[0], bound)
     provider = next((one.provider for one in model.deployments if one.name == attempt.deployment), "")

@@ -1,0 +1,110 @@
+"""What a body asks for at the most, read with suspicion: a bound must hold against whoever wants to get around it.
+
+Rules of this file
+- An analysis reads what is likely and useful; here everything counts that a lenient provider might act on: token ids, texts in
+  members that nobody else reads, several limits of which one may be ignored, numbers written as text.
+- Where there is no body, as in a program that asks for itself, the analysis is believed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import msgspec
+
+from router_extproc.request import AUDIO, FILES, Request
+
+# What stands in a data URL is counted as a picture or a file, not as text.
+_PAYLOAD, _QUOTE = b";base64,", b'"'
+# No amount is larger, so that sums of amounts stay exact in every store; answers beyond are as good as any number of them.
+MOST_ANSWERS = 10_000
+
+
+class Asked(NamedTuple):
+    """``text_bytes`` are those of the body that may be text, ``token_ids`` how many tokens it holds as numbers.
+
+    ``wish`` is the highest of the limits that the caller sets for each answer, ``answers`` how many may be written.
+    """
+
+    text_bytes: int
+    token_ids: int
+    answers: int
+    wish: int | None
+
+
+class _Body(msgspec.Struct):
+    """The members that multiply or limit what is paid for, whatever stands in them."""
+
+    n: Any = None
+    best_of: Any = None
+    max_tokens: Any = None
+    max_completion_tokens: Any = None
+    max_output_tokens: Any = None
+    prompt: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    input: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+_body = msgspec.json.Decoder(_Body)
+_list = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def read_asked(request: Request) -> Asked:
+    """What the request's body asks for at the most."""
+    believed = Asked(0, 0, min(request.analysis.choices, MOST_ANSWERS), request.analysis.max_output_tokens)
+    if not request.body:
+        return believed
+    try:
+        body = _body.decode(request.body)
+    except (msgspec.DecodeError, ValueError):
+        return believed._replace(text_bytes=_text_bytes(request))
+    prompts, prompt_ids = _prompts(body.prompt)
+    _, input_ids = _prompts(body.input)
+    limits = [
+        limit
+        for limit in (body.max_tokens, body.max_completion_tokens, body.max_output_tokens)
+        if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0
+    ]
+    answers = max(1, _number(body.n), _number(body.best_of)) * prompts
+    return Asked(_text_bytes(request), prompt_ids + input_ids, min(answers, MOST_ANSWERS), max(limits, default=None))
+
+
+def _text_bytes(request: Request) -> int:
+    """The bytes of the body without the payloads of data URLs; nothing where sound or files stand in it bare."""
+    body = request.body
+    if not request.analysis.needs.isdisjoint((AUDIO, FILES)):
+        return 0
+    size, start = len(body), body.find(_PAYLOAD)
+    while start >= 0:
+        end = body.find(_QUOTE, start)
+        if end < 0:
+            break
+        size -= end - start
+        start = body.find(_PAYLOAD, end)
+    return size
+
+
+def _prompts(raw: msgspec.Raw | msgspec.UnsetType) -> tuple[int, int]:
+    """How many prompts a list holds, one where it is none, and how many tokens stand in it as numbers."""
+    if raw is msgspec.UNSET or bytes(memoryview(raw)[:1]) != b"[":
+        return 1, 0
+    try:
+        items = _list.decode(raw)
+    except msgspec.DecodeError:
+        return 1, 0
+    numbers = sum(1 for item in items if bytes(memoryview(item)[:1]).isdigit())
+    lists = [bytes(item) for item in items if bytes(memoryview(item)[:1]) == b"["]
+    ids = numbers + sum(one.count(b",") + 1 for one in lists)
+    return max(1, len(items) - numbers), ids
+
+
+def _number(value: Any) -> int:
+    """A number as a lenient reader takes it, rounded up; 1 where it is none."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return 1
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return 1
+    return math.ceil(min(value, MOST_ANSWERS))
