@@ -59,7 +59,7 @@ class Doubts:
         if self.is_foreign(encoding, surface, language):
             yield FOREIGN
             return
-        alphabetic = sum(map(str.isalpha, words))
+        alphabetic = encoding.alphabetic
         unknown = encoding.unknown_share
         if alphabetic and unknown > _GIBBERISH:
             yield GIBBERISH

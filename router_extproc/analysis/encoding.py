@@ -55,7 +55,14 @@ class TextEncoding:
         shorter = TextEncoding(self.text[:length], self._encoder)
         # No word reaches across, so the rest has words of its own: only it, usually the shorter part, is read again.
         shorter._read = self._read.without(self._encoder.vocabulary.read(self.text[length:]))
+        shorter.ids = self.ids[: len(shorter._read.ids)]
         return shorter
+
+    def read_vectors_of(self, beginnings: Sequence[TextEncoding]) -> None:
+        """Works out the vectors of beginnings of this text together, in less time than one by one."""
+        vectors = self._encoder.vectors_of_beginnings(self.ids, [len(beginning.ids) for beginning in beginnings])
+        for beginning, vector in zip(beginnings, vectors, strict=True):
+            beginning.vector = vector
 
     def respelt(self, meant: Mapping[str, str]) -> TextEncoding:
         """The same text with some of its (lower-case) words replaced, also where they are written with a capital."""
@@ -70,27 +77,24 @@ class TextEncoding:
         return np.array(self._read.ids, np.int32)
 
     @cached_property
+    def alphabetic(self) -> int:
+        """How many words are of letters alone."""
+        return sum(map(str.isalpha, self.words))
+
+    @cached_property
     def unknown_share(self) -> float:
         """The share, 0 to 1, of the alphabetic words that the vocabulary does not hold whole; 0 where there are none.
 
         English prose has 0.0 to 0.15; misspelt, foreign (of alphabets) and random text more. Chinese and Japanese have
         little: there each character counts as a word.
         """
-        alphabetic = sum(map(str.isalpha, self.words))
-        return sum(map(str.isalpha, self._read.pieced)) / alphabetic if alphabetic else 0.0
+        unknown = sum(map(str.isalpha, self._read.pieced)) if self._read.pieced else 0
+        return unknown / self.alphabetic if unknown else 0.0
 
     @cached_property
     def vector(self) -> NDArray[np.float32]:
         """What the text means: float32 [384] of the static encoder, L2-normalised, zeros where there are no words."""
         return self._encoder.vector(self.ids)
-
-    @staticmethod
-    def read_vectors(encodings: Sequence[TextEncoding]) -> None:
-        """Works out the vectors of several texts of one encoder together, in less time than one by one."""
-        if encodings:
-            vectors = encodings[0]._encoder.vectors([encoding.ids for encoding in encodings])  # noqa: SLF001 - our own
-            for encoding, vector in zip(encodings, vectors, strict=True):
-                encoding.vector = vector
 
     @cached_property
     def ngrams(self) -> NDArray[np.int64]:

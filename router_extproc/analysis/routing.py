@@ -174,10 +174,12 @@ class RoutingHead:
 
     def score(self, encoding: TextEncoding, surface: SurfaceFeatures, language: str | None) -> RoutingScore:
         """How strong a model the text needs. ``language`` is ISO 639-1, None where it is not known."""
-        texts = [_Text(encoding, surface), *_beginnings(encoding, surface)]
+        beginnings = _beginnings(encoding, surface)
+        if beginnings:
+            encoding.read_vectors_of([text.encoding for text in beginnings])
+        texts = [_Text(encoding, surface), *beginnings]
         meant = [self._as_meant(text, language) for text in texts]
         others = [one.text for one in meant if one.text]
-        TextEncoding.read_vectors([text.encoding for text in (*texts[1:], *others)])
         readings = self._read([*texts, *others])
         doubts = [self._doubts.of(*text, language) for text in texts]
         demand = self._highest(texts, meant, readings, doubts)

@@ -59,18 +59,14 @@ class StaticEncoder:
         length = float(np.sqrt(total @ total))
         return total / np.float32(length) if length > 0 else total
 
-    def vectors(self, texts: Sequence[NDArray[np.integer]]) -> NDArray[np.float32]:
-        """A row as ``vector`` makes it for each of a few short texts, given the ids of each, by one product."""
-        ids = np.concatenate(texts)
-        weights = np.zeros((len(texts), len(ids)), np.float32)
-        scales, start = self._scale[ids], 0
-        for row, text in zip(weights, texts, strict=True):
-            end = start + len(text)
-            row[start:end] = scales[start:end]
-            start = end
+    def vectors_of_beginnings(self, ids: NDArray[np.integer], lengths: Sequence[int]) -> NDArray[np.float32]:
+        """A row as ``vector`` makes it for the first so many of a short text's ids, for each length; rows are read once."""
+        scales = self._scale[ids]
+        weights = np.zeros((len(lengths), len(ids)), np.float32)
+        for row, length in zip(weights, lengths, strict=True):
+            row[:length] = scales[:length]
         totals: NDArray[np.float32] = weights @ self._table[ids].astype(np.float32)
-        lengths = np.sqrt((totals * totals).sum(axis=1, keepdims=True))
-        totals /= np.maximum(lengths, _SMALLEST)
+        totals /= np.maximum(np.sqrt((totals * totals).sum(axis=1, keepdims=True)), _SMALLEST)
         return totals
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
