@@ -32,7 +32,7 @@ _MOST_AT_ONCE = 64
 _PATIENCE_SECONDS = 0.003
 _FIRST_PAUSE_SECONDS = 0.002
 _LONGEST_PAUSE_SECONDS = 0.016
-_CLOSING_SECONDS = 1.0
+_OPENING_SECONDS = _CLOSING_SECONDS = 1.0
 # The observer folds the log into the file every thousand pages, and waits for the disk; a worker only if nobody else does.
 _PAGES_BEFORE_FOLDING = 16_000
 
@@ -55,7 +55,7 @@ class GroupCommit(Generic[T]):
     """``work`` does several things asked for in one transaction, and returns as many results. For one event loop."""
 
     def __init__(self, path: Path, schema: Schema, work: Work[T]) -> None:
-        """Opens or creates the file; a broken one is noticed by who asks.
+        """Opens or creates the file; that it is broken, or somebody in the way, is noticed by who asks.
 
         Raises:
             StoreError: a newer version of this package wrote it.
@@ -71,8 +71,12 @@ class GroupCommit(Generic[T]):
         self._closing = False
         # Said once, not with every request.
         self._is_failing = False
-        with contextlib.suppress(sqlite3.DatabaseError), self._turn.taken():
-            self._current_connection()
+        if self._turn.take(_OPENING_SECONDS):
+            try:
+                with contextlib.suppress(sqlite3.DatabaseError):
+                    self._current_connection()
+            finally:
+                self._turn.pass_on()
 
     async def ask(self, asked: T, deadline_seconds: float) -> Any:
         """The result for ``asked``.

@@ -30,6 +30,7 @@ class IdentityWriter:
 
         Raises:
             StoreError: a newer version of this package wrote it.
+            StoreUnavailableError: another process writes and does not end.
             sqlite3.OperationalError: the directory cannot be written.
         """
         self._file = MendedFile(path, IDENTITIES)

@@ -56,6 +56,7 @@ class Ledger:
 
         Raises:
             StoreError: a newer version of this package wrote it.
+            StoreUnavailableError: another process writes and does not end.
             sqlite3.OperationalError: the directory cannot be written.
         """
         self._file = MendedFile(path, LEDGER)

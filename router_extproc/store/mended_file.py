@@ -32,14 +32,18 @@ class MendedFile:
 
         Raises:
             StoreError: a newer version of this package wrote it.
+            StoreUnavailableError: another process writes and does not end.
             sqlite3.OperationalError: the directory cannot be written.
         """
         self._path, self._schema = path, schema
         self._turn = WriteTurn(path)
         self._inode: int | None = None
         self._connection: sqlite3.Connection | None = None
-        with self._turn.taken():
+        self._take_turn()
+        try:
             self._current_connection()
+        finally:
+            self._turn.pass_on()
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
@@ -49,8 +53,7 @@ class MendedFile:
             StoreUnavailableError: nothing of it was done.
         """
         try:
-            if not self._turn.take(_PATIENCE_SECONDS):
-                raise StoreUnavailableError(f"{self._path.name}: another process writes and does not end")
+            self._take_turn()
         except OSError as error:
             raise StoreUnavailableError(f"{self._path.name} cannot be locked: {error.strerror}") from error
         try:
@@ -77,14 +80,23 @@ class MendedFile:
 
     def shrink(self) -> None:
         """Gives the space of what was deleted back to the disk, if nobody is in the way."""
-        with contextlib.suppress(StoreUnavailableError), self._mending(), self._turn.taken():
-            # Not `execute`: the pragma frees one page a step, and only a script is stepped to its end.
-            self._current_connection().executescript("pragma incremental_vacuum")
+        if not self._turn.take(_PATIENCE_SECONDS):
+            return
+        try:
+            with contextlib.suppress(StoreUnavailableError), self._mending():
+                # Not `execute`: the pragma frees one page a step, and only a script is stepped to its end.
+                self._current_connection().executescript("pragma incremental_vacuum")
+        finally:
+            self._turn.pass_on()
 
     def close(self) -> None:
         """Ends the connection."""
         self._disconnect()
         self._turn.close()
+
+    def _take_turn(self) -> None:
+        if not self._turn.take(_PATIENCE_SECONDS):
+            raise StoreUnavailableError(f"{self._path.name}: another process writes and does not end")
 
     @contextlib.contextmanager
     def _mending(self) -> Iterator[None]:
@@ -93,10 +105,10 @@ class MendedFile:
             yield
         except sqlite3.Error as error:
             self._disconnect()
-            if is_broken(error):
-                with self._turn.taken():
-                    if inode(self._path) == self._inode:
-                        put_aside(self._path, str(error))
+            if is_broken(error) and self._turn.take(_PATIENCE_SECONDS):
+                if inode(self._path) == self._inode:
+                    put_aside(self._path, str(error))
+                self._turn.pass_on()
             raise StoreUnavailableError(f"{self._path.name} cannot be used: {error}") from error
 
     def _look_at_suspect(self) -> None:

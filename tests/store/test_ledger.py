@@ -138,6 +138,15 @@ def test_what_is_old_is_forgotten(path: Path, ledger: Ledger) -> None:
         assert connection.execute("select counter, amount from totals").fetchall() == [("b", 6)]
 
 
+def test_what_is_forgotten_gives_its_space_back(path: Path, ledger: Ledger) -> None:
+    """The file gets smaller, a few thousand rows at a time."""
+    ledger.record([settlement(f"r{number}") for number in range(3_000)])
+    with closing(sqlite3.connect(path)) as connection:
+        before = connection.execute("pragma page_count").fetchone()[0]
+        assert [ledger.forget(NOW + 1, NOW) for _ in range(3)] == [2_000, 1_000, 0]
+        assert connection.execute("pragma page_count").fetchone()[0] < before / 3
+
+
 def test_a_broken_file_is_put_aside(path: Path) -> None:
     """A file that is no database does not stop the service; it is kept, and everything begins anew."""
     path.write_bytes(b"no database at all" * 1_000)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from router_extproc.store import group_commit
 from router_extproc.store.counters import Hold, Level, Query, StoreUnavailableError
 from router_extproc.store.ledger import Charge, Ledger, LedgerRow, Position, Settlement, spent
 from router_extproc.store.sqlite_counters import SqliteCounters
@@ -109,6 +110,19 @@ async def test_who_waits_too_long_is_told(path: Path) -> None:
     counting.cancel()
     await counters.reserve("next", [hold(1)], NOW + 60, NOW)
     assert await counters.read([Query("a", 0)], NOW) == (Level(0, 1),)
+    await counters.aclose()
+
+
+async def test_opening_while_somebody_does_not_pass_the_turn_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers start, and get errors until they can write; the observer is told, and tries again."""
+    monkeypatch.setattr(group_commit, "_OPENING_SECONDS", 0.05)
+    with turn_taken(path):
+        counters = SqliteCounters(path, deadline_seconds=0.1)
+        with pytest.raises(StoreUnavailableError):
+            await counters.reserve("early", [hold()], NOW + 60, NOW)
+        with pytest.raises(StoreUnavailableError, match="does not end"):
+            Ledger(path)
+    assert (await counters.reserve("one", [hold()], NOW + 60, NOW)).levels == (Level(),)
     await counters.aclose()
 
 
