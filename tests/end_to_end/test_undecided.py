@@ -88,6 +88,15 @@ def test_what_its_route_allows_is_served_without_workers(instance: Instance, sim
     assert asked(simulators) == 4
 
 
+def test_what_was_refused_is_in_the_decision_log(instance: Instance) -> None:
+    """Whoever looks an answer up finds why nobody was called."""
+    with without_workers(instance):
+        answer = instance.ask(headers=with_key(KEY))
+    record = instance.decision(answer.headers["x-router-decision"])
+    assert (record["status"], record["reason"], record["degraded"]) == (503, "router_unavailable", "router-unavailable")
+    assert record["attempts"] == []
+
+
 def test_with_workers_a_key_decides(instance: Instance, simulators: Simulators) -> None:
     """While workers serve, the route that may be served undecided asks for a key like every other."""
     until(lambda: instance.serving_workers() == 2)
@@ -158,7 +167,7 @@ def undecided(instance: Instance) -> int:
 def test_the_first_key_closes_the_door(keyless: Instance) -> None:
     """Without keys the default chain serves; once the first was made at run time, nobody is served undecided any more."""
     assert undecided(keyless) == 200
-    (keyless.state / "keys_exist").touch()
+    keyless.admin.post(f"{keyless.admin_url}/keys", json={"tenant": "acme"}).raise_for_status()
 
     def is_closed() -> bool:
         routes = keyless.admin.get(f"{keyless.envoy_url}/config_dump?resource=dynamic_route_configs").text
