@@ -218,7 +218,8 @@ def test_a_limit_on_requests_is_told_as_openai_tells_its_own(instance: Instance)
         client.chat.completions.create(model="small", messages=HELLO)
     headers = caught.value.response.headers
     assert headers["x-should-retry"] == "false"
-    assert int(headers["retry-after"]) >= 1
+    # Once both are settled it is known when they leave the window.
+    until(lambda: 3_000 < int(ask(instance, "rare").headers["retry-after"]) <= 3_700)
     assert caught.value.code == "rate_limit_exceeded"
 
 
@@ -237,3 +238,15 @@ def test_what_the_judge_turned_down_last_is_billed_too(instance: Instance) -> No
     answer = ask(instance, "open", "mute")
     assert answer.status_code == 502, answer.text
     assert line(instance, answer.headers["x-router-decision"])["billed"]["1"]["completion_tokens"] == 7
+
+
+def test_a_stream_is_settled_by_its_usage_which_its_client_never_sees(instance: Instance, simulators: Simulators) -> None:
+    """The provider is asked for it; a client that did not ask gets the stream as it always was, and one that did gets it."""
+    simulators.heal()
+    plain = ask(instance, "open", stream=True)
+    asked = ask(instance, "open", stream=True, stream_options={"include_usage": True})
+    assert [body["stream_options"] for body in simulators.bodies("one")] == [{"include_usage": True}] * 2
+    assert ('"usage":{' in plain.text.replace(" ", ""), '"usage":{' in asked.text.replace(" ", "")) == (False, True)
+    assert plain.text.endswith("data: [DONE]\n\n")
+    used = [line(instance, answer.headers["x-router-decision"])["completion_tokens"] for answer in (plain, asked)]
+    assert used[0] == used[1] > 0
