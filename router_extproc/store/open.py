@@ -25,3 +25,15 @@ def open_counters(
     from router_extproc.store.redis_counters import RedisCounters  # noqa: PLC0415 - a third of a worker's start
 
     return RedisCounters(settings, environ, instance)
+
+
+async def check_store(settings: StoreSettings, environ: Mapping[str, str]) -> None:
+    """Whether the store can ever work as it is configured; one that cannot be reached now is logged, since it may come.
+
+    Raises:
+        StartError: it cannot; the message says what to change.
+    """
+    if settings.kind != "sqlite":
+        from router_extproc.store.redis_start import check_redis  # noqa: PLC0415 - as above
+
+        await check_redis(settings, environ)
