@@ -15,6 +15,7 @@ from router_extproc.config.schema import RouterConfig
 from router_extproc.config.state import StateDirectory
 from router_extproc.envoyconf.secrets import credential_files
 from router_extproc.errors import StartError
+from router_extproc.store.open import check_store
 from router_extproc.supervisor.control import ControlPlane
 from router_extproc.supervisor.envoy import EnvoyAdmin, EnvoyUnreachableError
 from router_extproc.supervisor.files import replace_file
@@ -51,7 +52,7 @@ class Supervisor:
 
         Raises:
             ConfigurationError: the configuration cannot be used.
-            StartError: a port, a binary or a process cannot be had, or another instance runs here.
+            StartError: a port, a binary, a process or the store cannot be had, or another instance runs here.
         """
         options = self._options
         options.state.create()
@@ -59,6 +60,7 @@ class Supervisor:
             control = ControlPlane(options.load, options.state, options.environment)
             first = control.read()
             require_free_ports(first.config, with_envoy=options.with_envoy)
+            await check_store(first.registry.spending.store, options.environment)
             _remove_old_sockets(options.state)
             control.start(first)
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stopping.set)
