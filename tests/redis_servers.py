@@ -20,6 +20,7 @@ import pytest
 import redis
 
 from tests.end_to_end.certificates import Authority
+from tests.tied import tied
 
 SECONDS = 20.0
 _POLL_SECONDS = 0.02
@@ -82,7 +83,7 @@ class RedisServer:
             port = self.port or free_port()
             arguments = [binary, str(self._configuration(port)), *(["--sentinel"] if self.is_sentinel else [])]
             with self.log.open("ab") as output:
-                self.process = subprocess.Popen(arguments, stdout=output, stderr=output, cwd=self.folder)
+                self.process = subprocess.Popen(tied(arguments), stdout=output, stderr=output, cwd=self.folder)
             if self._answers(port):
                 self.port = port
                 return
