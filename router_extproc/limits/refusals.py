@@ -16,6 +16,7 @@ from router_extproc.errors import LimitReachedError, RequestError, RequestLimitE
 from router_extproc.limits.claims import Claim
 from router_extproc.limits.loop_guard import is_guard, stopped
 from router_extproc.limits.selection import is_provider_limit
+from router_extproc.limits.windows import NEVER
 from router_extproc.registry.spending import Budget
 from router_extproc.store.counters import Verdict
 
@@ -39,7 +40,9 @@ def free_at(claim: Claim, verdict: Verdict, index: int, now: float) -> float:
     if hold.amount > hold.limit:
         return math.inf
     found = dict(zip(verdict.refused, verdict.free_at, strict=False)).get(index)
-    return now if found is None else max(found, now)
+    if found is None:
+        return now
+    return math.inf if found >= NEVER else max(found, now)
 
 
 def refusal_of(claim: Claim, verdict: Verdict, refused: Sequence[int], now: float, opens_at: float | None = None) -> Found:
@@ -50,13 +53,19 @@ def refusal_of(claim: Claim, verdict: Verdict, refused: Sequence[int], now: floa
     if of_provider and opens_at is not None:
         at = min(at, max(opens_at, now))
     waits = of_provider and math.isfinite(at) and any(is_provider_limit(claim.budgets[index]) for index in refused)
-    seconds = None if math.isinf(at) else max(_SOON, math.ceil(at - now))
-    error = stopped(budget, seconds) if is_guard(budget) else _error(budget, at, now, seconds)
+    hold = claim.holds[worst]
+    error = _error(budget, at, now, is_too_large=0 < hold.limit < hold.amount)
     return Found(error, budget.name, at if waits else None)
 
 
-def _error(budget: Budget, at: float, now: float, seconds: int | None) -> RequestError:
-    return _kind(budget)(_message(budget, at, now), retry_after=seconds)
+def _error(budget: Budget, at: float, now: float, *, is_too_large: bool) -> RequestError:
+    if is_guard(budget):
+        return stopped(budget, _seconds(at, now))
+    return _kind(budget)(_message(budget, at, now, is_too_large=is_too_large), retry_after=_seconds(at, now))
+
+
+def _seconds(at: float, now: float) -> int | None:
+    return None if math.isinf(at) else max(_SOON, math.ceil(at - now))
 
 
 def _kind(budget: Budget) -> type[LimitReachedError]:
@@ -67,11 +76,11 @@ def _kind(budget: Budget) -> type[LimitReachedError]:
     return TokenLimitError if budget.unit == "tokens" and is_short else LimitReachedError
 
 
-def _message(budget: Budget, at: float, now: float) -> str:
+def _message(budget: Budget, at: float, now: float, *, is_too_large: bool) -> str:
     what = f"The budget '{budget.name}' has no room for this request."
     if math.isinf(at):
-        if budget.cap <= 0:
-            return f"The budget '{budget.name}' allows nothing."
+        if not is_too_large:
+            return f"The budget '{budget.name}' is used up, and does not reset by itself."
         return f"This request is larger than the whole budget '{budget.name}'. Ask for a shorter answer (max_tokens)."
     if at <= now:
         return f"{what} There will be room when other requests of it have ended."

@@ -21,8 +21,6 @@ from router_extproc.registry.spending import Calendar, Window
 PARTS = 60
 # The last second of the year 9999, for what never ends.
 NEVER = 253_402_300_799
-# Clocks of instances differ, and answers end after the window in which they began: a part is kept this much longer, in seconds.
-_KEPT = 300
 
 _SHORT = {"second": 1, "minute": 60, "hour": 3_600}
 
@@ -30,8 +28,8 @@ _SHORT = {"second": 1, "minute": 60, "hour": 3_600}
 class Part(NamedTuple):
     """The part of a window that a moment is in, in epoch seconds.
 
-    ``bucket`` is where the part begins, ``since`` where the first part begins that counts at that moment. ``expires_at`` is
-    when the part is of no more interest to anybody, ``resets_at`` when what is counted in it no longer counts; None: never.
+    ``bucket`` is where the part begins, ``since`` where the first part begins that counts at that moment. ``resets_at`` is when
+    what is counted in the part no longer counts, None where that never happens; ``expires_at`` is the same, in a number.
     """
 
     bucket: int
@@ -69,7 +67,7 @@ def _rolling(seconds: int, now: float) -> Part:
     bucket = math.floor(now / length) * length
     since = math.floor((now - seconds) / length) * length
     resets_at = bucket + length + seconds
-    return Part(bucket, since, resets_at + _KEPT, resets_at)
+    return Part(bucket, since, resets_at, resets_at)
 
 
 def _calendar(unit: Calendar, now: float, zone: tzinfo) -> Part:
@@ -78,7 +76,7 @@ def _calendar(unit: Calendar, now: float, zone: tzinfo) -> Part:
         # By the offset of this moment, not by the wall clock: an hour that clocks show twice is two hours.
         offset = int((local.utcoffset() or timedelta()).total_seconds())
         begins = math.floor((now + offset) / length) * length - offset
-        return Part(begins, begins, begins + length + _KEPT, begins + length)
+        return Part(begins, begins, begins + length, begins + length)
     today = local.date()
     if unit == "day":
         first, following = today, today + timedelta(days=1)
@@ -89,7 +87,7 @@ def _calendar(unit: Calendar, now: float, zone: tzinfo) -> Part:
         first = today.replace(day=1)
         following = (first + timedelta(days=31)).replace(day=1)
     begins, ends = _midnight(first, zone), _midnight(following, zone)
-    return Part(begins, begins, ends + _KEPT, ends)
+    return Part(begins, begins, ends, ends)
 
 
 def _midnight(day: date, zone: tzinfo) -> int:

@@ -179,6 +179,20 @@ def test_what_never_fits_is_not_told_to_come_back() -> None:
     assert busy.wait_until is None
 
 
+def test_a_budget_without_a_window_never_resets() -> None:
+    """What is spent for good is told as that, without a time to come back; so is a budget of nothing."""
+    found = registry(Budget("once", "requests", 1))
+    wanted = claim(found, BEST)
+    verdict = Verdict((Level(1),), (0,), (), (float(wanted.holds[0].expires_at),))
+    step = next_step(wanted, verdict, found, BEST, decide(found, BEST), NOON)
+    assert isinstance(step, Refuse)
+    assert step.error.retry_after is None
+    assert step.error.message == "The budget 'once' is used up, and does not reset by itself."
+    nothing, _ = walk(registry(usd(0)), BEST, ModelStore())
+    assert isinstance(nothing, Refuse)
+    assert "used up" in nothing.error.message
+
+
 def test_of_several_full_budgets_the_last_to_reset_is_named() -> None:
     """Coming back when only one of two has room would be of no use."""
     found = registry(Budget("minute", "requests", 1, MINUTE), Budget("day", "requests", 1, DAY))
