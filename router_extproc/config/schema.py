@@ -76,7 +76,7 @@ class Admin(Section):
     address: str = Field("127.0.0.1", description="IP address; 0.0.0.0 or :: for all.")
     port: Port = Field(9902, description="TCP port.")
     token: Secret | None = Field(
-        None, description="Whoever brings this bearer token may change keys and budgets from another machine."
+        None, description="Whoever brings this bearer token may read and change keys and budgets from another machine."
     )
 
 

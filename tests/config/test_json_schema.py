@@ -17,6 +17,7 @@ VISIBLE = """
     unknown-key unknown-section key-in-wrong-place missing-key missing-key-in-list wrong-type list-expected section-expected
     out-of-range unknown-tier unknown-strategy durations-and-sizes unknown-cause path-of-a-rule header-name
     nothing-after-the-colon many-at-once certificate-without-key pattern-in-front
+    amounts windows labels keys auth spiffe-and-addresses secrets-in-the-file raises provider-limits
 """
 
 
