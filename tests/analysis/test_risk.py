@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router_extproc.analysis.conversation import Piece, conversation_of
@@ -104,6 +104,7 @@ def test_a_document_beside_the_task_may_be_confidential() -> None:
     assert _score("Make this shorter.", Piece(document, "system")).name == NONE
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_any_text_has_a_probability_for_each_risk(text: str) -> None:
     """Whatever is sent: probabilities, and a name that exists."""
@@ -119,6 +120,7 @@ def test_log_odds_add_up_the_classes_of_a_group() -> None:
     assert log_odds(np.zeros((1, 3), np.float32), members)[0, 0] == pytest.approx(np.log(2), rel=1e-5)
 
 
+@settings(deadline=2_000)  # milliseconds, of a machine that others use too
 @given(st.text(alphabet="-eyJ._ BEGIN0123456789kKaAsS=:\"'", max_size=2000))
 def test_patterns_take_linear_time_on_hostile_text(text: str) -> None:
     """Text made of what patterns look for is searched like any other; the bound of hypothesis on time holds."""
