@@ -65,6 +65,10 @@ def examine(file: str) -> tuple[tuple[Problem, ...], dict[str, object]]:
         "revision": registry.revision,
         "catalogue": registry.catalogue,
         "default_chain": list(registry.default_chain),
+        "auth": registry.spending.auth.mode,
+        "keys": len(registry.spending.keys),
+        "budgets": len(registry.spending.budgets) + sum(len(key.budgets) for key in registry.spending.keys.values()),
+        "refuses_undecided": registry.spending.refuses_undecided,
     }
     return problems, facts
 
@@ -89,4 +93,6 @@ def _summary(file: str, errors: int, warnings: int, facts: dict[str, object]) ->
     if errors:
         return f"{file}: {found}"
     size = f"{facts['models']} models, {facts['deployments']} deployments, {facts['routes']} routes"
+    size += f", auth {facts['auth']}" if facts["auth"] else ""
+    size += f", {facts['budgets']} budgets" if facts["budgets"] else ""
     return f"{file}: valid, {size}, revision {facts['revision']}{f'; {found}' if found else ''}"

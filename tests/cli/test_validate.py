@@ -79,6 +79,20 @@ def test_json_holds_the_same(file: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert report["default_chain"] == ["openai/gpt-4o", "openai/gpt-4o-mini"]
 
 
+def test_who_may_call_and_spend_is_told(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever reads the last line sees whether callers are asked for a key, and how many budgets hold."""
+    file.write_text(CLEAN + "auth: keys\nbudgets: {a: {usd: 1}, b: {requests: 5, mode: observe}}\n")
+    main(["validate"])
+    assert ", auth keys, 2 budgets, revision " in capsys.readouterr().out
+    main(["validate", "--json"])
+    report = json.loads(capsys.readouterr().out)
+    assert (report["auth"], report["keys"], report["budgets"], report["refuses_undecided"]) == ("keys", 0, 2, True)
+    file.write_text(CLEAN)
+    main(["validate", "--json"])
+    report = json.loads(capsys.readouterr().out)
+    assert (report["auth"], report["keys"], report["budgets"], report["refuses_undecided"]) == (None, 0, 0, False)
+
+
 def test_a_key_in_the_environment_is_not_printed(file: Path, tmp_path: Path) -> None:
     """Neither a key in the environment nor one in a file appears in anything that validate writes."""
     canary = "sk-canary-0123456789abcdef"
