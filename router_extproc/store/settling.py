@@ -66,14 +66,15 @@ delete from untold_releases where (counter, reservation) in
 
 def add_rows(connection: sqlite3.Connection, rows: Sequence[LedgerRow]) -> tuple[bool, ...]:
     """Adds the rows that are not there; says of each whether it was new."""
-    calls = [(row.request, row.attempt, row.purpose) for row in rows]
+    values = [_values(row) for row in rows]
+    calls = [(request, attempt, purpose) for request, attempt, purpose, *_ in values]
     known: set[int] = set(_one(connection, _KNOWN, (_json(calls),))[0]) if rows else set()
     seen: set[tuple[str, int, str]] = set()
     fresh: list[bool] = []
     for place, call in enumerate(calls):
         fresh.append(place not in known and call not in seen)
         seen.add(call)
-    added = [_values(row) for row, is_fresh in zip(rows, fresh, strict=True) if is_fresh]
+    added = [columns for columns, is_fresh in zip(values, fresh, strict=True) if is_fresh]
     if added:
         connection.execute(_ADD_ROWS, (_json(added),))
     return tuple(fresh)
@@ -136,7 +137,14 @@ def _pairs(releases: Sequence[Release]) -> list[tuple[str, str]]:
 
 
 def _values(row: LedgerRow) -> list[Any]:
-    return [_json(value) if isinstance(value, dict) else value for value in msgspec.structs.astuple(row)]
+    return [_column(value) for value in msgspec.structs.astuple(row)]
+
+
+def _column(value: Any) -> Any:
+    if isinstance(value, dict):
+        return _json(value)
+    # SQLite ends a text at its first NUL: who is called "ann\0x" must not be taken for ann.
+    return value.replace("\0", "\ufffd") if isinstance(value, str) else value
 
 
 def _one(connection: sqlite3.Connection, statement: str, values: tuple[Any, ...]) -> list[Any]:

@@ -43,10 +43,12 @@ class SqliteCounters:
 
         Raises:
             StoreUnavailableError: the file cannot be written, or not in time.
-            ValueError: two holds on one counter, or an amount that is no amount.
+            ValueError: two holds on one counter, a name or an amount that is none.
         """
         if len({hold.counter for hold in holds}) != len(holds):
             raise ValueError("two holds on one counter")
+        if any("\0" in hold.counter for hold in holds):
+            raise ValueError("a counter's name with a NUL")
         if any(not 0 <= hold.amount <= _LARGEST_AMOUNT for hold in holds):
             raise ValueError(f"an amount below 0 or above {_LARGEST_AMOUNT}")
         verdict: Verdict = await self._ask(Reservation(reservation, tuple(holds), until, now))

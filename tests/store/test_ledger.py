@@ -8,9 +8,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from router_extproc.store.counters import Hold, Level, Query, Release, Total
-from router_extproc.store.ledger import Charge, Ledger, LedgerRow, Pending, Position, Settlement
+from router_extproc.store.ledger import Charge, Ledger, LedgerRow, Pending, Position, Settlement, ledger_rows
 from router_extproc.store.sqlite_counters import SqliteCounters
 from router_extproc.store.sqlite_file import StoreError
 
@@ -51,6 +53,21 @@ def test_a_call_is_settled_once(path: Path, ledger: Ledger) -> None:
     assert recorded.totals == (Total("a", 960, 13, 1_020),)
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("select sum(cost_micro_usd), count(*) from ledger").fetchone() == (13, 3)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    text=st.text(st.characters(exclude_categories=["Cs"]), max_size=20), tag=st.text(st.characters(exclude_categories=["Cs"]))
+)
+def test_texts_are_kept_as_they_are(tmp_path_factory: pytest.TempPathFactory, *, text: str, tag: str) -> None:
+    """Whatever a user, a session or a tag is called, it comes back; but for NUL, which is shown as unknown."""
+    path = tmp_path_factory.mktemp("ledger") / "ledger.sqlite"
+    row = LedgerRow(request="r", attempt=1, at=NOW, user=text, session=text, tags={tag: text})
+    with closing(Ledger(path)) as ledger:
+        ledger.record([Settlement(row)])
+    [(_, kept)] = ledger_rows(path)
+    shown = text.replace("\0", "\ufffd")
+    assert (kept.user, kept.session, kept.tags) == (shown, shown, {tag: text})
 
 
 async def test_what_is_settled_is_no_longer_set_aside(path: Path, ledger: Ledger) -> None:

@@ -122,13 +122,13 @@ async def test_a_claim_is_given_once(path: Path, counters: SqliteCounters) -> No
 
 
 async def test_what_is_no_reservation(counters: SqliteCounters) -> None:
-    """Two holds on one counter, and amounts that no database can add, are errors of the caller and of nobody else."""
-    for holds in ([hold(), hold()], [hold(-1)], [hold(2**60)]):
+    """Two holds on one counter, names and amounts that no database can keep, are errors of the caller and of nobody else."""
+    for holds in ([hold(), hold()], [hold(-1)], [hold(2**60)], [hold(counter="a\0b")]):
         with pytest.raises(ValueError, match=r"counter|amount"):
             await counters.reserve("one", holds, NOW + 60, NOW)
 
 
-_COUNTERS = st.sampled_from(["a", "b", "budget per tenant|tenant=%7B x"])
+_COUNTERS = st.sampled_from(["a", "b", 'budget "per" tenant|tenant=é \\ %7B'])
 _HOLDS = st.lists(
     st.builds(
         Hold,

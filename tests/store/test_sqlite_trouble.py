@@ -105,8 +105,8 @@ async def test_who_waits_too_long_is_told(path: Path) -> None:
         began = time.monotonic()
         with pytest.raises(StoreUnavailableError, match=r"did not answer within 0\.2 s"):
             await counters.reserve("late", [hold()], NOW + 60, NOW)
-        assert time.monotonic() - began < 1.0
-        assert rounds > 10
+        assert time.monotonic() - began < 2.0
+        assert rounds > 5
     counting.cancel()
     await counters.reserve("next", [hold(1)], NOW + 60, NOW)
     assert await counters.read([Query("a", 0)], NOW) == (Level(0, 1),)
