@@ -1,0 +1,30 @@
+"""What the page about Redis says is what the code does."""
+
+from __future__ import annotations
+
+import re
+
+from router_extproc.store.redis_identities import MOST_AUDIT_ENTRIES
+from router_extproc.store.redis_recovery import LONGEST_WAIT_MS, WAIT_MS
+from router_extproc.store.redis_servers import ClusterServers
+from router_extproc.store.redis_start import COMMANDS
+from tests.docs.documents import ROOT, prose
+from tests.redis_servers import ROUTER_COMMANDS
+
+PAGE = "docs/redis.md"
+
+
+def test_the_rights_are_those_that_are_enough() -> None:
+    """The rule that the page shows is the one that the tests run with and that a refused start names."""
+    shown = re.findall(r"^ACL SETUSER router on >PASSWORD ~router:\* (.*)$", (ROOT / PAGE).read_text("utf-8"), re.MULTILINE)
+    assert shown == [COMMANDS] == [ROUTER_COMMANDS]
+
+
+def test_figures() -> None:
+    """Places, waits and numbers of entries are those of the code."""
+    text = prose(PAGE)
+    assert f"over {len(ClusterServers.tags)} places" in text
+    assert f"`{{{ClusterServers.tags[-1]}}}`" in text
+    assert f"{MOST_AUDIT_ENTRIES:,}" in text
+    assert WAIT_MS == 1_000
+    assert f"{LONGEST_WAIT_MS // 1_000} seconds at most" in text
