@@ -129,7 +129,7 @@ async def test_nothing_is_left_of_what_is_over(server: RedisServer, store: Redis
 
 
 async def test_a_counter_takes_little_memory(own_server: RedisServer) -> None:
-    """A budget of each tenant for itself costs Redis about half a kilobyte a tenant, and as much again while one request runs."""
+    """A counter of each tenant costs Redis about half a kilobyte, and as much again while a request is under way."""
     names = [f"usd:monthly|tenant=tenant-{number:05}" for number in range(4_000)]
     async with opened(single(own_server, deadline_ms=5_000), "0123456789abcdef") as store:
         with own_server.client() as client:
