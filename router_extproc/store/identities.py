@@ -40,6 +40,7 @@ class IdentityWriter:
 
         Raises:
             StoreUnavailableError: nothing was written.
+            ValueError: it can never be; nothing was written.
         """
         self._write(Changes(keys=(grant,), audit=(entry,)))
 
@@ -48,6 +49,7 @@ class IdentityWriter:
 
         Raises:
             StoreUnavailableError: nothing was written.
+            ValueError: it can never be; nothing was written.
         """
         self._write(Changes(raises=(stored,), audit=(entry,)))
 
@@ -56,6 +58,7 @@ class IdentityWriter:
 
         Raises:
             StoreUnavailableError: nothing was written.
+            ValueError: it can never be; nothing was written.
         """
         self._write(Changes(audit=(entry,)))
 
@@ -64,6 +67,7 @@ class IdentityWriter:
 
         Raises:
             StoreUnavailableError: nothing was written.
+            ValueError: it can never be; nothing was written.
         """
         self._write(changes, sequence=changes.sequence)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from router_extproc.store import counting, retention, settling
 from router_extproc.store.counters import Release, StoreUnavailableError
-from router_extproc.store.ledger_file import LEDGER
+from router_extproc.store.ledger_file import LARGEST_AMOUNT, LEDGER
 from router_extproc.store.ledger_queries import ledger_rows, spent
 from router_extproc.store.ledger_values import (
     Charge,
@@ -91,7 +91,10 @@ class Ledger:
 
         Raises:
             StoreUnavailableError: nothing of it was done; go on from ``position``.
+            ValueError: one of them can never be written; nothing was done.
         """
+        if any(not 0 <= charge.amount <= LARGEST_AMOUNT for settlement in settlements for charge in settlement.charges):
+            raise ValueError(f"a charge below 0 or above {LARGEST_AMOUNT}")
         with self._file.write() as connection:
             if position is not None and _instance(connection) != self._settles_in:
                 raise StoreUnavailableError("the ledger began anew: it has settled nothing of the log")

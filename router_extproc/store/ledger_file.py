@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from router_extproc.store.sqlite_file import Schema
 
+# SQLite's integers end at 2**63: a thousand such amounts can still be summed.
+LARGEST_AMOUNT = 2**53
+
 LEDGER = Schema(
     1,
     """

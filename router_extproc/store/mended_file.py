@@ -51,6 +51,7 @@ class MendedFile:
 
         Raises:
             StoreUnavailableError: nothing of it was done.
+            ValueError: what was to be written can never be.
         """
         try:
             self._take_turn()
@@ -103,6 +104,9 @@ class MendedFile:
         """Foreign errors become ours; a broken file is put aside, and the next question finds a new one."""
         try:
             yield
+        except (sqlite3.IntegrityError, sqlite3.DataError) as error:
+            # Not the file's fault: the same would be refused again and again.
+            raise ValueError(f"{self._path.name} cannot hold this: {error}") from error
         except sqlite3.Error as error:
             self._disconnect()
             if is_broken(error) and self._turn.take(_PATIENCE_SECONDS):

@@ -16,11 +16,8 @@ from router_extproc.store import counting
 from router_extproc.store.counters import Hold, Level, Query, Release, StoreUnavailableError, Total, Verdict
 from router_extproc.store.counting import Reservation
 from router_extproc.store.group_commit import GroupCommit
-from router_extproc.store.ledger_file import LEDGER
+from router_extproc.store.ledger_file import LARGEST_AMOUNT, LEDGER
 from router_extproc.store.sqlite_file import reading
-
-# SQLite's integers end at 2**63: a thousand such amounts can still be summed.
-_LARGEST_AMOUNT = 2**53
 
 _Change = Callable[[sqlite3.Connection], Any]
 
@@ -49,8 +46,8 @@ class SqliteCounters:
             raise ValueError("two holds on one counter")
         if any("\0" in hold.counter for hold in holds):
             raise ValueError("a counter's name with a NUL")
-        if any(not 0 <= hold.amount <= _LARGEST_AMOUNT for hold in holds):
-            raise ValueError(f"an amount below 0 or above {_LARGEST_AMOUNT}")
+        if any(not 0 <= hold.amount <= LARGEST_AMOUNT for hold in holds):
+            raise ValueError(f"an amount below 0 or above {LARGEST_AMOUNT}")
         verdict: Verdict = await self._ask(Reservation(reservation, tuple(holds), until, now))
         return verdict
 

@@ -103,6 +103,16 @@ def test_rows_are_never_changed(path: Path, ledger: Ledger) -> None:
         connection.execute("update ledger set cost_micro_usd = 0")
 
 
+def test_what_can_never_be_written(ledger: Ledger) -> None:
+    """It is told from a file that cannot be written now, so that it is not tried for ever; the rest of it is not done."""
+    nowhen = LedgerRow(request="two", attempt=1, at=float("nan"))
+    for bad in (Settlement(nowhen), settlement("two", -1), settlement("two", 2**60)):
+        with pytest.raises(ValueError, match=r"cannot hold this|a charge"):
+            ledger.record([settlement("one"), bad], position=Position(1, 2))
+    assert ledger.position() is None
+    assert ledger.record([settlement("one")]).fresh == (True,)
+
+
 def test_what_another_store_is_to_be_told(path: Path) -> None:
     """Totals and releases stay pending until they were told; a total that has changed meanwhile stays longer."""
     with closing(Ledger(path, tells=True)) as ledger:
