@@ -4,7 +4,8 @@ Rules of this file
 - A call that was given up may still have done its work: whoever made it is told what became of it, when that is known.
 - The deadline is the server's. A turn of this process's own loop that came late is not counted against it: else a burst of
   requests would look like a dead store.
-- After a failure nobody waits: calls fail at once until the server has answered again.
+- A server that answers nobody for a while is dead, and so is one whose connection fails: then nobody waits, calls fail at
+  once until it has answered again. One call that took too long shows a busy server, and costs only that call.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ _LONGEST_PAUSE_SECONDS = 0.5
 _LATE_SHARE = 0.1
 _MOST_REPRIEVES = 10
 _MESSAGE_LENGTH = 200
+# A server is dead that has answered nobody for so many deadlines.
+_DEADLINES_OF_SILENCE = 3
 _CLOSED = "the store is closed"
 
 # What a call learns late: the answer, or the error that leaves it open whether there was one.
@@ -84,6 +87,7 @@ class Lane:
         self._broken: str | None = None
         self._complaint = ""
         self._is_closed = False
+        self._silent_since: float | None = None
 
     @property
     def is_broken(self) -> bool:
@@ -154,6 +158,7 @@ class Lane:
                 call.finish(UnansweredError(_CLOSED))
             raise
         else:
+            self._silent_since = None
             for call, answer in zip(batch, answers, strict=True):
                 call.finish(self._outcome(answer))
         finally:
@@ -186,7 +191,10 @@ class Lane:
             return
         reason = f"the store {self.name} did not answer within {self._deadline * 1_000:g} ms"
         call.future.set_exception(StoreUnavailableError(reason))
-        self._break(reason)
+        if self._silent_since is None:
+            self._silent_since = loop.time() - self._deadline
+        if loop.time() - self._silent_since >= _DEADLINES_OF_SILENCE * self._deadline:
+            self._break(reason)
 
     def _break(self, reason: str) -> None:
         if self._broken is not None or self._is_closed:
