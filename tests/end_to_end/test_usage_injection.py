@@ -13,14 +13,16 @@ from tests.end_to_end.running import CHAT, HELLO, Instance, Simulators, until
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("healed")]
 
-SIMULATED = {"one": {"models": ["small"]}, "two": {"models": ["small"]}}
+SIMULATED = {"one": {"models": ["small", "other"]}, "two": {"models": ["small", "other"]}}
 CONFIGURATION = """
 providers: {one: {base_url: "$one/v1"}, two: {base_url: "$two/v1"}}
 models:
   small: {prices: {input: 1, output: 2}, deployments: [{provider: one}, {provider: two}]}
+  # Of its own, so that what rests after one test is asked in another.
+  other: {prices: {input: 1, output: 2}, deployments: [{provider: one}, {provider: two}]}
 routes:
   auto: {targets: [small]}
-  judged: {targets: [small], check: {answer: true}}
+  judged: {targets: [{deployment: one/other}, {deployment: two/other}], check: {answer: true}}
 budgets: {house: {usd: 1000, window: day}}
 cooling: {failures: 1000, failure_ratio: 1.0}
 """
@@ -83,6 +85,19 @@ def test_after_a_failure_the_next_provider_is_asked_too(instance: Instance, simu
         assert all(event["choices"] for event in events(answer.text))
         assert lines(instance, answer.headers["x-router-decision"])[-1]["prompt_tokens"] > 0
     assert {body["stream_options"]["include_usage"] for body in simulators.bodies("two")} == {True}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+def test_what_was_turned_down_can_be_told(instance: Instance, simulators: Simulators, *, stream: bool) -> None:
+    """An empty answer that the client never sees is in the log, though its provider did not say what it counted for it."""
+    simulators.faults("one", empty=True)
+    answer = instance.ask("judged", stream=stream)
+    assert answer.headers["x-router-deployment"] == "two/other"
+    request = lines(instance, answer.headers["x-router-decision"])[-1]
+    assert request["tried"] == {"1": "one/other", "2": "two/other"}
+    assert (request["causes"], request["billed"]) == ({"1": "empty_answer"}, None)
+    taken = simulators.requests("two")[0]["billed"]
+    assert {name: request[name] for name in taken} == taken
 
 
 def test_a_client_that_leaves_is_counted_by_events(instance: Instance, simulators: Simulators) -> None:

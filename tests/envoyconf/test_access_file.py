@@ -43,6 +43,7 @@ def test_every_attempt_has_a_line_and_the_request_has_the_last(client: httpx.Cli
     assert attempts[2]["bytes_sent"] == len(answer.content)
     assert (request["kind"], request["status"], request["attempts"], request["details"]) == ("request", 200, 3, "via_upstream")
     assert request["tried"] == {"1": "a", "2": "refused", "3": "c"}
+    assert request["causes"] == {"1": "server_error"}
     assert (request["stream"], request["deployment"], request["cause"]) == (False, "c", "server_error")
 
 
@@ -137,6 +138,26 @@ def test_what_was_turned_down_is_billed_by_attempt(client: httpx.Client, live: E
         "2": {"prompt_tokens": 7, "completion_tokens": 2, "cached_tokens": 0},
     }
     assert (line["deployment"], line["prompt_tokens"], line["cause"]) == ("c", 12, "empty_answer")
+    assert line["causes"] == {"1": "empty_answer", "2": "empty_answer"}
+
+
+@pytest.mark.parametrize(("status", "cause"), [(500, "server_error"), (429, "rate_limited"), (401, "unauthorized")])
+def test_the_last_failure_has_its_cause_too(
+    client: httpx.Client, live: Envoy, providers: Providers, status: int, cause: str
+) -> None:
+    """Also where nothing is left to try, and the provider's own answer goes to the client."""
+    providers.reset(a=failure(status), b=failure(status))
+    answer = client.post(CHAT, json=BODY, headers=ticket("a", "b"))
+    assert answer.status_code == status
+    assert live.access_log(answer.headers["x-router-decision"])["causes"] == {"1": cause, "2": cause}
+
+
+def test_an_answer_that_was_turned_down_last_has_its_cause(client: httpx.Client, live: Envoy, providers: Providers) -> None:
+    """The judge leg says itself that nothing follows."""
+    headers = (("content-type", "application/json"), (TURN_DOWN_HEADER, "{}"))
+    providers.reset(a=Answer(headers=headers))
+    answer = client.post(CHAT, json=BODY, headers=ticket("a", judge="1"))
+    assert live.access_log(answer.headers["x-router-decision"])["causes"] == {"1": "empty_answer"}
 
 
 def test_an_attempt_that_was_not_made_is_not_counted(client: httpx.Client, live: Envoy) -> None:

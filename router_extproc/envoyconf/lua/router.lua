@@ -190,6 +190,13 @@ local function is_about_context_length(handle)
   return false
 end
 
+-- For whoever settles: an answer that was turned down may have to be paid.
+local function note_cause(metadata, attempt, cause)
+  local causes = metadata:get(ATTEMPT)["causes"] or {}
+  causes[tostring(attempt)] = cause
+  metadata:set(ATTEMPT, "causes", causes)
+end
+
 local function on_failure(handle, state, status)
   local metadata = handle:streamInfo():dynamicMetadata()
   local ticket = ticket_of(metadata)
@@ -200,9 +207,11 @@ local function on_failure(handle, state, status)
     local groups = after_failure(ticket, state, attempt, "context_length", now)
     if groups == nil or not is_about_context_length(handle) then return end
     handle:headers():replace(":status", "503") -- which Envoy retries
+    note_cause(handle:streamInfo():dynamicMetadata(), attempt, "context_length")
     return go_on(handle, handle:streamInfo():dynamicMetadata(), groups, "context_length")
   end
   if REFUSED[status] ~= nil then
+    note_cause(metadata, attempt, REFUSED[status])
     local groups = after_failure(ticket, state, attempt, REFUSED[status], now)
     if groups == nil then return end
     handle:headers():replace(":status", "503") -- another key, or another provider, may do
@@ -210,8 +219,9 @@ local function on_failure(handle, state, status)
   end
   -- The attempt leg says by this header why it turned an answer down, and by FINAL that it was the last.
   local headers = handle:headers()
-  if headers:get(FINAL) ~= nil then return end
   local cause = headers:get("x-router-cause") or (status == 429 and "rate_limited" or "server_error")
+  note_cause(metadata, attempt, cause)
+  if headers:get(FINAL) ~= nil then return end
   local groups = after_failure(ticket, state, attempt, cause, now)
   if groups == nil then
     headers:replace(FINAL, "true")
