@@ -124,7 +124,7 @@ _options = re.compile(rb"\n[VA][.)]").finditer
 _CAPITALISED = (b" V", b" A")
 _SENTENCES = (b". ", b"! ")
 _NUMBERED = (b"\n0.", b"\n0)", b"\n00")
-_OPENS_QUANTITY = b"0123456789-+$.\\"
+_QUANTITIES = frozenset(bytes([code]) for code in b"0123456789-+$.\\")
 _LONG, _VERY_LONG = 8, 12
 # Bytes of a text from which on arrays tell the lengths of its words sooner than lists do.
 _MANY = 1_000
@@ -207,7 +207,8 @@ def _line_form(raw: bytes, translated: bytes) -> tuple[float, ...]:
     if starts:
         ends = [translated.index(_LF, start + 1) - 1 for start in starts]
         option_length = (sum(ends) - sum(starts)) / len(starts)
-        numeric = sum((raw + _LF)[min(start + _LABEL, len(raw))] in _OPENS_QUANTITY for start in starts) / len(starts)
+        # A label at the very end has no text after it.
+        numeric = sum(raw[start + _LABEL : start + _LABEL + 1] in _QUANTITIES for start in starts) / len(starts)
         stem = starts[0]
     return (
         log1p(raw.count(_LF) + 1),
