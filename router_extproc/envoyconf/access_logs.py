@@ -41,7 +41,8 @@ A line of a request, also of one that was refused::
      "prompt_tokens": 12, "completion_tokens": 34, "cached_tokens": 0,    as the provider reported; null: it did not
      "events": 36,                          events of the stream that reached Envoy, also when it was broken off; null: none
      "billed": {"1": {"prompt_tokens": 12, "completion_tokens": 0, "cached_tokens": 0}},
-                                            by attempt: what the provider reported for answers that were turned down, or null
+                                            by attempt: what the provider reported for answers that were turned down, or null;
+                                            where it reported nothing {"unreported": "stream"} or {"unreported": "answer"}
      "account": "{...}",                    a text: ``account.decode_account`` reads it; null: nothing is to be settled
      "caller": {"tenant": "acme", "team": "", "user": "", "key": "k1", "tier": "premium",
                 "features": ["beta"], "tags": {"app": "chat"}}}    null: nobody was asked who they are

@@ -159,6 +159,7 @@ class JudgeLeg:
         return [billed + encode_response_headers(headers, ["content-length"], body), *pieces]
 
     def _billed(self, answer: bytes) -> bytes:
-        """What the provider counted for this attempt, as far as its answer says so, for the log."""
+        """What the provider counted for this attempt, as far as its answer says so, for the log; else that it did not say."""
         usage = read_stream_usage(answer) if self._is_stream else read_usage(answer)
-        return b"" if usage is None else encode_metadata(BILLED_NAMESPACE, {self._attempt: msgspec.structs.asdict(usage)})
+        told = {"unreported": "stream" if self._is_stream else "answer"} if usage is None else msgspec.structs.asdict(usage)
+        return encode_metadata(BILLED_NAMESPACE, {self._attempt: told})

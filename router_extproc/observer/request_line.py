@@ -79,6 +79,14 @@ class RequestLine(msgspec.Struct, frozen=True, kw_only=True):
                     found[int(number)] = usage
         return found
 
+    def unreported(self) -> dict[int, bool]:
+        """Answers that were not taken and of which no usage was reported, by the number of the attempt; True: streams."""
+        return {
+            int(number): reported["unreported"] == "stream"
+            for number, reported in (self.billed or {}).items()
+            if number.isdecimal() and isinstance(reported, Mapping) and "unreported" in reported
+        }
+
 
 class UnreadableLineError(ValueError):
     """The line is no line of the access log, or only a part of one."""

@@ -80,7 +80,7 @@ def settle(line: RequestLine, places: Mapping[str, Place] | None = None) -> Sett
 
 
 def _attempts(line: RequestLine, account: Account) -> list[_Attempt]:
-    called, turned_down = line.called(), line.turned_down()
+    called, turned_down, unreported = line.called(), line.turned_down(), line.unreported()
     last, status = max(called, default=0), line.status or 0
     has_failed = not _FIRST_SUCCESS <= status < _FIRST_ERROR
     # The line names the cause of the last failure alone, also when a later attempt was good.
@@ -89,6 +89,10 @@ def _attempts(line: RequestLine, account: Account) -> list[_Attempt]:
     for number, deployment in called.items():
         if number in turned_down:
             paid = Paid(turned_down[number], "provider")
+        elif number in unreported:
+            # Of a stream nothing had come; an answer that cannot be read was made as a whole.
+            made = 0 if unreported[number] else account.completion_tokens
+            paid = Paid(Usage(account.prompt_tokens, made), "estimate")
         else:
             paid = paid_for_answer(line, account) if number == last else _UNPAID
         cause = (line.cause or "") if number == failed else ""

@@ -218,9 +218,17 @@ def test_what_was_turned_down_is_still_paid_for(headers: dict[str, str], pieces:
     assert "x-router-cause=empty_answer" in said(answers[0])
 
 
-def test_nothing_is_billed_for_what_tells_no_usage() -> None:
-    """An answer that cannot be read says nothing that could be believed."""
-    leg = started(check="1")
-    leg.receive(response_headers(OK_JSON))
-    [answer, _] = leg.receive(response_body(b"half a", end=True))
-    assert metadata(answer) == {}
+@pytest.mark.parametrize(
+    ("headers", "piece", "kind"), [(OK_JSON, b"half a", "answer"), (OK_STREAM, b"data: half a\n\n", "stream")]
+)
+def test_what_tells_no_usage_is_told_as_such(headers: dict[str, str], piece: bytes, kind: str) -> None:
+    """It was made all the same: whoever settles estimates what it cost."""
+    leg = started(check="1", stream=headers is OK_STREAM)
+    leg.receive(response_headers(headers))
+    [answer, _] = leg.receive(response_body(piece, end=True))
+    assert metadata(answer) == {"router.billed": {"1": {"unreported": kind}}}
+
+
+def test_a_silent_stream_is_told_as_one_without_usage() -> None:
+    """The prompt was read, although nothing came of it."""
+    assert metadata(leg_error("first_token_timeout")[0]) == {"router.billed": {"1": {"unreported": "stream"}}}

@@ -113,6 +113,19 @@ def test_the_last_answer_turned_down_is_paid_once() -> None:
     assert render(settled(**unreported(status=502, billed=billed))) == ["1 openai/small 40+4 provider 140"]
 
 
+@pytest.mark.parametrize(("kind", "expected"), [("stream", "100+0 estimate 250"), ("answer", "100+50 estimate 750")])
+def test_an_answer_turned_down_without_a_report_is_estimated(kind: str, expected: str) -> None:
+    """A stream that stayed silent cost its prompt; an answer that could not be read was made as a whole."""
+    found = settled(
+        attempts=2,
+        tried={"1": "openai/small", "2": "azure/small"},
+        billed={"1": {"unreported": kind}},
+        deployment="azure/small",
+    )
+    assert render(found) == [f"1 openai/small {expected}", "2 azure/small 120+30 provider 575"]
+    assert render(settled(**unreported(status=502, billed={"1": {"unreported": kind}}))) == [f"1 openai/small {expected}"]
+
+
 def test_each_unit_counts_its_own() -> None:
     """Money, tokens, the request and the step; what runs at the same time is counted only while it runs."""
     units: tuple[Unit, ...] = ("usd", "tokens", "requests", "iterations", "parallel")
