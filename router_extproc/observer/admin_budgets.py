@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -27,11 +29,14 @@ from router_extproc.observer.key_changes import moment_of, problems_of
 from router_extproc.observer.money import show_usd
 from router_extproc.registry.snapshot import Registry
 from router_extproc.registry.spending import Budget, KeyGrant, Raise
-from router_extproc.store.counters import StoreUnavailableError
+from router_extproc.store.counters import CounterStore, Level, Query, StoreUnavailableError
 from router_extproc.store.identities import StoredRaise
 from router_extproc.store.ledger import ledger_rows, spent
 
 _LARGEST_SEQUENCE = 10**15
+_READ_AT_ONCE = 50
+_MOST_TRIES = 10
+_PAUSE_SECONDS = 0.1
 # What the query of /ledger asks for beside labels.
 _NO_LABELS = frozenset({"per", "since", "until", "limit", "before"})
 
@@ -63,7 +68,7 @@ class _Budgets:
         store = desk.store()
         if store is None:
             raise StoreUnavailableError("the counters cannot be opened; the observer's log says why")
-        levels = await store.read([counter.query for counter in counters], now) if counters else ()
+        levels = await _levels(store, [counter.query for counter in counters], now)
         standings = [Standing(counter, level) for counter, level in zip(counters, levels, strict=True)]
         return JSONResponse(await run_in_threadpool(report, tenant, standings, desk.ledger))
 
@@ -133,6 +138,25 @@ class _Budgets:
             if budget.name == name:
                 return budget
         raise NotFoundError("no such budget")
+
+
+async def _levels(store: CounterStore, queries: Sequence[Query], now: float) -> list[Level]:
+    """The levels of all; who asks here has more patience than a request, for which the store's deadline is made.
+
+    Raises:
+        StoreUnavailableError: it did not answer for a second.
+    """
+    levels: list[Level] = []
+    tries = 0
+    while len(levels) < len(queries):
+        try:
+            levels += await store.read(queries[len(levels) : len(levels) + _READ_AT_ONCE], now)
+        except StoreUnavailableError:
+            tries += 1
+            if tries >= _MOST_TRIES:
+                raise
+            await asyncio.sleep(_PAUSE_SECONDS)
+    return levels
 
 
 def read_raise(body: dict[str, Any], budget: Budget, now: float) -> Raise:
