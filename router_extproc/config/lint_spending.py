@@ -126,6 +126,9 @@ def _doors(config: RouterConfig, source: Source) -> Iterator[Problem]:
         fix = "write it at those routes alone that need it"
         yield _warn(source, ("defaults", "on_router_failure"), message, fix, "open_door")
     jwt = config.auth.jwt
+    if jwt is not None and not jwt.audiences:
+        message = "without `audiences` the tokens that the issuer made for other services are accepted too"
+        yield _warn(source, ("auth", "jwt"), message, "name this service's audience", "any_audience", key=True)
     if jwt is not None and jwt.jwks_uri is not None and _is_plain(jwt.jwks_uri):
         message = "who can change what travels there can sign tokens"
         yield _warn(source, ("auth", "jwt", "jwks_uri"), message, "use https://, or jwks_file", "plain_key")

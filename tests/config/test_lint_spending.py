@@ -52,7 +52,9 @@ def test_keys_that_are_over() -> None:
     ]
 
 
-@pytest.mark.parametrize("mode", ["{mode: none, trusted: true}", "{mode: jwt, jwt: {issuer: me, jwks_uri: 'https://me/jwks'}}"])
+@pytest.mark.parametrize(
+    "mode", ["{mode: none, trusted: true}", "{mode: jwt, jwt: {issuer: me, audiences: [a], jwks_uri: 'https://me/jwks'}}"]
+)
 def test_keys_that_nobody_is_asked_for(mode: str) -> None:
     """A declared key changes nothing where callers prove themselves otherwise, or not at all."""
     text = f"auth: {mode}\ntenants: {{a: {{}}}}\nkeys: {{k: {{tenant: a, digest: '{DIGEST}'}}}}\n"
@@ -123,9 +125,17 @@ def test_a_door_that_stands_open() -> None:
     assert warnings(opened + "budgets: {b: {usd: 5}}\n") == expected
 
 
+def test_tokens_for_somebody_else() -> None:
+    """An issuer makes tokens for many services: only those for this one should open it."""
+    message = "without `audiences` the tokens that the issuer made for other services are accepted too"
+    assert warnings("auth: {mode: jwt, jwt: {issuer: me, jwks_uri: 'https://me/jwks'}}\n") == [
+        f"auth.jwt: any_audience: {message}"
+    ]
+
+
 def test_what_travels_unencrypted() -> None:
     """Public keys and passwords beyond this machine; within it there is nobody to listen."""
-    jwt = "auth: {{mode: jwt, jwt: {{issuer: me, jwks_uri: 'http://{}/jwks'}}}}\n"
+    jwt = "auth: {{mode: jwt, jwt: {{issuer: me, audiences: [a], jwks_uri: 'http://{}/jwks'}}}}\n"
     assert warnings(jwt.format("127.0.0.1:80")) == []
     assert warnings(jwt.format("issuer.example")) == [
         "auth.jwt.jwks_uri: plain_key: who can change what travels there can sign tokens"
@@ -154,7 +164,7 @@ def test_files_and_variables_that_are_not_there(tmp_path: Path) -> None:
     text = (
         "admin: {token: {env: TOKEN}}\nalerts: {webhook: {env: HOOK}}\n"
         f"store: {{redis: {{url: 'rediss://r:1', password: {{file: {tmp_path}/password}}}}}}\n"
-        f"auth: {{mode: jwt, jwt: {{issuer: me, jwks_file: {tmp_path}/keys.json}}}}\n"
+        f"auth: {{mode: jwt, jwt: {{issuer: me, audiences: [a], jwks_file: {tmp_path}/keys.json}}}}\n"
     )
     assert warnings(text, {"HOOK": " "}) == [
         "admin.token.env: missing_secret: the environment variable TOKEN is not set",
