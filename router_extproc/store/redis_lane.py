@@ -2,8 +2,8 @@
 
 Rules of this file
 - A call that was given up may still have done its work: whoever made it is told what became of it, when that is known.
-- The deadline is the server's. A turn of this process's own loop that came late is not counted against it: else a burst of
-  requests would look like a dead store.
+- The deadline is the server's: so long it may be silent. While it answers others, and where this process's own loop came
+  late, a call waits longer, some deadlines at most: else a burst of requests would look like a dead store, and pass uncounted.
 - A server that answers nobody for a while is dead, and so is one whose connection fails: then nobody waits, calls fail at
   once until it has answered again. One call that took too long shows a busy server, and costs only that call.
 """
@@ -29,9 +29,11 @@ _TOGETHER = 64
 _UNDER_WAY = 2
 _FIRST_PAUSE_SECONDS = 0.02
 _LONGEST_PAUSE_SECONDS = 0.5
-# A loop that is late by more than this share of the deadline did not listen; it is given as much again, so many times.
+# A loop that is late by more than this share of the deadline did not listen. Nobody waits longer than so many times.
 _LATE_SHARE = 0.1
 _MOST_REPRIEVES = 10
+# What has arrived in time is read, taken apart and handed over by several turns of the loop.
+_TURNS = 5
 _MESSAGE_LENGTH = 200
 # A server is dead that has answered nobody for so many deadlines.
 _DEADLINES_OF_SILENCE = 3
@@ -88,6 +90,7 @@ class Lane:
         self._complaint = ""
         self._is_closed = False
         self._silent_since: float | None = None
+        self._answered_at = 0.0
 
     @property
     def is_broken(self) -> bool:
@@ -159,6 +162,7 @@ class Lane:
             raise
         else:
             self._silent_since = None
+            self._answered_at = asyncio.get_running_loop().time()
             for call, answer in zip(batch, answers, strict=True):
                 call.finish(self._outcome(answer))
         finally:
@@ -179,21 +183,28 @@ class Lane:
         lines = str(error).splitlines() or [type(error).__name__]
         return f"the store {self.name} failed: {lines[0][:_MESSAGE_LENGTH]}"
 
-    def _expire(self, call: _Call) -> None:
+    def _expire(self, call: _Call, turns: int = 0) -> None:
         if call.future.done():
             return
         loop = asyncio.get_running_loop()
-        late = loop.time() - call.due
-        if late > self._deadline * _LATE_SHARE and call.reprieves < _MOST_REPRIEVES:
+        if turns < _TURNS:
+            loop.call_soon(self._expire, call, turns + 1)
+            return
+        now = loop.time()
+        late = now - call.due
+        due = self._answered_at + self._deadline
+        if late > self._deadline * _LATE_SHARE:
+            due = max(due, now + min(late, self._deadline))
+        if due > now and call.reprieves < _MOST_REPRIEVES:
             call.reprieves += 1
-            call.due = loop.time() + min(late, self._deadline)
-            loop.call_at(call.due, self._expire, call)
+            call.due = due
+            loop.call_at(due, self._expire, call)
             return
         reason = f"the store {self.name} did not answer within {self._deadline * 1_000:g} ms"
         call.future.set_exception(StoreUnavailableError(reason))
         if self._silent_since is None:
-            self._silent_since = loop.time() - self._deadline
-        if loop.time() - self._silent_since >= _DEADLINES_OF_SILENCE * self._deadline:
+            self._silent_since = now - self._deadline
+        if now - self._silent_since >= _DEADLINES_OF_SILENCE * self._deadline:
             self._break(reason)
 
     def _break(self, reason: str) -> None:
