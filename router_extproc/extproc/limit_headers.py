@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from router_extproc.errors import LimitReachedError, RequestError
+from router_extproc.errors import AuthenticationError, LimitReachedError, RequestError
 from router_extproc.limits.ladder import Figure, Figures
 
 _MICRO = 1_000_000
@@ -33,6 +33,9 @@ def refusal_headers(error: RequestError, figures: Figures) -> dict[str, str]:
         headers["retry-after"] = str(error.retry_after)
     if isinstance(error, LimitReachedError):
         headers["x-should-retry"] = "false"
+    if isinstance(error, AuthenticationError):
+        # RFC 9110, section 11.6.1: a 401 says how to do better.
+        headers["www-authenticate"] = "Bearer"
     return headers
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from router_extproc.errors import LimitReachedError, RequestLimitError, UnavailableError
+from router_extproc.errors import AuthenticationError, LimitReachedError, RequestLimitError, UnavailableError
 from router_extproc.extproc.limit_headers import ratelimit_headers, refusal_headers, usd
 from router_extproc.limits.ladder import Figure, Figures
 
@@ -49,3 +49,8 @@ def test_who_reached_a_limit_is_told_not_to_try_again_at_once() -> None:
     }
     assert refusal_headers(LimitReachedError("Spent."), Figures()) == {"x-should-retry": "false"}
     assert refusal_headers(UnavailableError("Wait.", retry_after=1), Figures()) == {"retry-after": "1"}
+
+
+def test_who_proved_nothing_is_told_how() -> None:
+    """As HTTP asks of every 401."""
+    assert refusal_headers(AuthenticationError("No key."), Figures()) == {"www-authenticate": "Bearer"}
