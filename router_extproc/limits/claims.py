@@ -12,6 +12,7 @@ Rules of this file
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 
 import msgspec
 from msgspec.structs import replace
@@ -95,13 +96,13 @@ def plan(
     first = decision.chain[0].deployment
     lasting = registry.spending.store.reservation_ms // 1_000
     is_batch = request.caller.priority == BATCH
-    batch_share = registry.spending.waiting.interactive_share if is_batch else 0.0
+    left_to_others = Fraction(str(registry.spending.waiting.interactive_share)) if is_batch else Fraction()
     holds, held, resets_at = [], [], []
     for one in wanted:
         window = _part(one.budget, now, lasting)
         amount, kind = _amount(one, measured, limit if written is None else written, first)
         cap = cap_at(one.budget, now)
-        room = cap - int(cap * batch_share) if is_provider_limit(one.budget) else cap
+        room = cap - int(cap * left_to_others) if is_provider_limit(one.budget) else cap
         holds.append(Hold(one.counter, window.bucket, window.since, amount, room, kind, window.expires_at))
         held.append(_held(one, window, amount, cap))
         resets_at.append(window.resets_at)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from router_extproc.errors import UnavailableError
-from router_extproc.limits.ladder import Alone, Proceed, Refuse, next_step, on_store_failure
+from router_extproc.limits.ladder import Again, Alone, Proceed, Refuse, next_step, on_store_failure
 from router_extproc.registry.spending import Budget, Window
 from router_extproc.store.counters import Level, Verdict
 from tests.limits.cases import NOON, claim, decide, registry, request
@@ -77,6 +77,20 @@ def test_what_is_spent_alone_counts_here_and_in_the_budget() -> None:
     assert found.claim.budgets[0].name == "b"
 
 
+def test_a_place_that_fails_closed_is_closed_and_others_are_used() -> None:
+    """A provider whose budget cannot be read is left out; only when nothing else is left is the request refused."""
+    found = registry(Budget("p", "usd", 10**6, DAY, (("provider", "three"),), on_store_failure="fail_closed"))
+    asked = request("best")
+    step = on_store_failure(claim(found, asked))
+    assert isinstance(step, Again)
+    assert dict(step.constraints.closed) == {"three/large": "p cannot be read"}
+    assert decide(found, asked, step.constraints).chain[0].deployment == "two/medium"
+    assert isinstance(on_store_failure(claim(found, asked, constraints=step.constraints)), Alone)
+    refused = step.otherwise
+    assert isinstance(refused, Refuse)
+    assert (refused.error.code, refused.budget) == ("store_unavailable", "p")
+
+
 def test_a_place_without_a_share_left_is_closed() -> None:
     """A provider's budget that has used up its share closes the provider, as it does with a store."""
     limit = Budget("p", "usd", 10**6, DAY, (("provider", "three"),), on_store_failure="local_share", local_share=0.5)
@@ -85,5 +99,5 @@ def test_a_place_without_a_share_left_is_closed() -> None:
     assert isinstance(alone, Alone)
     verdict = Verdict((Level(500_000),), (0,), (), (None,))
     step = next_step(alone.claim, verdict, registered, asked, decide(registered, asked), NOON)
-    assert not isinstance(step, Proceed | Refuse)
+    assert isinstance(step, Again)
     assert list(step.constraints.closed) == ["three/large"]
