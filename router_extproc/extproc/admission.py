@@ -197,6 +197,8 @@ class Admission:
             # The store may have set something aside and only failed to say so.
             self._give_back(case.reservation, case.asked)
             return alone, True
+        if isinstance(alone, Again):
+            return alone, True
         try:
             verdict = await self._reserve(case, alone.claim, alone=True)
         except StoreUnavailableError:
