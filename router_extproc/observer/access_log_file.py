@@ -76,6 +76,10 @@ class AccessLogFile:
             return 0
         return max(0, size - self._offset)
 
+    def is_at_newest(self) -> bool:
+        """Whether the file that Envoy writes is the one that is read: no older one waits."""
+        return self._descriptor is not None and os.fstat(self._descriptor).st_ino == _inode(self._path)
+
     def close(self) -> None:
         """Gives the file back."""
         if self._descriptor is not None:

@@ -20,6 +20,7 @@ from router_extproc.account import Held
 from router_extproc.config.state import StateDirectory
 from router_extproc.errors import RouterError
 from router_extproc.observer import spending_metrics
+from router_extproc.observer.access_log_rotation import Rotation
 from router_extproc.observer.alerts import Watch
 from router_extproc.observer.deliveries import Deliveries, is_configured
 from router_extproc.observer.settlement import Place
@@ -67,6 +68,7 @@ class Bookkeeping:
     ) -> None:
         """Opens nothing yet: that needs the configuration."""
         self._state, self._meters, self._clock, self._environ = state, meters, clock, environ
+        self._rotation = Rotation(state.access_log, state.instance)
         self._spending: Spending | None = None
         self._places: Mapping[str, Place] = {}
         self._books: _Books | None = None
@@ -126,6 +128,12 @@ class Bookkeeping:
             self._is_behind(str(error))
             return
         self._is_told()
+
+    async def rotate(self, max_bytes: int) -> None:
+        """Begins another access log file when this one is larger, unless an older one waits to be settled."""
+        if self._books is not None:
+            with self._complaining(None):
+                await self._rotation.step(max_bytes, is_read=self._books.settling.is_at_newest())
 
     async def deliver(self) -> None:
         """Calls the webhook with what is due."""

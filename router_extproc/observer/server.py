@@ -59,6 +59,7 @@ TELL_SECONDS = 0.1
 DELIVER_SECONDS = 1.0
 # A key that was revoked elsewhere is refused here within a second.
 FOLLOW_SECONDS = 0.2
+ROTATE_SECONDS = 5.0
 COUNTERS_SECONDS = 1.0
 TIDY_SECONDS = 60.0
 # Envoy's log streams never end by themselves.
@@ -147,6 +148,7 @@ class Observer:
                 tasks.create_task(_each(TELL_SECONDS, self._bookkeeping.tell)),
                 tasks.create_task(_each(DELIVER_SECONDS, self._bookkeeping.deliver)),
                 tasks.create_task(_each(FOLLOW_SECONDS, self._follow)),
+                tasks.create_task(_each(ROTATE_SECONDS, self._rotate)),
                 tasks.create_task(_each(TIDY_SECONDS, self._tidy)),
             ]
             _take_link(self._state.observer_socket, socket_path)
@@ -242,6 +244,9 @@ class Observer:
     async def _follow(self) -> None:
         if self._bookkeeping.settings is not None:
             await self._identities.follow(self._bookkeeping.settings)
+
+    async def _rotate(self) -> None:
+        await self._bookkeeping.rotate(self._options.max_log_bytes)
 
     async def _flush(self) -> None:
         batch = self._log.take()

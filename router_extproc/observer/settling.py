@@ -77,6 +77,10 @@ class Settling:
         """How much of the log is not settled yet."""
         return 0 if self._log is None else self._log.behind_bytes()
 
+    def is_at_newest(self) -> bool:
+        """Whether no older file of the log waits to be settled."""
+        return self._log is not None and self._log.is_at_newest()
+
     def close(self) -> None:
         """Gives the log back; the ledger is its owner's."""
         if self._log is not None:
