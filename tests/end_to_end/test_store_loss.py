@@ -66,7 +66,7 @@ def _cluster(folder: Path) -> Iterator[Store]:
             lost.append(max(cluster.masters(), key=_kept))
             lost[0].kill()
 
-        yield Store(f"cluster: [{', '.join(cluster.urls)}]", lose, lambda: lost[0].start())
+        yield Store(f"cluster: [{', '.join(cluster.urls)}]", lose, lambda: lost[0].start())  # noqa: PLW0108 - nothing is lost yet
 
 
 @contextlib.contextmanager
