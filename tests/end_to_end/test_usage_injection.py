@@ -135,3 +135,6 @@ def test_plain_answers_and_others_under_load(instance: Instance, simulators: Sim
     assert has_usage[True] == 20
     for outcome in load.outcomes:
         assert lines(instance, outcome.headers["x-router-decision"])[-1]["prompt_tokens"] > 0
+    errors = instance.envoy_figures("lua.errors$")
+    assert errors
+    assert not any(errors.values())
