@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 from typing import Protocol
 
-from router_extproc.store.counters import CounterStore
-from router_extproc.store.ledger import Ledger
+from router_extproc.limits.without_store import LOCAL
+from router_extproc.store.counters import CounterStore, Release, Total
+from router_extproc.store.ledger import Ledger, Pending
 
 # Counters told at once: some tens of kilobytes.
 _AT_ONCE = 500
@@ -57,6 +58,19 @@ class Telling:
             if not pending:
                 self._is_telling_again = False
                 return False
-            await self._store.settle(pending.totals, pending.releases, now)
+            totals, releases = _of_all(pending)
+            if totals or releases:
+                await self._store.settle(totals, releases, now)
             self._books.told(pending)
         return True
+
+
+def _of_all(pending: Pending) -> tuple[list[Total], list[Release]]:
+    """What concerns all instances: counters of this one's own share are nobody else's."""
+    totals = [total for total in pending.totals if not total.counter.startswith(LOCAL)]
+    releases = [
+        Release(release.reservation, counters)
+        for release in pending.releases
+        if (counters := tuple(counter for counter in release.counters if not counter.startswith(LOCAL)))
+    ]
+    return totals, releases

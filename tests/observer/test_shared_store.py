@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from router_extproc.config.state import StateDirectory
 from router_extproc.limits.identity import digest_of, proves
+from router_extproc.limits.without_store import LOCAL
 from router_extproc.observer.bookkeeping import Bookkeeping
 from router_extproc.observer.identities import Identities
 from router_extproc.observer.spending_metrics import SpendingMetrics
@@ -174,6 +175,19 @@ async def test_an_instance_that_starts_again_tells_its_totals_again(
     replicas[0].write(1)
     await asyncio.gather(*(each.step() for each in replicas))
     await settled(replicas, 4 * COST)
+
+
+async def test_an_instance_s_own_share_is_nobody_else_s(replicas: list[Replica], redis: RedisServer) -> None:
+    """What was counted here while the store was away stays here; the budget itself is told beside it."""
+    local = replace(HELD, counter=LOCAL + HELD.counter, limit=0)
+    account = replace(ACCOUNT, reservation="r-1", held=(HELD, local))
+    with replicas[0].state.access_log.open("ab") as log:
+        log.write(request_line("r-1", account) + b"\n")
+    await settled(replicas, COST)
+    with redis.client() as client:
+        names = [str(name) for name in client.scan_iter()]
+    assert any(HELD.counter in name for name in names)
+    assert not [name for name in names if LOCAL in name]
 
 
 def entry(action: str) -> AuditEntry:
