@@ -45,7 +45,7 @@ CALLER = "router.caller"
 
 BILLED = "router.billed"
 """Namespace of what providers reported for answers that the judge leg turned down: by the attempt's number as text, an
-object of the numbers ``prompt_tokens``, ``completion_tokens``, ``cached_tokens``."""
+object of the numbers ``prompt_tokens``, ``completion_tokens``, ``cached_tokens``, or with the text ``unreported``."""
 
 ROUTE_LEG = "route"
 RENAME_LEG = "rename"
