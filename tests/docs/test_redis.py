@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from router_extproc.store.redis_identities import MOST_AUDIT_ENTRIES
+from router_extproc.store.redis_lane import _DEADLINES_OF_SILENCE, _MOST_REPRIEVES
 from router_extproc.store.redis_recovery import LONGEST_WAIT_MS, WAIT_MS
 from router_extproc.store.redis_servers import ClusterServers
 from router_extproc.store.redis_start import COMMANDS
@@ -27,4 +28,5 @@ def test_figures() -> None:
     assert f"`{{{ClusterServers.tags[-1]}}}`" in text
     assert f"{MOST_AUDIT_ENTRIES:,}" in text
     assert WAIT_MS == 1_000
+    assert (_MOST_REPRIEVES, _DEADLINES_OF_SILENCE) == (10, 3)
     assert f"{LONGEST_WAIT_MS // 1_000} seconds at most" in text
