@@ -56,7 +56,7 @@ class _Case(NamedTuple):
 def next_step(  # noqa: PLR0917 - the six things that a step follows from
     claim: Claim, verdict: Verdict, registry: Registry, request: Request, decision: Decision, now: float
 ) -> Step:
-    """What follows from the store's answer to a claim. Repeated, it comes to an end: each ``Again`` leaves less."""
+    """What follows from the store's answer to a claim. Repeated, it comes to an end: each ``Again`` leaves less, or asks anew."""
     case = _Case(claim, verdict, registry, request, decision, now)
     if (kept := _kept_too_little(case)) is not None:
         return kept

@@ -17,6 +17,7 @@ from router_extproc.registry.snapshot import Plan, Route, Target
 from router_extproc.request import Request
 from router_extproc.router import Router, Situation
 from tests.limits.cases import registry, request
+from tests.limits.patience import patient
 from tests.policy import registries as build
 from tests.policy.registries import REQUESTS, registries
 
@@ -28,6 +29,7 @@ def allows(patterns: tuple[str, ...] | None, name: str) -> bool:
     return patterns is None or any(name.startswith(one[:-1]) if one.endswith("*") else name == one for one in patterns)
 
 
+@patient
 @given(lists, lists, st.text("abc", max_size=4))
 def test_two_lists_allow_what_both_allow(one: tuple[str, ...] | None, other: tuple[str, ...] | None, name: str) -> None:
     """Together two lists allow exactly the names that each of them allows, prefixes included."""
