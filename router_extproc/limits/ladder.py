@@ -56,7 +56,7 @@ class _Case(NamedTuple):
 def next_step(  # noqa: PLR0917 - the six things that a step follows from
     claim: Claim, verdict: Verdict, registry: Registry, request: Request, decision: Decision, now: float
 ) -> Step:
-    """What follows from the store's answer to a claim. Repeated, it comes to an end: each ``Again`` leaves less, or asks anew."""
+    """What follows from the store's answer to a claim. Repeated, it comes to an end: ``Again`` leaves less each time."""
     case = _Case(claim, verdict, registry, request, decision, now)
     if (kept := _kept_too_little(case)) is not None:
         return kept
@@ -69,7 +69,10 @@ def next_step(  # noqa: PLR0917 - the six things that a step follows from
 
 
 def _kept_too_little(case: _Case) -> Again | None:
-    """Asks once more where a worker that died had set aside less than this claim needs: what is there is kept as it is."""
+    """Where a worker that died had set aside less than this claim needs: that is given back and asked for anew.
+
+    Stores keep what is there as it is, and would let the difference pass.
+    """
     claim, verdict = case.claim, case.verdict
     if verdict.refused:
         return None
