@@ -44,6 +44,8 @@ class RequestLine(msgspec.Struct, frozen=True, kw_only=True):
     cause: str | None = None
     attempts: int | None = None
     tried: dict[str, str] | None = None
+    causes: dict[str, str] | None = None
+    incomplete: bool | None = None
     first_byte_ms: float | None = None
     prompt_tokens: Any = None
     completion_tokens: Any = None

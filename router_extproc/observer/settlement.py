@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import msgspec
 
 from router_extproc.account import Account, Held, Rates, decode_account
+from router_extproc.observer import causes
 from router_extproc.observer.request_line import RequestLine, Usage
 from router_extproc.store.counters import Release
 from router_extproc.store.ledger import Charge, LedgerRow, Settlement, UsageSource
@@ -20,6 +21,8 @@ from router_extproc.store.ledger import Charge, LedgerRow, Settlement, UsageSour
 _FIRST_SUCCESS, _FIRST_ERROR = 200, 400
 _CLIENT_LEFT = "DC"
 NOTHING = Usage(0)
+# The word of the log for an attempt that failed without an answer.
+NO_ANSWER = "no_answer"
 # In micro-dollars: the numbers of one of the stores are floating point, and whole up to here.
 LARGEST_COST = 2**53
 
@@ -81,12 +84,10 @@ def settle(line: RequestLine, places: Mapping[str, Place] | None = None) -> Sett
 
 def _attempts(line: RequestLine, account: Account) -> list[_Attempt]:
     called, turned_down, unreported = line.called(), line.turned_down(), line.unreported()
-    last, status = max(called, default=0), line.status or 0
-    has_failed = not _FIRST_SUCCESS <= status < _FIRST_ERROR
-    # The line names the cause of the last failure alone, also when a later attempt was good.
-    failed = last if has_failed else last - 1
+    last = max(called, default=0)
     attempts = []
     for number, deployment in called.items():
+        is_last = number == last
         if number in turned_down:
             paid = Paid(turned_down[number], "provider")
         elif number in unreported:
@@ -94,11 +95,22 @@ def _attempts(line: RequestLine, account: Account) -> list[_Attempt]:
             made = 0 if unreported[number] else account.completion_tokens
             paid = Paid(Usage(account.prompt_tokens, made), "estimate")
         else:
-            paid = paid_for_answer(line, account) if number == last else _UNPAID
-        cause = (line.cause or "") if number == failed else ""
-        is_last = number == last
-        attempts.append(_Attempt(number, deployment, paid, status if is_last else 0, cause, is_last))
+            paid = paid_for_answer(line, account) if is_last else _UNPAID
+        cause = (line.causes or {}).get(str(number), "") or (_cause_of_last(line) if is_last else NO_ANSWER)
+        attempts.append(_Attempt(number, deployment, paid, (line.status or 0) if is_last else 0, cause, is_last))
     return attempts
+
+
+def _cause_of_last(line: RequestLine) -> str:
+    """Why the last attempt failed, where the line does not name it by its number; nothing where it was good."""
+    if _CLIENT_LEFT in (line.flags or "").split(","):
+        return causes.CLIENT_DISCONNECTED
+    if line.incomplete:
+        return causes.INCOMPLETE_STREAM
+    status = line.status or 0
+    if _FIRST_SUCCESS <= status < _FIRST_ERROR:
+        return ""
+    return NO_ANSWER if line.first_byte_ms is None else causes.cause_of(status, frozenset())
 
 
 def paid_for_answer(line: RequestLine, account: Account) -> Paid:

@@ -91,12 +91,28 @@ def test_every_end_has_its_price(end: str) -> None:
 
 
 def test_failed_attempts_are_rows_that_cost_nothing() -> None:
-    """What was tried can be seen; the cause belongs to the attempt that failed last."""
+    """What was tried can be seen, each with its own cause."""
     tried = {"1": "gone/small", "2": "openai/small", "3": "azure/small"}
-    found = settled(attempts=3, tried=tried, deployment="azure/small", cause="rate_limited")
+    found = settled(attempts=3, tried=tried, deployment="azure/small", cause="rate_limited", causes={"2": "rate_limited"})
     assert render(found) == ["1 gone/small 0+0 none 0", "2 openai/small 0+0 none 0", "3 azure/small 120+30 provider 575"]
-    assert [(one.row.status, one.row.cause) for one in found.settlements] == [(0, ""), (0, "rate_limited"), (200, "")]
+    assert [(one.row.status, one.row.cause) for one in found.settlements] == [(0, "no_answer"), (0, "rate_limited"), (200, "")]
     assert charged(found) == {MONEY.counter: 575}
+
+
+@pytest.mark.parametrize(
+    ("fields", "cause"),
+    [
+        ({}, ""),
+        ({"flags": "DC"}, "client_disconnected"),
+        ({"incomplete": True}, "incomplete_stream"),
+        ({"status": 503, "first_byte_ms": None}, "no_answer"),
+        ({"status": 400}, "client_error"),
+        ({"status": 503, "causes": {"1": "server_error"}}, "server_error"),
+    ],
+)
+def test_why_the_last_attempt_failed(fields: dict[str, Any], cause: str) -> None:
+    """In the words of the decision log."""
+    assert settled(**fields).settlements[0].row.cause == cause
 
 
 def test_an_answer_that_was_turned_down_is_paid_beside_the_one_that_was_taken() -> None:
