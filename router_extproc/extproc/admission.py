@@ -157,6 +157,7 @@ class Admission:
                 await self._make_room(case, step.release, alone=alone)
                 decision, constraints = smaller, step.constraints
             elif isinstance(step, Proceed):
+                self._give_back(case.reservation, case.unanswered - {held.counter for held in step.account.held})
                 return self._admitted(decision, step)
             elif isinstance(step, Refuse):
                 return step
@@ -187,6 +188,7 @@ class Admission:
         try:
             verdict = await self._reserve(case, claim, alone=False)
         except StoreUnavailableError:
+            case.unanswered.update(hold.counter for hold in claim.holds)
             self._notice_store(is_there=False)
         else:
             self._notice_store(is_there=True)

@@ -61,7 +61,7 @@ class Case(msgspec.Struct, frozen=True):
     """One request as admission sees it. ``decide`` decides again under constraints, ``be_patient`` tells Envoy to wait.
 
     ``fingerprint`` is what requests of one session are compared by. ``asked`` are the counters in which something was asked
-    for, whatever came of it.
+    for, whatever came of it, ``unanswered`` those of them whose store did not say.
     """
 
     request: Request
@@ -72,6 +72,7 @@ class Case(msgspec.Struct, frozen=True):
     be_patient: Callable[[], Awaitable[None]]
     fingerprint: str = ""
     asked: set[str] = msgspec.field(default_factory=set)
+    unanswered: set[str] = msgspec.field(default_factory=set)
 
     @property
     def reservation(self) -> str:

@@ -302,6 +302,18 @@ async def test_what_a_silent_store_may_have_set_aside_is_given_back(stage: Stage
     assert [release.reservation for release in stage.shared.released] == ["id-1"]
 
 
+async def test_places_that_were_decided_around_keep_nothing_of_what_was_asked_of_them(stage: Stage) -> None:
+    """Nobody knows what a silent store set aside for the first choice; what goes elsewhere is settled elsewhere."""
+    closed = Budget("large-cap", "usd", 10_000, DAY, match=(("model", "large"),), on_store_failure="fail_closed")
+    view = registry(closed, store=StoreSettings(kind="redis"))
+    stage.shared.is_away = True
+    told = await stage.ask(view, "either", id="id-1")
+    stage.shared.is_away = False
+    await stage.admission.aclose()
+    assert (told.status, told.first, told.account.held) == (200, "small", ())
+    assert [release.reservation for release in stage.shared.released] == ["id-1"]
+
+
 KEYED: dict[str, Any] = {
     "keys": {
         "k1": KeyGrant("k1", "acme", ((digest_of(KEY, b"s" * 16), None),), user="ann", features=("beta",), tags={"a": "b"})
