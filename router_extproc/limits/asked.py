@@ -25,12 +25,14 @@ class Asked(NamedTuple):
     """``text_bytes`` are those of the body that may be text, ``token_ids`` how many tokens it holds as numbers.
 
     ``wish`` is the highest of the limits that the caller sets for each answer, ``answers`` how many may be written.
+    ``has_unseen``: the prompt goes on from something that only the provider has.
     """
 
     text_bytes: int
     token_ids: int
     answers: int
     wish: int | None
+    has_unseen: bool = False
 
 
 class _Body(msgspec.Struct):
@@ -41,6 +43,8 @@ class _Body(msgspec.Struct):
     max_tokens: Any = None
     max_completion_tokens: Any = None
     max_output_tokens: Any = None
+    previous_response_id: Any = None
+    conversation: Any = None
     prompt: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     input: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
@@ -66,7 +70,10 @@ def read_asked(request: Request) -> Asked:
         if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0
     ]
     answers = max(1, _number(body.n), _number(body.best_of)) * prompts
-    return Asked(_text_bytes(request), prompt_ids + input_ids, min(answers, MOST_ANSWERS), max(limits, default=None))
+    has_unseen = bool(body.previous_response_id or body.conversation) or _first_byte(body.prompt) == b"{"
+    return Asked(
+        _text_bytes(request), prompt_ids + input_ids, min(answers, MOST_ANSWERS), max(limits, default=None), has_unseen
+    )
 
 
 def _text_bytes(request: Request) -> int:
@@ -86,16 +93,20 @@ def _text_bytes(request: Request) -> int:
 
 def _prompts(raw: msgspec.Raw | msgspec.UnsetType) -> tuple[int, int]:
     """How many prompts a list holds, one where it is none, and how many tokens stand in it as numbers."""
-    if raw is msgspec.UNSET or bytes(memoryview(raw)[:1]) != b"[":
+    if raw is msgspec.UNSET or _first_byte(raw) != b"[":
         return 1, 0
     try:
         items = _list.decode(raw)
     except msgspec.DecodeError:
         return 1, 0
-    numbers = sum(1 for item in items if bytes(memoryview(item)[:1]).isdigit())
-    lists = [bytes(item) for item in items if bytes(memoryview(item)[:1]) == b"["]
+    numbers = sum(1 for item in items if _first_byte(item).isdigit())
+    lists = [bytes(item) for item in items if _first_byte(item) == b"["]
     ids = numbers + sum(one.count(b",") + 1 for one in lists)
     return max(1, len(items) - numbers), ids
+
+
+def _first_byte(raw: msgspec.Raw | msgspec.UnsetType) -> bytes:
+    return b"" if raw is msgspec.UNSET else bytes(memoryview(raw)[:1])
 
 
 def _number(value: Any) -> int:

@@ -175,7 +175,12 @@ def measure(
         for attempt in chain:
             attempts.setdefault(attempt.deployment, attempt)
     places = tuple(
-        _place(attempt, max(math.ceil(prompt * ratios.get(attempt.model, 1.0) * PROMPT_MARGIN), floor), registry)
+        _place(
+            attempt,
+            max(math.ceil(prompt * ratios.get(attempt.model, 1.0) * PROMPT_MARGIN), floor),
+            registry,
+            has_unseen=asked.has_unseen,
+        )
         for attempt in attempts.values()
     )
     first = decision.chain[0]
@@ -241,7 +246,7 @@ def _dearest(rates: Rates, prompt_tokens: int, completion_tokens: int) -> int:
     return -(-(prompt_tokens * prompt_rate + completion_tokens * output_rate) // _MILLION)
 
 
-def _place(attempt: Attempt, prompt: int, registry: Registry) -> Place:
+def _place(attempt: Attempt, prompt: int, registry: Registry, *, has_unseen: bool) -> Place:
     model = model_of(attempt, registry)
     bound = prompt + PROMPT_ALLOWANCE
     if model is None:
@@ -250,6 +255,9 @@ def _place(attempt: Attempt, prompt: int, registry: Registry) -> Place:
     window = model.context_window
     room = None if window is None else max(1, window - bound)
     limit, accepts = _least(model.output_limit, window), _least(model.output_limit, room)
+    if has_unseen and window is not None:
+        # A conversation that the provider keeps may fill the whole window.
+        bound = max(bound, window)
     return Place(attempt.deployment, attempt.model, provider, bound, limit, accepts, rates_of(model))
 
 

@@ -112,6 +112,17 @@ def test_text_in_members_that_nobody_reads_is_counted(hidden: dict[str, Any]) ->
     assert bound(chat(**hidden)) >= 1_500
 
 
+@pytest.mark.parametrize("unseen", [{"previous_response_id": "r"}, {"conversation": {"id": "c"}}, {"prompt": {"id": "p"}}])
+def test_a_conversation_that_the_provider_keeps_may_be_as_long_as_its_window(unseen: dict[str, Any]) -> None:
+    """What goes on from something that nobody here has seen is bounded by the model's window, and limited as ever."""
+    request = asked("/v1/responses", input="go on", **unseen)
+    assert bound(request) == 128_000
+    assert bound(asked("/v1/responses", input="go on")) < 100
+    found = registry()
+    decision = Router(found).decide(Request(CHAT_COMPLETIONS, "large"))
+    assert measure(request, decision, found).writable(500) == 500
+
+
 def test_a_picture_is_not_counted_as_text() -> None:
     """The payload of a data URL weighs nothing; what stands around it does."""
     url = "data:image/png;base64," + base64.b64encode(bytes(60_000)).decode()
@@ -123,7 +134,7 @@ def test_a_picture_is_not_counted_as_text() -> None:
 def test_without_a_body_the_analysis_is_believed() -> None:
     """A program that asks for itself says in its facts what it asks for."""
     request = Request(CHAT_COMPLETIONS, "large", analysis=Facts(choices=3, max_output_tokens=7))
-    assert read_asked(request) == (0, 0, 3, 7)
+    assert read_asked(request) == (0, 0, 3, 7, False)
 
 
 texts = st.text(max_size=60) | st.sampled_from(["x" * 500, " " * 300, "中文" * 80, "a b " * 90, "\n\t" * 50])
