@@ -58,10 +58,10 @@ class Recovery:
                     await self._was_asked.wait()
 
     def lost(self, tag: str) -> None:
-        """A script found that totals are missing; then others of the same server miss theirs too."""
-        if tag not in self._unready:
-            _log.warning("store has lost totals; they are told again", extra={"counters": tag})
-            self._unready.add(tag)
+        """A script found that totals are missing. Others of the same server miss theirs too: all are asked about."""
+        if not self._unready:
+            _log.warning("store has lost totals, and is not used until it was told them again")
+        self._unready.add(tag)
         self.start()
 
     async def memory(self, *, telling: bool) -> str:
@@ -90,18 +90,18 @@ class Recovery:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _recover(self) -> None:
-        # All of them: what one server lost is found out at once, not counter by counter.
-        pending = set(self._servers.tags)
-        while pending:
-            answers = await asyncio.gather(*(self._is_told(tag) for tag in sorted(pending)))
-            for tag, is_told in zip(sorted(pending), answers, strict=True):
+        asked = sorted(self._servers.tags)
+        while asked:
+            answers = await asyncio.gather(*(self._is_told(tag) for tag in asked))
+            for tag, is_told in zip(asked, answers, strict=True):
                 if is_told:
-                    pending.discard(tag)
                     self._unready.discard(tag)
                 elif is_told is not None:
                     self._unready.add(tag)
             self._was_asked.set()
-            if pending:
+            # What was lost meanwhile is among them.
+            asked = sorted(self._unready)
+            if asked:
                 await asyncio.sleep(_POLL_SECONDS)
         if self._was_ready:
             _log.info("store knows all totals again")
