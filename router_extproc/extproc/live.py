@@ -7,7 +7,6 @@ request keeps the view it started with.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import os
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 from router_extproc.analysis.classifier import NOTHING_LEARNED, Classifier
 from router_extproc.config.watched_file import WatchedFile
 from router_extproc.errors import StartError
-from router_extproc.registry.health import Health, read_health
+from router_extproc.registry.health import Health, claim_name, read_health
 from router_extproc.registry.snapshot import Registry, read_registry
 from router_extproc.router import Router
 
@@ -85,9 +84,8 @@ class Probes:
 
     def claim(self, probe: str) -> bool:
         """True for the first caller of any process on this machine; a probe that cannot be claimed is left alone."""
-        name = hashlib.sha256(probe.encode()).hexdigest()[:32]
         try:
-            os.close(os.open(self._folder / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            os.close(os.open(self._folder / claim_name(probe), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         except FileExistsError:
             return False
         except OSError:

@@ -7,6 +7,7 @@ Rules of this file
 - ``open_until`` moves only forward while open: a later ``retry-after`` extends, nothing shortens.
 - One probe is free at a time. Any attempt that started in the half-open time is its result.
 - Attempts that started before the deployment opened say nothing about whether it has recovered.
+- What other instances found is heard: it opens, prolongs and, once the time is over, closes as an attempt here would.
 - A quota that is used up is no failure: it changes no state, and ends by itself when the provider said so, at the latest
   after the longest cooling time.
 """
@@ -15,13 +16,14 @@ from __future__ import annotations
 
 import statistics
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 import msgspec
 
 from router_extproc.observer import causes
 from router_extproc.observer.options import Cooling
 from router_extproc.observer.records import AttemptRecord
+from router_extproc.observer.shared_health import NOTHING, Finding, Latency
 from router_extproc.registry.health import CLOSED, HALF_OPEN, OPEN, DeploymentHealth
 
 # A probe that was claimed by a request which never came to the deployment must not block recovery.
@@ -33,6 +35,8 @@ LATENCY_SAMPLES = 50
 LATENCY_SECONDS = 300.0
 _BUCKETS = 10
 _MOST_DEPLOYMENTS = 4_096
+# Another instance's word holds no longer than this: no provider asks to be left alone for more than a day.
+_LONGEST_SECONDS = 86_400.0
 
 SUCCESS = "success"
 FAILURE = "failure"
@@ -92,6 +96,9 @@ class Breaker:
         self._probe_since = 0.0
         self._failures_in_a_row = 0
         self._quota_until = 0.0
+        # The end of the last opening that is known to be over, and when the latest good attempt began.
+        self._recovered_until = 0.0
+        self._good_since = 0.0
         self._buckets: deque[list[int]] = deque(maxlen=_BUCKETS)
         self._latencies: deque[tuple[float, float]] = deque(maxlen=LATENCY_SAMPLES)
 
@@ -121,6 +128,8 @@ class Breaker:
         self.advance(now)
         if evidence.kind == SUCCESS and evidence.time_to_first_byte_ms is not None:
             self._latencies.append((now, evidence.time_to_first_byte_ms))
+        if evidence.kind == SUCCESS:
+            self._good_since = max(self._good_since, evidence.started_at)
         if evidence.quota_until is not None:
             self._use_up(evidence.quota_until, now)
         # What began before a recovery, and ends only now, is no news.
@@ -146,17 +155,45 @@ class Breaker:
         elif self.state == HALF_OPEN and now - self._probe_since >= PROBE_SECONDS:
             self._free_probe(now)
 
+    def hear(self, finding: Finding, now: float) -> None:
+        """Takes over what other instances found; what was found here never gets weaker by it."""
+        self.advance(now)
+        self._use_up(finding.quota_until, now)
+        # Only what is over can have recovered, whatever their clocks say.
+        self._recovered_until = max(self._recovered_until, min(finding.recovered_until, now))
+        if self.state == HALF_OPEN and self.open_until <= self._recovered_until:
+            self._close()
+        elif self.state == CLOSED and finding.open_until <= self._good_since:
+            # They still wait for a probe: this was answered here, and they are told so.
+            self._recovered_until = max(self._recovered_until, finding.open_until)
+        until = min(finding.open_until, now + _LONGEST_SECONDS)
+        if finding.is_open and until > max(self.open_until, self._recovered_until):
+            self._open(now, until - now)
+            self._cool_down = max(self._cool_down, min(finding.cool_down, self._cooling.max_time_ms / 1_000))
+            self.advance(now)
+
+    def finding(self, now: float) -> Finding:
+        """What other instances are told, but for whether the probe was taken."""
+        quota_until = round(self._quota_until, 3) if self._quota_until > now else 0.0
+        open_until, cool_down = (0.0, 0.0) if self.state == CLOSED else (self.open_until, self._cool_down)
+        return Finding(open_until, cool_down, self._recovered_until, quota_until)
+
+    def latency(self, now: float) -> Latency | None:
+        """The recent median, None without traffic."""
+        recent = [latency for at, latency in self._latencies if now - at < LATENCY_SECONDS]
+        return Latency(round(statistics.median(recent), 1), len(recent)) if recent else None
+
     def view(self, now: float) -> DeploymentHealth:
         """What deciders are told."""
         failed, total = self._window(now)
-        latencies = [latency for at, latency in self._latencies if now - at < LATENCY_SECONDS]
+        latency = self.latency(now)
         return DeploymentHealth(
             state=self.state,
             probe=self.probe,
-            open_until=round(self.open_until, 3),
+            open_until=self.open_until,
             failure_ratio=round(failed / total, 4) if total else 0.0,
             consecutive_failures=self._failures_in_a_row,
-            time_to_first_byte_ms=round(statistics.median(latencies), 1) if latencies else None,
+            time_to_first_byte_ms=None if latency is None else latency.milliseconds,
             quota_until=round(self._quota_until, 3) if self._quota_until > now else 0.0,
         )
 
@@ -182,14 +219,11 @@ class Breaker:
         if pause is None or now + pause <= self.open_until:
             return
         self.state, self.probe = OPEN, None
-        self.open_until = now + pause
+        self.open_until = _to_milliseconds(now + pause)
 
     def _while_half_open(self, evidence: Evidence, now: float) -> None:
         if evidence.kind == SUCCESS:
-            self.state, self.probe, self.open_until, self._cool_down = CLOSED, None, 0.0, 0.0
-            self._recovered_since = self._half_open_since
-            self._failures_in_a_row = 0
-            self._buckets.clear()
+            self._close()
         elif evidence.kind == NEUTRAL:
             # The probe was spent on a request that says nothing: the next one may try.
             self._free_probe(now)
@@ -208,7 +242,14 @@ class Breaker:
     def _open(self, now: float, pause: float) -> None:
         self.state, self.probe = OPEN, None
         self._opened_at = now
-        self.open_until = max(self.open_until, now + pause)
+        self.open_until = max(self.open_until, _to_milliseconds(now + pause))
+
+    def _close(self) -> None:
+        self._recovered_until = max(self._recovered_until, self.open_until)
+        self.state, self.probe, self.open_until, self._cool_down = CLOSED, None, 0.0, 0.0
+        self._recovered_since = self._half_open_since
+        self._failures_in_a_row = 0
+        self._buckets.clear()
 
     def _free_probe(self, now: float) -> None:
         self.probe, self._probe_since = self._new_probe(), now
@@ -224,6 +265,11 @@ class Breaker:
         oldest = int(now * 1_000 * _BUCKETS / self._cooling.window_ms) - _BUCKETS
         recent = [bucket for bucket in self._buckets if bucket[0] > oldest]
         return sum(bucket[1] for bucket in recent), sum(bucket[2] for bucket in recent)
+
+
+def _to_milliseconds(seconds: float) -> float:
+    """As files and other instances are told it: an opening is known by when it ends, so all must have the same number."""
+    return round(seconds, 3)
 
 
 class Breakers:
@@ -251,15 +297,37 @@ class Breakers:
 
     def record(self, deployment: str, evidence: Evidence, now: float) -> None:
         """Takes the end of one attempt into account."""
-        breaker = self._breakers.get(deployment)
-        if breaker is None:
-            if len(self._breakers) >= _MOST_DEPLOYMENTS:
-                return
-            breaker = self._breakers[deployment] = Breaker(self._cooling, self._new_probe)
-        breaker.record(evidence, now)
+        breaker = self._breaker(deployment)
+        if breaker is not None:
+            breaker.record(evidence, now)
+
+    def hear(self, findings: Mapping[str, Finding], now: float) -> None:
+        """Takes over what other instances found."""
+        for name, finding in findings.items():
+            # Of a deployment that nobody here asked yet, only trouble is news.
+            is_news = finding.is_open or finding.quota_until > now
+            breaker = self._breaker(name) if is_news else self._breakers.get(name)
+            if breaker is not None:
+                breaker.hear(finding, now)
+
+    def findings(self, now: float) -> dict[str, Finding]:
+        """What other instances are told; those of which there is nothing to tell are left out."""
+        found = {name: breaker.finding(now) for name, breaker in self._breakers.items()}
+        return {name: finding for name, finding in found.items() if finding != NOTHING}
+
+    def latencies(self, now: float) -> dict[str, Latency]:
+        """What was measured here."""
+        found = ((name, breaker.latency(now)) for name, breaker in self._breakers.items())
+        return {name: latency for name, latency in found if latency is not None}
 
     def view(self, now: float) -> dict[str, DeploymentHealth]:
         """What deciders are told about each deployment."""
         for breaker in self._breakers.values():
             breaker.advance(now)
         return {name: breaker.view(now) for name, breaker in self._breakers.items()}
+
+    def _breaker(self, deployment: str) -> Breaker | None:
+        breaker = self._breakers.get(deployment)
+        if breaker is None and len(self._breakers) < _MOST_DEPLOYMENTS:
+            breaker = self._breakers[deployment] = Breaker(self._cooling, self._new_probe)
+        return breaker

@@ -18,6 +18,10 @@ from router_extproc.telemetry.worker_figures import MEASURES
 STATES = {CLOSED: 0, HALF_OPEN: 1, OPEN: 2}
 
 
+def _alone() -> int:
+    return 1
+
+
 @dataclass
 class Live:
     """What is true now: the server keeps it up to date, a scrape reads it."""
@@ -27,6 +31,7 @@ class Live:
     token_ratios: Mapping[str, float] = field(default_factory=dict)
     reload: ReloadReport = field(default_factory=ReloadReport)
     observer_totals: Callable[[], Mapping[str, int]] = dict
+    instances: Callable[[], int] = _alone
 
 
 class LiveFigures(Collector):
@@ -71,6 +76,11 @@ class LiveFigures(Collector):
         yield state
         yield latency
         yield used_up
+        yield GaugeMetricFamily(
+            "router_health_instances",
+            "Instances whose findings about deployments count here, this one included.",
+            value=self._live.instances(),
+        )
 
     def _token_ratios(self) -> Metric:
         ratios = GaugeMetricFamily(

@@ -35,6 +35,7 @@ from router_extproc.observer.decision_log import DecisionLog, JsonLinesFile
 from router_extproc.observer.desk import Desk
 from router_extproc.observer.explaining import CurrentRouter
 from router_extproc.observer.health import Breakers
+from router_extproc.observer.health_exchange import HealthExchange
 from router_extproc.observer.health_file import HealthFile
 from router_extproc.observer.identities import Identities
 from router_extproc.observer.intake import Intake
@@ -59,6 +60,8 @@ TELL_SECONDS = 0.1
 DELIVER_SECONDS = 1.0
 # A key that was revoked elsewhere is refused here within a second.
 FOLLOW_SECONDS = 0.2
+# What one instance finds out about a deployment, all know within a second.
+SHARE_SECONDS = 0.2
 ROTATE_SECONDS = 5.0
 COUNTERS_SECONDS = 1.0
 TIDY_SECONDS = 60.0
@@ -116,7 +119,10 @@ class Observer:
         self.metrics = figures.registry
         self._intake = Intake(self._breakers, figures, self._log.add)
         self._intake.token_ratios.restore(before.token_ratios)
-        self._live = Live(WorkerCounters(state.root / "counters"), observer_totals=self._totals)
+        self._exchange = HealthExchange(uuid.uuid4().hex, self._breakers, state.probes, os.environ, clock)
+        self._live = Live(
+            WorkerCounters(state.root / "counters"), observer_totals=self._totals, instances=self._exchange.instances
+        )
         self.metrics.register(LiveFigures(self._live))
         self._registry = Registry()
         self._bookkeeping = Bookkeeping(state, figures.spending, clock)
@@ -148,6 +154,7 @@ class Observer:
                 tasks.create_task(_each(TELL_SECONDS, self._bookkeeping.tell)),
                 tasks.create_task(_each(DELIVER_SECONDS, self._bookkeeping.deliver)),
                 tasks.create_task(_each(FOLLOW_SECONDS, self._follow)),
+                tasks.create_task(_each(SHARE_SECONDS, self._share)),
                 tasks.create_task(_each(ROTATE_SECONDS, self._rotate)),
                 tasks.create_task(_each(TIDY_SECONDS, self._tidy)),
             ]
@@ -219,7 +226,8 @@ class Observer:
     def _write_health(self) -> None:
         now = self._clock()
         self._intake.pass_time(now)
-        self._live.health = health = self._breakers.view(now)
+        own = self._breakers.view(now)
+        self._live.health = health = self._exchange.together(own, self._intake.names.deployments, now)
         self._live.token_ratios = ratios = self._intake.token_ratios.view()
         try:
             self._health_file.write(health, now, ratios)
@@ -244,6 +252,10 @@ class Observer:
     async def _follow(self) -> None:
         if self._bookkeeping.settings is not None:
             await self._identities.follow(self._bookkeeping.settings)
+
+    async def _share(self) -> None:
+        if self._bookkeeping.settings is not None:
+            await self._exchange.step(self._bookkeeping.settings, self._intake.names.deployments)
 
     async def _rotate(self) -> None:
         await self._bookkeeping.rotate(self._options.max_log_bytes)
@@ -270,6 +282,7 @@ class Observer:
         await self._flush()
         await self._bookkeeping.aclose()
         await self._identities.aclose()
+        await self._exchange.aclose()
         self._disk.shutdown()
         self._log.close()
 

@@ -5,6 +5,7 @@ The observer writes them, every decider reads them within a second.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -47,6 +48,11 @@ class Health(msgspec.Struct, frozen=True):
 
 UNKNOWN_HEALTH: Mapping[str, DeploymentHealth] = {}
 NO_RATIOS: Mapping[str, float] = {}
+
+
+def claim_name(probe: str) -> str:
+    """The file by which a worker claims a probe."""
+    return hashlib.sha256(probe.encode()).hexdigest()[:32]
 
 
 def encode_health(health: Health) -> bytes:
