@@ -202,6 +202,8 @@ class RedisCluster:
 @contextlib.contextmanager
 def redis_cluster(folder: Path) -> Iterator[RedisCluster]:
     """A cluster that has settled; a lost master is replaced within a few seconds."""
+    if shutil.which("redis-cli") is None:
+        pytest.skip("redis-cli is missing: install the Debian package redis-tools (apt-get install redis-tools)")
     options = ("cluster-enabled yes", "cluster-node-timeout 1500", "repl-diskless-sync-delay 0")
     servers = [RedisServer(folder / str(number), options) for number in range(6)]
     cluster = RedisCluster(servers)

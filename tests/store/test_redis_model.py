@@ -99,19 +99,25 @@ def test_at_once_no_limit_is_exceeded(server: RedisServer, limit: int, amounts: 
     """However reservations and settlements of several places are mixed, what was admitted fits into every limit."""
 
     async def play() -> None:
-        names = ["a", "b", "c"]
+        # What fits into one place does not fit into the next: refusals have something to give back.
+        limits = {"a": limit + 6, "b": limit + 3, "c": limit}
         async with opened(single(server, prefix=f"model-{next(_numbers)}")) as store:
             asked = [
-                store.reserve(f"r{number}", [Hold(name, 0, 0, amount, limit, "enforce", 100_000) for name in names], 2e3, NOW)
+                store.reserve(
+                    f"r{number}",
+                    [Hold(name, 0, 0, amount, most, "enforce", 100_000) for name, most in limits.items()],
+                    2e3,
+                    NOW,
+                )
                 for number, amount in enumerate(amounts)
             ]
             settled = [store.settle([Total("other", 0, total, 100_000)], [], NOW) for total in totals]
             verdicts, _ = await asyncio.gather(asyncio.gather(*asked), asyncio.gather(*settled))
             await undone(store)
             admitted = sum(amount for amount, verdict in zip(amounts, verdicts, strict=True) if not verdict.refused)
-            levels = await store.read([Query(name, 0) for name in names], NOW)
+            levels = await store.read([Query(name, 0) for name in limits], NOW)
         assert admitted <= limit
-        assert [level.held for level in levels] == [admitted] * len(names)
+        assert [level.held for level in levels] == [admitted] * len(limits)
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("router_extproc.store.redis_recovery.WAIT_MS", 0)
