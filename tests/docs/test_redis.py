@@ -30,3 +30,13 @@ def test_figures() -> None:
     assert WAIT_MS == 1_000
     assert (_MOST_REPRIEVES, _DEADLINES_OF_SILENCE) == (10, 3)
     assert f"{LONGEST_WAIT_MS // 1_000} seconds at most" in text
+
+
+def test_no_script_needs_more() -> None:
+    """Every command that a script uses is in the rule, and is tried at the start."""
+    folder = ROOT / "router_extproc/store/lua"
+    texts = {file.name: file.read_text("utf-8") for file in folder.glob("*.lua")}
+    tried = {command.lower() for command in re.findall(r"\{ '(\w+)'", texts.pop("check.lua"))} | {"info"}
+    used = {command.lower() for text in texts.values() for command in re.findall(r"redis\.p?call\(\s*'(\w+)'", text)}
+    assert used <= tried
+    assert {f"+{command}" for command in tried} <= set(COMMANDS.split())
