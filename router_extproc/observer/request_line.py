@@ -16,6 +16,9 @@ import msgspec
 
 REQUEST, ATTEMPT = "request", "attempt"
 
+# How Envoy tells that it ended a request itself; with a first byte that had come, the provider was answering.
+_BROKEN_AMID_ANSWER = ("upstream_reset_after_response_started", "response_timeout")
+
 _LARGEST_COUNT = 10**12
 # Envoy appends to what it left half written: so many beginnings are tried.
 _MOST_BEGINNINGS = 64
@@ -41,6 +44,7 @@ class RequestLine(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool | None = None
     status: int | None = None
     flags: str | None = None
+    details: str | None = None
     cause: str | None = None
     attempts: int | None = None
     tried: dict[str, str] | None = None
@@ -63,6 +67,11 @@ class RequestLine(msgspec.Struct, frozen=True, kw_only=True):
     def event_count(self) -> int:
         """Events of the answer's stream that came; 0 where there was none."""
         return count_of(self.events) or 0
+
+    @property
+    def has_broken_amid_answer(self) -> bool:
+        """Whether an answer had begun to come when it broke or ran out of time, so that the client got an error in its place."""
+        return self.first_byte_ms is not None and (self.details or "").startswith(_BROKEN_AMID_ANSWER)
 
     def called(self) -> dict[int, str]:
         """Deployments by the number of the attempt."""

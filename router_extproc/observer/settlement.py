@@ -118,12 +118,12 @@ def paid_for_answer(line: RequestLine, account: Account) -> Paid:
 
     An attempt that failed costs nothing. A stream that was broken off costs the prompt and what had come of it: about a token
     for each event but the first, which only opens the message. An answer without a report, and one that its client did not
-    wait for although it was being made as a whole, cost what was estimated.
+    wait for or that broke although it was being made as a whole, cost what was estimated.
     """
     if line.usage is not None:
         return Paid(line.usage, "provider")
     status = line.status or 0
-    if status >= _FIRST_ERROR:
+    if status >= _FIRST_ERROR and not line.has_broken_amid_answer:
         return _UNPAID
     has_left = _CLIENT_LEFT in (line.flags or "").split(",")
     if status == 0 and not has_left:

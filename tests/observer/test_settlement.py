@@ -77,6 +77,18 @@ ENDS: dict[str, tuple[dict[str, Any], str]] = {
     "a stream that was left after its usage": ({"stream": True, "events": 41, "flags": "DC"}, "120+30 provider 575"),
     "an error of the provider": (unreported(status=502, cause="server_error"), "0+0 none 0"),
     "an error of the caller": (unreported(status=400, cause="client_error"), "0+0 none 0"),
+    "an answer that broke amid its body": (
+        unreported(status=502, flags="UPE", details="upstream_reset_after_response_started{protocol_error}"),
+        "100+50 estimate 750",
+    ),
+    "an answer that stalled amid its body": (
+        unreported(status=504, flags="UT", details="response_timeout"),
+        "100+50 estimate 750",
+    ),
+    "a provider that never answered": (
+        unreported(status=504, flags="UT", details="response_timeout", first_byte_ms=None),
+        "0+0 none 0",
+    ),
     "no answer at all": (unreported(status=0, flags="UF"), "0+0 none 0"),
     "an error with a report": ({"status": 500}, "120+30 provider 575"),
     "a status that Envoy does not know": (unreported(status=None, flags=None), "0+0 none 0"),
