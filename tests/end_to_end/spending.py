@@ -83,6 +83,24 @@ def settled(instance: Instance, tenant: str, seconds: float = 20) -> dict[str, A
     return shown
 
 
+def shown_budget(instance: Instance, name: str) -> dict[str, Any]:
+    """What the admin API says now of a budget that has one counter."""
+    budgets = instance.admin.get(f"{instance.admin_url}/budgets").json()["budgets"]
+    [found] = [budget for budget in budgets if budget["name"] == name]
+    return dict(found)
+
+
+def quiet_budget(instance: Instance, name: str, seconds: float = 20) -> dict[str, Any]:
+    """The same, once nothing is set aside in it any more."""
+
+    def found() -> dict[str, Any] | None:
+        shown = shown_budget(instance, name)
+        return None if Decimal(str(shown.get("reserved_usd", shown.get("reserved")))) else shown
+
+    shown: dict[str, Any] = until(found, seconds=seconds)
+    return shown
+
+
 def ledger(instances: Iterable[Instance]) -> list[dict[str, Any]]:
     """Every row of the instances' ledgers, read from the files."""
     rows: list[dict[str, Any]] = []

@@ -1,0 +1,277 @@
+"""However a request ends, it is settled once: the ledger says what the provider bills, and nothing stays set aside."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.end_to_end.running import CHAT, HELLO, Instance, Simulators, until
+from tests.end_to_end.spending import MODEL, billed, ledger, quiet_budget
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("healed")]
+
+SIMULATED: dict[str, dict[str, Any]] = {"one": {}, "two": {}}
+FACTS = MODEL.replace("capabilities: []", "capabilities: [tools]")
+FAILED: dict[str, dict[str, Any]] = {
+    "status-500": {"status": 500},
+    "status-429": {"status": 429},
+    "status-503": {"status": 503},
+    "reset": {"refuse": True, "times": 1},
+    "hangs": {"hang": 3},
+}
+TURNED_DOWN: dict[str, dict[str, Any]] = {
+    "empty": {"empty": True},
+    "broken": {"malformed": "broken"},
+    "truncated": {"malformed": "truncated"},
+}
+# A deployment that fails rests for a while, so each failure has its own.
+FAILING = [
+    f"{name}-{how}" for name in (*FAILED, *TURNED_DOWN, "alone-500", "alone-400", "alone-401") for how in ("plain", "stream")
+]
+CONFIGURATION = f"""
+workers: {{count: 2}}
+providers:
+  one: {{base_url: "$one/v1"}}
+  two: {{base_url: "$two/v1"}}
+models:
+  small: {{deployments: [{{provider: one}}], {FACTS}}}
+  other: {{deployments: [{{provider: two}}], {FACTS}}}
+  spare: {{deployments: [{{provider: two}}], {FACTS}}}
+{"".join(f"  {name}: {{deployments: [{{provider: one}}], {FACTS}}}" + chr(10) for name in FAILING)}
+routes:
+  brief: {{targets: [small], timeouts: {{deadline: 1s}}}}
+  brief-pair: {{targets: [spare, small], timeouts: {{deadline: 1s}}}}
+{"".join(f"  pair-{name}: {{targets: [{name}, other], timeouts: {{attempt: 700ms}}}}" + chr(10) for name in FAILING)}
+{"".join(f"  judged-{name}: {{targets: [{name}, other], check: {{answer: true}}}}" + chr(10) for name in FAILING)}
+budgets:
+  house: {{usd: 1000, window: month}}
+  slots: {{parallel: 1000}}
+cooling: {{failures: 100000, failure_ratio: 1.0}}
+"""
+LONG = "All work and no play makes Jack a dull boy. " * 140
+EMBEDDINGS, COMPLETIONS, RESPONSES = "/v1/embeddings", "/v1/completions", "/v1/responses"
+_sessions = (f"session-{number}" for number in itertools.count())
+
+
+class Asked:
+    """One session, whose rows in the ledger belong to one test."""
+
+    def __init__(self, instance: Instance, simulators: Simulators) -> None:
+        self.instance, self.simulators, self.name = instance, simulators, next(_sessions)
+
+    def post(self, body: dict[str, Any], path: str = CHAT, **options: Any) -> httpx.Response:
+        with self.instance.http(headers=self.headers) as http:
+            return http.post(path, json=body, **options)
+
+    def chat(self, model: str = "small", **body: Any) -> httpx.Response:
+        return self.post({"model": model, "messages": HELLO, "max_tokens": 50} | body)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"x-router-session": self.name}
+
+    def rows(self, requests: int = 1) -> list[dict[str, Any]]:
+        """The rows, in order, once so many requests are settled and nothing is set aside any more."""
+
+        def found() -> list[dict[str, Any]] | None:
+            mine = [row for row in ledger([self.instance]) if row["session"] == self.name]
+            return mine if len({row["request"] for row in mine}) >= requests else None
+
+        until(found)
+        quiet_budget(self.instance, "house")
+        quiet_budget(self.instance, "slots")
+        rows = sorted(found() or [], key=lambda row: (row["at"], row["attempt"]))
+        assert len({row["request"] for row in rows}) == requests
+        assert len({(row["request"], row["attempt"], row["purpose"]) for row in rows}) == len(rows)
+        return rows
+
+    def bill(self) -> int:
+        """What the providers bill for all that they were asked since the test began, in micro-dollars."""
+        return sum(billed(self.simulators, self.simulators.ports))
+
+
+@pytest.fixture
+def asked(instance: Instance, simulators: Simulators) -> Asked:
+    return Asked(instance, simulators)
+
+
+def cost(rows: list[dict[str, Any]]) -> int:
+    return sum(row["cost_micro_usd"] for row in rows)
+
+
+LATER_CALL = [*HELLO, {"role": "assistant", "content": "Yes."}, {"role": "user", "content": "And now?"}]
+REPORTED: dict[str, tuple[str, dict[str, Any]]] = {
+    "plain": (CHAT, {"messages": HELLO, "max_tokens": 50}),
+    "stream": (CHAT, {"messages": HELLO, "max_tokens": 50, "stream": True}),
+    "stream-with-usage": (CHAT, {"messages": HELLO, "stream": True, "stream_options": {"include_usage": True}}),
+    "stream-without-usage": (CHAT, {"messages": HELLO, "stream": True, "stream_options": {"include_usage": False}}),
+    "three-choices": (CHAT, {"messages": HELLO, "max_tokens": 50, "n": 3}),
+    "three-streamed-choices": (CHAT, {"messages": HELLO, "max_tokens": 50, "n": 3, "stream": True}),
+    "tool-call": (
+        CHAT,
+        {
+            "messages": HELLO,
+            "tools": [{"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}],
+            "tool_choice": "required",
+        },
+    ),
+    "embedding": (EMBEDDINGS, {"input": "A text."}),
+    "embeddings": (EMBEDDINGS, {"input": ["A text.", "Another text.", LONG]}),
+    "embedding-of-tokens": (EMBEDDINGS, {"input": list(range(300))}),
+    "completion": (COMPLETIONS, {"prompt": "Once upon a time", "max_tokens": 30}),
+    "completions-streamed": (COMPLETIONS, {"prompt": ["Once", "Twice"], "n": 2, "max_tokens": 30, "stream": True}),
+    "response": (RESPONSES, {"input": "Hello", "max_output_tokens": 40}),
+    "response-streamed": (RESPONSES, {"input": "Hello", "max_output_tokens": 40, "stream": True}),
+}
+
+
+@pytest.mark.parametrize("name", REPORTED)
+def test_what_the_provider_reports_is_what_is_settled(asked: Asked, name: str) -> None:
+    """To the micro-dollar and in tokens, for each kind of request; a client that asked for no usage sees none in its stream."""
+    path, body = REPORTED[name]
+    answer = asked.post({"model": "small"} | body, path)
+    assert answer.status_code == 200, answer.text
+    [row] = asked.rows()
+    assert (row["usage_source"], row["status"], row["provider"], row["model"]) == ("provider", 200, "one", "small")
+    [request] = asked.simulators.requests("one")
+    usage = {name: row[name] for name in ("prompt_tokens", "cached_tokens", "completion_tokens")}
+    assert usage == request["billed"]
+    assert row["cost_micro_usd"] == asked.bill() > 0
+    if body.get("stream") and path != RESPONSES:
+        wants_usage = bool(body.get("stream_options", {}).get("include_usage"))
+        assert ('"usage":{' in answer.text.replace(" ", "")) is wants_usage
+
+
+def test_cached_tokens_cost_what_they_cost(asked: Asked) -> None:
+    """A conversation that goes on reports that part of its prompt was cached, and is billed less for it."""
+    messages = [{"role": "user", "content": LONG}]
+    for _ in range(3):
+        assert asked.chat(messages=messages).status_code == 200
+        messages = [*messages, {"role": "assistant", "content": "Yes."}, {"role": "user", "content": LONG}]
+    rows = asked.rows(requests=3)
+    assert all(row["cached_tokens"] > 1_000 for row in rows[1:])
+    assert cost(rows) == asked.bill()
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+@pytest.mark.parametrize("name", FAILED)
+def test_an_attempt_that_failed_costs_nothing_and_is_told(asked: Asked, name: str, *, stream: bool) -> None:
+    """The next one answers and is paid; both are rows of one request."""
+    asked.simulators.faults("one", **FAILED[name])
+    failing = f"{name}-{'stream' if stream else 'plain'}"
+    assert asked.chat(f"pair-{failing}", stream=stream).headers["x-router-model"] == "other"
+    rows = asked.rows()
+    assert [(row["attempt"], row["deployment"], row["usage_source"]) for row in rows] == [
+        (1, f"one/{failing}", "none"),
+        (2, "two/other", "provider"),
+    ]
+    assert rows[0]["cost_micro_usd"] == 0
+    assert cost(rows) == sum(billed(asked.simulators, ["two"]))
+
+
+@pytest.mark.parametrize("status", [500, 400, 401])
+def test_a_request_that_fails_altogether_costs_nothing(asked: Asked, status: int) -> None:
+    """The client gets the error, the ledger says that there was one, and nothing is paid or kept."""
+    asked.simulators.faults("one", status=status)
+    assert asked.chat(f"alone-{status}-plain").is_error
+    rows = asked.rows()
+    assert cost(rows) == asked.bill() == 0
+    assert {row["usage_source"] for row in rows} == {"none"}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+@pytest.mark.parametrize("name", TURNED_DOWN)
+def test_an_answer_that_was_turned_down_is_paid(asked: Asked, name: str, *, stream: bool) -> None:
+    """The second provider answers in its place; the first one made something too: as it reported, else as estimated."""
+    asked.simulators.faults("one", **TURNED_DOWN[name])
+    failing = f"{name}-{'stream' if stream else 'plain'}"
+    answer = asked.chat(f"judged-{failing}", stream=stream)
+    assert (answer.status_code, answer.headers["x-router-model"]) == (200, "other")
+    rows = asked.rows()
+    assert [(row["attempt"], row["deployment"]) for row in rows] == [(1, f"one/{failing}"), (2, "two/other")]
+    reported = stream and name != "empty"
+    assert [row["usage_source"] for row in rows] == ["provider" if reported else "estimate", "provider"]
+    assert rows[0]["cost_micro_usd"] > 0
+    if reported:
+        assert rows[0]["cost_micro_usd"] == sum(billed(asked.simulators, ["one"]))
+    assert rows[1]["cost_micro_usd"] == sum(billed(asked.simulators, ["two"]))
+
+
+@pytest.mark.parametrize("fault", [{"end_early": "before_finish"}, {"cut_after_tokens": 8}], ids=["ends-early", "breaks"])
+def test_a_stream_without_a_report_is_settled_by_what_came(asked: Asked, fault: dict[str, Any]) -> None:
+    """About as many tokens as the provider sent, and no more than one of them missing or too many."""
+    asked.simulators.faults("one", tokens=12, **fault)
+    with contextlib.suppress(httpx.RemoteProtocolError):
+        asked.chat(stream=True)
+    [row] = asked.rows()
+    assert row["usage_source"] == "events"
+    [request] = asked.simulators.requests("one")
+    assert abs(row["completion_tokens"] - request["tokens_sent"]) <= 1
+    assert row["cost_micro_usd"] > 0
+
+
+@pytest.mark.parametrize(
+    "fault", [{"cut_after_tokens": 3}, {"cut_after_tokens": 3, "cut": "close"}, {"stall_after_tokens": 3}], ids=str
+)
+def test_an_answer_that_breaks_amid_its_body_is_estimated(asked: Asked, fault: dict[str, Any]) -> None:
+    """The client gets an error, but the answer was made as a whole and told nobody what it used: it is not free."""
+    asked.simulators.faults("one", **fault)
+    assert asked.chat("brief").status_code in (502, 504)
+    [row] = asked.rows()
+    assert row["usage_source"] == "estimate"
+    assert row["cost_micro_usd"] > 0
+
+
+def test_a_provider_that_never_answers_is_not_paid(asked: Asked) -> None:
+    """Neither where nothing else was tried, nor after another one had failed."""
+    asked.simulators.faults("one", hang=3)
+    asked.simulators.faults("two", status=500)
+    for route in ("brief", "brief-pair"):
+        assert asked.chat(route).status_code == 504
+    rows = asked.rows(requests=2)
+    assert len(rows) == 3
+    assert {(row["usage_source"], row["cost_micro_usd"]) for row in rows} == {("none", 0)}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+def test_a_client_that_leaves_before_the_answer(asked: Asked, *, stream: bool) -> None:
+    """Its request is settled all the same, as what was likely, and what it had set aside is given back at once."""
+    asked.simulators.faults("one", latency_ms=5_000)
+    started = time.monotonic()
+    with pytest.raises(httpx.ReadTimeout):
+        asked.post({"model": "small", "messages": HELLO, "max_tokens": 50, "stream": stream}, timeout=0.4)
+    [row] = asked.rows()
+    assert time.monotonic() - started < 4, "not only when the provider is done"
+    assert row["usage_source"] in ("events", "estimate")
+    assert row["cost_micro_usd"] > 0
+
+
+@pytest.mark.parametrize("path", [CHAT, RESPONSES, COMPLETIONS])
+def test_a_client_that_leaves_amid_a_stream(asked: Asked, path: str) -> None:
+    """It pays the prompt and what had come; nothing stays set aside."""
+    text = {CHAT: {"messages": HELLO}, RESPONSES: {"input": "Hello"}, COMPLETIONS: {"prompt": "Hello"}}[path]
+    asked.simulators.faults("one", tokens=400, inter_token_ms=30)
+    with (
+        asked.instance.http(headers=asked.headers) as http,
+        http.stream("POST", path, json={"model": "small", "stream": True, **text}) as stream,
+    ):
+        next(stream.iter_lines())
+        time.sleep(0.4)
+    [row] = asked.rows()
+    until(lambda: asked.simulators.requests("one")[0]["outcome"] == "client_closed")
+    sent = asked.simulators.requests("one")[0]["tokens_sent"]
+    assert row["usage_source"] == "events"
+    assert abs(row["completion_tokens"] - sent) <= 6, (row["completion_tokens"], sent)
+
+
+def test_whoever_is_refused_pays_nothing(asked: Asked) -> None:
+    """A request that no place may serve sets nothing aside and is no row."""
+    assert asked.chat("nonsense").status_code == 404
+    assert asked.post({"model": "small", "messages": []}, headers={"x-router-min-tier": "premium"}).status_code in (400, 503)
+    quiet_budget(asked.instance, "house")
+    assert [row for row in ledger([asked.instance]) if row["session"] == asked.name] == []
