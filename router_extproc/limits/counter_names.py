@@ -8,10 +8,12 @@ Rules of this file
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from urllib.parse import quote
 
+from router_extproc.account import Unit
 from router_extproc.registry.spending import Budget
 
 LONGEST = 300
@@ -22,15 +24,21 @@ _PLAIN = "-_.~:/@+*"
 
 def counter_name(budget: Budget, labels: Mapping[str, str]) -> str | None:
     """The counter of a budget for these labels: ``UNIT:NAME|label=value``; None when a label of ``per`` is missing."""
-    parts = [f"{budget.unit}:{plain(budget.name)}"]
+    pairs = []
     for label in budget.per:
         value = labels.get(label, "")
         if not value:
             return None
         if label == "session" and "tenant" not in budget.per and labels.get("tenant"):
-            parts.append(f"tenant={plain(labels['tenant'])}")
-        parts.append(f"{plain(label)}={plain(value)}")
-    return shortened("|".join(parts))
+            pairs.append(("tenant", labels["tenant"]))
+        pairs.append((label, value))
+    return _written(budget.unit, budget.name, tuple(pairs))
+
+
+# Asked with every request, by few callers more often than by others.
+@functools.lru_cache(maxsize=4_096)
+def _written(unit: Unit, name: str, pairs: tuple[tuple[str, str], ...]) -> str:
+    return shortened("|".join((f"{unit}:{plain(name)}", *(f"{plain(label)}={plain(value)}" for label, value in pairs))))
 
 
 def plain(text: str) -> str:

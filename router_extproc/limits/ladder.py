@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -24,6 +23,7 @@ from router_extproc.limits.figures import Figure, Figures, figures_of, remaining
 from router_extproc.limits.loop_guard import SUMMARY, SYSTEM_LINE, stage, strongest
 from router_extproc.limits.refusals import free_at, refusal_of
 from router_extproc.limits.selection import labels_of, matches
+from router_extproc.limits.shares import reaches
 from router_extproc.limits.steps import Again, Proceed, Refuse, Step
 from router_extproc.limits.without_store import LOCAL, Alone, on_store_failure
 from router_extproc.registry.snapshot import Registry, Tier
@@ -90,22 +90,19 @@ def _proceed(case: _Case) -> Proceed:
     account = claim.account
     if left_out:
         account = replace(account, held=tuple(held for held in account.held if held.counter not in left_out))
-    flagged = tuple(
-        budget.name
-        for hold, budget, level in zip(claim.holds, claim.budgets, verdict.levels, strict=True)
-        if hold.kind == "count" and budget.at_cap == "allow_and_flag" and level.used + hold.amount > hold.limit
-    )
-    loop = strongest(
-        stage(budget, level.used, hold.amount)
-        for hold, budget, level in zip(claim.holds, claim.budgets, verdict.levels, strict=True)
-    )
+    flagged, stages = [], []
+    for hold, budget, level in zip(claim.holds, claim.budgets, verdict.levels, strict=True):
+        if hold.kind == "count" and budget.at_cap == "allow_and_flag" and level.used + hold.amount > hold.limit:
+            flagged.append(budget.name)
+        stages.append(stage(budget, level.used, hold.amount))
+    loop = strongest(stages)
     return Proceed(
         account=account,
         max_output_tokens=claim.max_output_tokens,
         reasons=(*case.constraints.reasons, *(f"{OVER}:{name}" for name in flagged), *(() if loop is None else (loop,))),
         remaining_micro_usd=remaining_of(claim, verdict),
         figures=figures_of(claim, verdict, case.now),
-        flagged=flagged,
+        flagged=tuple(flagged),
         observed=tuple(claim.budgets[index].name for index in verdict.beyond),
         degraded=claim.is_degraded,
         system_line=SYSTEM_LINE if loop == SUMMARY else None,
@@ -178,16 +175,17 @@ def _without(kind: str, constraints: Constraints) -> tuple[str, ...]:
 
 def _nearest_to_cap(case: _Case) -> Budget | None:
     """The budget furthest beyond the share of its cap from which on a cheaper model is to answer."""
-    found: tuple[Fraction, Budget] | None = None
+    # The share as numerator and denominator, which is above 0.
+    found: tuple[int, int, Budget] | None = None
     for hold, budget, level in zip(case.claim.holds, case.claim.budgets, case.verdict.levels, strict=True):
-        if budget.mode != "enforce" or budget.downgrade_at is None or budget.is_of_place or budget.unit not in _SAVED:
+        if budget.unit not in _SAVED or budget.mode != "enforce" or budget.downgrade_at is None or budget.is_of_place:
             continue
-        if level.used < Fraction(str(budget.downgrade_at)) * hold.limit:
+        if not reaches(level.used, budget.downgrade_at, hold.limit):
             continue
-        share = Fraction(level.used, hold.limit) if hold.limit > 0 else Fraction(level.used + 1)
-        if found is None or share > found[0]:
-            found = (share, budget)
-    return None if found is None else found[1]
+        used, limit = (level.used, hold.limit) if hold.limit > 0 else (level.used + 1, 1)
+        if found is None or used * found[1] > found[0] * limit:
+            found = (used, limit, budget)
+    return None if found is None else found[2]
 
 
 def _closed(case: _Case, constraints: Constraints, of_places: Sequence[int]) -> Constraints:

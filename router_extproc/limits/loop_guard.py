@@ -98,7 +98,8 @@ def stage(budget: Budget, used: int, amount: int) -> str | None:
 
 def strongest(stages: Iterable[str | None]) -> str | None:
     """The stage furthest on, of those of all the guard's limits."""
-    return max((one for one in stages if one is not None), key=(WARNED, SUMMARY).index, default=None)
+    found = set(stages)
+    return SUMMARY if SUMMARY in found else WARNED if WARNED in found else None
 
 
 def stopped(budget: Budget, retry_after: int | None) -> RequestError:

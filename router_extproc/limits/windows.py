@@ -77,7 +77,14 @@ def _calendar(unit: Calendar, now: float, zone: tzinfo) -> Part:
         offset = int((local.utcoffset() or timedelta()).total_seconds())
         begins = math.floor((now + offset) / length) * length - offset
         return Part(begins, begins, begins + length, begins + length)
-    today = local.date()
+    begins, ends = _days(unit, local.date(), zone)
+    return Part(begins, begins, ends, ends)
+
+
+# Asked with every request, and the same for a whole day.
+@functools.lru_cache(maxsize=1_024)
+def _days(unit: Calendar, today: date, zone: tzinfo) -> tuple[int, int]:
+    """The epoch seconds at which the day, week or month that a day is in begins, and the next one."""
     if unit == "day":
         first, following = today, today + timedelta(days=1)
     elif unit == "week":
@@ -86,8 +93,7 @@ def _calendar(unit: Calendar, now: float, zone: tzinfo) -> Part:
     else:
         first = today.replace(day=1)
         following = (first + timedelta(days=31)).replace(day=1)
-    begins, ends = _midnight(first, zone), _midnight(following, zone)
-    return Part(begins, begins, ends, ends)
+    return _midnight(first, zone), _midnight(following, zone)
 
 
 def _midnight(day: date, zone: tzinfo) -> int:

@@ -5,14 +5,13 @@ Whatever passes is settled in all its budgets, so that they are right again when
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 import msgspec
 from msgspec.structs import replace
 
 from router_extproc.errors import UnavailableError
 from router_extproc.limits.claims import Claim
 from router_extproc.limits.counter_names import shortened
+from router_extproc.limits.shares import portion
 from router_extproc.limits.steps import Again, Refuse
 from router_extproc.registry.spending import Budget
 
@@ -47,7 +46,7 @@ def on_store_failure(claim: Claim) -> Alone | Again | Refuse:
         if not _refuses(budget) or budget.on_store_failure == "fail_open":
             continue
         counter = shortened(LOCAL + hold.counter)
-        limit = int(Fraction(str(budget.local_share)) * hold.limit)
+        limit = portion(budget.local_share, hold.limit)
         holds.append(replace(hold, counter=counter, limit=limit))
         budgets.append(budget)
         resets_at.append(resets)

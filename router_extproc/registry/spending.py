@@ -8,6 +8,7 @@ Rules of this file
 
 from __future__ import annotations
 
+import functools
 from typing import Literal
 
 import msgspec
@@ -23,6 +24,9 @@ OnRouterFailure = Literal["allow", "refuse"]
 Calendar = Literal["second", "minute", "hour", "day", "week", "month"]
 
 # Labels that say where a request goes: a budget on them counts each place of the chain, and closes places, not requests.
+BY_PATH = "path"
+"""The name of the route of requests that name no model."""
+
 PLACE_LABELS = frozenset({"provider", "model", "deployment"})
 
 
@@ -68,7 +72,13 @@ class Budget(msgspec.Struct, frozen=True):
     @property
     def is_of_place(self) -> bool:
         """Whether it counts what a provider, model or deployment is sent."""
-        return not PLACE_LABELS.isdisjoint((*self.per, *(label for label, _ in self.match)))
+        return _names_place(self.per, self.match)
+
+
+# Asked of each budget several times a request.
+@functools.lru_cache(maxsize=4_096)
+def _names_place(per: tuple[str, ...], match: tuple[tuple[str, str], ...]) -> bool:
+    return not PLACE_LABELS.isdisjoint((*per, *(label for label, _ in match)))
 
 
 class Tenant(msgspec.Struct, frozen=True):
