@@ -1,10 +1,12 @@
-"""Puts a large body into protobuf messages without the copies that building the messages would make.
+"""Puts a large body, or a few short texts, into protobuf messages without the work that building the messages would make.
 
 A message is its fields, each a tag, a length and the bytes (protobuf's encoding, wire type 2), so the frame around a body
 is a few bytes that stand before it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from envoy.service.ext_proc.v3.external_processor_pb2 import (
     BodyMutation,
@@ -14,8 +16,11 @@ from envoy.service.ext_proc.v3.external_processor_pb2 import (
     ProcessingResponse,
 )
 from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct, Value
 
 _LENGTH_DELIMITED = 2
+_SEVEN_BITS = 0x80
+_ONE_BYTE = [bytes((value,)) for value in range(_SEVEN_BITS)]
 
 
 def frame(path: tuple[int, ...], size: int) -> bytes:
@@ -26,9 +31,29 @@ def frame(path: tuple[int, ...], size: int) -> bytes:
     return before
 
 
+def frame_texts(namespace: str, texts: Mapping[str, str]) -> bytes:
+    """Texts by name, as the dynamic metadata of this namespace in an answer.
+
+    Raises:
+        UnicodeEncodeError: a text that UTF-8 cannot hold.
+    """
+    fields = [
+        _field(_FIELD, _field(_KEY, name.encode()) + _field(_VALUE, _field(_STRING, text.encode())))
+        for name, text in texts.items()
+    ]
+    within = _field(_VALUE, _field(_STRUCT, b"".join(fields)))
+    return _field(_METADATA, _field(_FIELD, _field(_KEY, namespace.encode()) + within))
+
+
+def _field(tag: bytes, content: bytes) -> bytes:
+    return tag + _varint(len(content)) + content
+
+
 def _varint(value: int) -> bytes:
+    if value < _SEVEN_BITS:
+        return _ONE_BYTE[value]
     encoded = bytearray()
-    while value > 0x7F:  # noqa: PLR2004 - seven bits a byte
+    while value >= _SEVEN_BITS:
         encoded.append(value & 0x7F | 0x80)
         value >>= 7
     encoded.append(value)
@@ -54,3 +79,14 @@ BODY_IN_BODY_ANSWER = (
     _number(BodyResponse, "response"),
     *_MUTATED_BODY,
 )
+
+
+def _tag(message: type[Message], field: str) -> bytes:
+    return _varint(_number(message, field) << 3 | _LENGTH_DELIMITED)
+
+
+_METADATA = _tag(ProcessingResponse, "dynamic_metadata")
+_FIELD = _tag(Struct, "fields")
+# The entries of every map are messages with these two (protobuf's encoding of maps).
+_KEY, _VALUE = _varint(1 << 3 | _LENGTH_DELIMITED), _varint(2 << 3 | _LENGTH_DELIMITED)
+_STRING, _STRUCT = _tag(Value, "string_value"), _tag(Value, "struct_value")

@@ -18,6 +18,7 @@ from router_extproc.account import encode_account
 from router_extproc.caller import NOBODY, Caller
 from router_extproc.decision import Attempt, Decision
 from router_extproc.extproc.case import Admitted
+from router_extproc.extproc.framing import frame_texts
 from router_extproc.extproc.limit_headers import ratelimit_headers, usd
 from router_extproc.extproc.messages import (
     CALLER_NAMESPACE,
@@ -159,7 +160,7 @@ class TicketOffice:
         )
         encoded = _kept(self._encoded, key, lambda: _encode_decision(decision))
         own = {**of_this_request(decision), **more}
-        return encoded + encode_metadata(REQUEST_NAMESPACE, own) if own else encoded
+        return encoded + frame_texts(REQUEST_NAMESPACE, own) if own else encoded
 
     def encode_caller(self, caller: Caller) -> bytes:
         """Who asks, for Envoy's other filters and its logs; nothing where nobody was asked."""

@@ -6,8 +6,8 @@ from envoy.service.ext_proc.v3.external_processor_pb2 import BodyMutation, Commo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_extproc.extproc.framing import BODY_IN_BODY_ANSWER, BODY_IN_HEADERS_ANSWER, frame
-from router_extproc.extproc.messages import encode_request_body, encode_request_headers, with_replaced_body
+from router_extproc.extproc.framing import BODY_IN_BODY_ANSWER, BODY_IN_HEADERS_ANSWER, frame, frame_texts
+from router_extproc.extproc.messages import encode_metadata, encode_request_body, encode_request_headers, with_replaced_body
 from tests.extproc.conversation import read, said
 
 
@@ -31,3 +31,14 @@ def test_a_framed_body_merges_with_the_rest_of_the_answer() -> None:
     assert said(answer) == "request_headers[4] a=1 clear_route_cache"
     assert read(answer).request_headers.response.status == CommonResponse.CONTINUE_AND_REPLACE
     assert said(encode_request_body(b"12345", {"content-length": "5"})) == "request_body[5] content-length=5"
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=200) | st.sampled_from(["x" * 127, "x" * 128, "é" * 20_000])
+
+
+@given(namespace=texts, values=st.dictionaries(texts, texts, max_size=5))
+def test_framed_texts_are_the_metadata_that_protobuf_builds(namespace: str, values: dict[str, str]) -> None:
+    """Read by protobuf, texts framed by hand are the same message, and of the same size, as the one it builds itself."""
+    framed, built = frame_texts(namespace, values), encode_metadata(namespace, values)
+    assert read(framed) == read(built)
+    assert len(framed) == len(built)
