@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram
 from router_extproc.observer import causes
 from router_extproc.observer.analysis_labels import abstentions, read_choice
 from router_extproc.observer.compose import ROUTER_UNAVAILABLE
+from router_extproc.observer.estimate_metrics import EstimateMetrics
 from router_extproc.observer.known_names import OTHER, KnownNames
 from router_extproc.observer.records import AttemptRecord, DecisionRecord
 from router_extproc.observer.spending_metrics import SpendingMetrics
@@ -33,6 +34,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         registry = self.registry
         self.spending = SpendingMetrics(registry)
+        self._estimates = EstimateMetrics(registry)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
@@ -115,6 +117,7 @@ class Metrics:
         if record.time_to_first_token_ms is not None:
             self._first_tokens.labels(model).observe(record.time_to_first_token_ms / 1_000)
         self._count_usage(record, model)
+        self._estimates.decision(record, model)
         self._count_fallbacks(record, names)
 
     def _count_analysis(self, record: DecisionRecord, tier: str) -> None:
