@@ -20,8 +20,8 @@ def running_instance(registry: Registry) -> Iterator[Path]:
         observer = ObserverProcess(state, snapshot=False)
         (state / "snapshot.json").write_bytes(encode_registry(registry))
         (state / "instance.json").write_text(json.dumps({"admin": f"http://127.0.0.1:{observer.port}"}))
-        observer.start()
         try:
+            observer.start()
             yield Path(folder)
         finally:
             observer.kill()
