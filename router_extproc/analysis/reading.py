@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import string
 from collections.abc import Mapping
 
 from router_extproc.analysis.analyser import Analyser
@@ -21,12 +23,14 @@ _NAMES_A_MODEL = frozenset(
         "/v1/audio/translations",
     }
 )
-_JSON_ONLY = frozenset({CHAT_COMPLETIONS, "/v1/completions", EMBEDDINGS})
-# Paths whose body is a prompt.
+# Paths whose body is a prompt. It is JSON there, whatever it calls itself: many servers look no further either.
 _PROMPTS = (CHAT_COMPLETIONS, "/v1/completions", EMBEDDINGS, "/v1/responses")
 
 _SHOWN = 200
-_ENOUGH_TO_SEE = 64
+_AN_OBJECT = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{")
+# What needs no escape in a path, or means something there: an escape of it is another spelling of some other path.
+_NEVER_ESCAPED = frozenset(string.ascii_letters + string.digits + "-._~/\\;%?#" + "".join(map(chr, range(32))) + "\x7f")
+_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})?")
 
 
 def read_request(
@@ -42,16 +46,17 @@ def read_request(
         PathNotFoundError: the path is not below ``/v1/``.
         BadRequestError: the body is malformed, or names no model where one is needed.
     """
-    path = path.partition("?")[0]
+    path = _plain(path.partition("?")[0])
     if not path.startswith(PREFIX):
         raise PathNotFoundError(f"The path {path[:_SHOWN]} does not exist: all paths begin with {PREFIX}.")
     content_type = headers.get("content-type", "")
-    if is_multipart(content_type):
+    is_prompt = method == "POST" and _is_below(path, _PROMPTS)
+    if method == "POST" and headers.get("content-encoding", "identity") != "identity":
+        raise BadRequestError("Compressed request bodies cannot be read: send them as they are.", code="compressed_body")
+    if is_multipart(content_type) and not is_prompt:
         model = read_multipart_model(content_type, body) or ""
         request = Request(path, model, method, headers=headers)
-    elif method == "POST" and path in _JSON_ONLY and headers.get("content-encoding", "identity") != "identity":
-        raise BadRequestError("Compressed request bodies cannot be read: send them as they are.", code="compressed_body")
-    elif method == "POST" and (path in _JSON_ONLY or body[:_ENOUGH_TO_SEE].lstrip().startswith(b"{")):
+    elif is_prompt or (method == "POST" and _AN_OBJECT.match(body) is not None):
         request = _read_json(path, headers, body, analyser)
     else:
         request = Request(path, "", method, headers=headers)
@@ -62,5 +67,22 @@ def read_request(
 
 def _read_json(path: str, headers: Mapping[str, str], body: bytes, analyser: Analyser) -> Request:
     head = read_head(body)
-    analysis = analyser.analyse(body) if path.startswith(_PROMPTS) else NOTHING_KNOWN
+    analysis = analyser.analyse(body) if _is_below(path, _PROMPTS) else NOTHING_KNOWN
     return Request(path, head.model, stream=bool(head.stream), analysis=analysis, headers=headers, body=body)
+
+
+def _plain(path: str) -> str:
+    """The path as it is compared: with a slash at its end it is the same to most servers. Envoy has resolved ``.`` and ``..``.
+
+    Raises:
+        PathNotFoundError: it is spelled so that a provider may take it for another.
+    """
+    escapes = _ESCAPE.findall(path) if "%" in path else ()
+    if "//" in path or "\\" in path or ";" in path or any(not one or chr(int(one, 16)) in _NEVER_ESCAPED for one in escapes):
+        raise PathNotFoundError(f"The path {path[:_SHOWN]} does not exist: write it without needless slashes and escapes.")
+    return path if path == PREFIX else path.removesuffix("/")
+
+
+def _is_below(path: str, roots: tuple[str, ...]) -> bool:
+    """Whether the path is one of the roots, or leads on from one."""
+    return path.startswith(roots) and any(path == root or path.startswith(f"{root}/") for root in roots)

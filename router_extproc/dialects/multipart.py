@@ -62,23 +62,24 @@ def splice_field(content_type: str, body: bytes, name: str, value: str) -> bytes
 
 
 def find_field(content_type: str, body: bytes, name: str) -> Field | None:
-    """Where the value of the first text field of that name stands.
+    """Where the value of the text field of that name stands.
 
     Raises:
-        BadRequestError: as ``read_field``.
+        BadRequestError: as ``read_field``; or the name occurs twice, and readers differ in which one they believe.
     """
-    boundary = _BOUNDARY.search(content_type)
-    if boundary is None:
-        raise BadRequestError("The content type of a multipart body must name its boundary.", code="invalid_multipart")
-    delimiter = b"--" + (boundary[1] or boundary[2]).encode("latin-1", "replace")
+    boundaries = _BOUNDARY.findall(content_type)
+    if len(boundaries) != 1:
+        raise BadRequestError("The content type of a multipart body must name its boundary, once.", code="invalid_multipart")
+    delimiter = b"--" + (boundaries[0][0] or boundaries[0][1]).encode("latin-1", "replace")
     position = 0 if body.startswith(delimiter) else _after(body, b"\r\n" + delimiter, 0) - len(delimiter)
     if position < 0:
         raise BadRequestError("The multipart body does not contain its boundary.", code="invalid_multipart")
     wanted = name.encode()
+    field: Field | None = None
     for _ in range(_MOST_PARTS):
         start = position + len(delimiter)
         if body.startswith(b"--", start):
-            return None
+            return field
         headers_end = body.find(b"\r\n\r\n", start, start + _LONGEST_HEADERS)
         value_start = headers_end + 4
         value_end = body.find(b"\r\n" + delimiter, value_start)
@@ -87,9 +88,11 @@ def find_field(content_type: str, body: bytes, name: str) -> Field | None:
         if _is_text_field(body[start:headers_end], wanted):
             if value_end - value_start > _LONGEST_VALUE:
                 raise BadRequestError(f"The form field '{name}' is too long.", param=name)
-            return Field(value_start, value_end)
+            if field is not None:
+                raise BadRequestError(f"The form has more than one field '{name}'.", param=name, code="ambiguous_member")
+            field = Field(value_start, value_end)
         position = value_end + 2
-    return None
+    raise BadRequestError(f"The form has more than {_MOST_PARTS} parts.", code="invalid_multipart")
 
 
 def _after(body: bytes, needle: bytes, start: int) -> int:

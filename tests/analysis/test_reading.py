@@ -94,6 +94,54 @@ def test_other_paths_are_read_as_far_as_they_go(method: str, path: str, body: by
     assert read_request(method, path, JSON, body, Analyser()).model == model
 
 
+@pytest.mark.parametrize("path", [CHAT_COMPLETIONS, "/v1/completions", "/v1/embeddings", "/v1/responses"])
+def test_a_prompt_is_json_whatever_surrounds_it(path: str) -> None:
+    """White space before it, a slash after the path or a content type of forms hide neither the model nor the text."""
+    body = b" " * 100 + b'{"model":"m","input":"x","messages":[{"role":"user","content":"x"}]}'
+    for address in (path, f"{path}/"):
+        request = read(body, address)
+        assert (request.path, request.model, request.body) == (path, "m", body)
+    form = b'{"model":"dear"}\r\n--b\r\nContent-Disposition: form-data; name="model"\r\n\r\ncheap\r\n--b--\r\n'
+    with pytest.raises(BadRequestError, match="JSON"):
+        read(form, path, {"content-type": "multipart/form-data; boundary=b"})
+
+
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/images/generations", "/v1/batches", "/v1/audio/speech"])
+def test_nothing_compressed_hides_its_model(path: str) -> None:
+    """On no path does a compressed body pass for one that names no model."""
+    with pytest.raises(BadRequestError) as caught:
+        read(b"\x1f\x8b", path, JSON | {"content-encoding": "gzip"})
+    assert caught.value.code == "compressed_body"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1//chat/completions",
+        "/v1/chat/completion%73",
+        "/v1/chat%2fcompletions",
+        "/v1/chat%2Fcompletions",
+        "/v1/chat\\completions",
+        "/v1/chat%5ccompletions",
+        "/v1/chat/completions;x=1",
+        "/v1/files/%2e%2e/chat/completions",
+        "/v1/chat/completions%00",
+        "/v1/chat/completions%",
+        "/v1/chat/completions%3fx",
+    ],
+)
+def test_no_path_is_spelled_as_another(path: str) -> None:
+    """What a provider may resolve to another path than the router is no path."""
+    with pytest.raises(PathNotFoundError):
+        read(b'{"model":"m"}', path)
+
+
+def test_what_must_be_escaped_may_be() -> None:
+    """A colon or a letter beyond ASCII in a name is nothing to be suspicious of."""
+    path = "/v1/fine_tuning/checkpoints/ft%3Agpt%C3%A9/permissions"
+    assert read_request("GET", path, {}, b"", Analyser()).path == path
+
+
 def test_a_form_names_its_model() -> None:
     """Transcriptions carry the model in a form."""
     body = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper\r\n--b--\r\n'

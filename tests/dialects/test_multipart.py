@@ -49,6 +49,18 @@ def test_spellings_of_headers(content_type: str, headers: str) -> None:
     assert read_multipart_model(content_type, b"preamble\r\n" + form(part(headers, b"m"))) == "m"
 
 
+def test_a_form_names_its_model_once() -> None:
+    """Readers differ in which of two fields they believe, and in which of two boundaries."""
+    twice = form(part(FIELD, b"cheap"), part(FILE, b"x"), part(FIELD, b"dear"))
+    with pytest.raises(BadRequestError) as caught:
+        read_multipart_model(TYPE, twice)
+    assert (caught.value.code, caught.value.param) == ("ambiguous_member", "model")
+    with pytest.raises(BadRequestError, match="once"):
+        read_multipart_model(f"{TYPE}; boundary=other", form(part(FIELD, b"cheap")))
+    with pytest.raises(BadRequestError, match="parts"):
+        read_multipart_model(TYPE, form(*[part(FILE, b"")] * 300, part(FIELD, b"dear")))
+
+
 @pytest.mark.parametrize(
     "parts",
     [
