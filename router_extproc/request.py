@@ -21,6 +21,9 @@ LOGPROBS = "logprobs"
 CHAT_COMPLETIONS = "/v1/chat/completions"
 EMBEDDINGS = "/v1/embeddings"
 
+BY_PATH = "path"
+"""The name of the route of requests that name no model."""
+
 NOTHING_KNOWN = Facts()
 
 

@@ -22,6 +22,7 @@ from router_extproc.caller import EVERYTHING
 from router_extproc.decision import NO_CONSTRAINTS, Attempt, Constraints, Decision
 from router_extproc.errors import ModelNotFoundError, PathNotFoundError, RequestError
 from router_extproc.limits.permissions import check, constrain
+from router_extproc.limits.uncounted import refuse_unseen
 from router_extproc.policy.auto import QUALITY, Wish, read_wish
 from router_extproc.policy.capability import Demand, Rejection, Stage, demand_of, usable_deployments
 from router_extproc.policy.chain import Chain, build_chain, least_bad_chain
@@ -46,13 +47,12 @@ from router_extproc.policy.timing import attempt_timeout
 from router_extproc.policy.weights import Draws
 from router_extproc.registry.health import NO_RATIOS, UNKNOWN_HEALTH, DeploymentHealth
 from router_extproc.registry.snapshot import Registry, Route, Rule, Tier
-from router_extproc.request import AUDIO, CHAT_COMPLETIONS, FILES, JSON_SCHEMA, NOTHING_KNOWN, TOOLS, VISION, Request
+from router_extproc.request import AUDIO, BY_PATH, CHAT_COMPLETIONS, FILES, JSON_SCHEMA, NOTHING_KNOWN, TOOLS, VISION, Request
 
 # Names that only wildcards match come from clients without end: beyond this many the caches start again.
 _CACHED = 4_096
 # Only these answers are understood well enough to be judged.
 _JUDGED_PATHS = frozenset({CHAT_COMPLETIONS, "/v1/completions"})
-_BY_PATH = "path"
 # What is estimated by other rules than a count of text: how a tokenizer counts is not learned from it.
 _MORE_THAN_TEXT = frozenset({VISION, AUDIO, FILES, TOOLS, JSON_SCHEMA})
 
@@ -244,7 +244,8 @@ class Router:
 
     def _decide_by_path(self, request: Request, situation: Situation) -> Decision:
         """Files, batches and other paths without a model: always the same place, the first that serves the path."""
-        check(request.caller, request, _BY_PATH)
+        check(request.caller, request, BY_PATH)
+        refuse_unseen(request)
         constraints = constrain(request.caller.permissions, situation.constraints)
         demand = Demand(request, frozenset(), 0, 0, None, None, NOTHING, constraints=constraints)
         fallen: dict[str, Rejection] = {}
@@ -254,11 +255,11 @@ class Router:
                 fallen[model.name] = found
                 continue
             attempt = Attempt(found[0].name, model.name, "", model.tier.label)
-            deadline = self.registry.routes.get("auto", Route(name=_BY_PATH)).deadline_ms
-            return Decision(_BY_PATH, _BY_PATH, (attempt,), deadline_ms=deadline, max_attempts=1)
+            deadline = self.registry.routes.get("auto", Route(name=BY_PATH)).deadline_ms
+            return Decision(BY_PATH, BY_PATH, (attempt,), deadline_ms=deadline, max_attempts=1)
         if all(one.stage is Stage.PATH for one in fallen.values()):
             raise PathNotFoundError(f"No provider serves {request.path[:200]}.")
-        raise refusal(demand, fallen, _BY_PATH)
+        raise refusal(demand, fallen, BY_PATH)
 
     def _name(self, name: str) -> _Name:
         found = self._names.get(name)

@@ -15,6 +15,7 @@ from router_extproc.config.redaction import shown
 from router_extproc.config.schema import RouterConfig
 from router_extproc.config.source import Path, Source
 from router_extproc.errors import Problem
+from router_extproc.request import BY_PATH
 
 _IDENTITY = ("tenant", "team", "user", "key")
 
@@ -51,7 +52,7 @@ class _Checker:
         self._known: dict[str, dict[str, None]] = {
             "tenant": dict.fromkeys(config.tenants),
             "model": dict.fromkeys(models),
-            "route": dict.fromkeys((*routes, *models)),
+            "route": dict.fromkeys((*routes, *models, BY_PATH)),
             "provider": dict.fromkeys(config.providers),
             "deployment": dict.fromkeys(deployment.name for deployment in configured_deployments(config)),
             "region": dict.fromkeys(each.region for each in config.providers.values() if each.region),

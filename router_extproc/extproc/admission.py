@@ -26,6 +26,7 @@ from router_extproc.extproc.full_places import FullPlaces
 from router_extproc.extproc.waiting import NoRoomError, WaitingRoom
 from router_extproc.limits.claims import Claim, budgets_for, plan
 from router_extproc.limits.ladder import Again, Proceed, Refuse, Step, next_step, on_store_failure
+from router_extproc.limits.unambiguous import refuse_ambiguous
 from router_extproc.registry.spending import Budget, Spending
 from router_extproc.store.counters import CounterStore, Release, StoreUnavailableError, Verdict
 from router_extproc.telemetry.worker_figures import Admissions
@@ -103,6 +104,7 @@ class Admission:
         await asyncio.gather(*self._errands, return_exceptions=True)
 
     async def _admit(self, case: Case) -> Admitted:
+        refuse_ambiguous(case.request.body)
         waiting = case.registry.spending.waiting
         give_up = time.time() + waiting.max_wait_ms / 1_000
         await self._let_others_go_first(case, give_up)

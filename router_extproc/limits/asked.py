@@ -64,16 +64,13 @@ def read_asked(request: Request) -> Asked:
         return believed._replace(text_bytes=_text_bytes(request))
     prompts, prompt_ids = _prompts(body.prompt)
     _, input_ids = _prompts(body.input)
-    limits = [
-        limit
-        for limit in (body.max_tokens, body.max_completion_tokens, body.max_output_tokens)
-        if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0
-    ]
+    written = [limit for limit in (body.max_tokens, body.max_completion_tokens, body.max_output_tokens) if limit is not None]
+    limits = [limit for limit in written if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0]
+    # A provider may understand what is none here, "4000" or 4e3, and go by that one.
+    wish = max(limits, default=None) if len(limits) == len(written) else None
     answers = max(1, _number(body.n), _number(body.best_of)) * prompts
     has_unseen = bool(body.previous_response_id or body.conversation) or _first_byte(body.prompt) == b"{"
-    return Asked(
-        _text_bytes(request), prompt_ids + input_ids, min(answers, MOST_ANSWERS), max(limits, default=None), has_unseen
-    )
+    return Asked(_text_bytes(request), prompt_ids + input_ids, min(answers, MOST_ANSWERS), wish, has_unseen)
 
 
 def _text_bytes(request: Request) -> int:

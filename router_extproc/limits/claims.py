@@ -24,6 +24,7 @@ from router_extproc.limits.bound import UNKNOWN_OUTPUT_TOKENS, Measure, measure
 from router_extproc.limits.counter_names import counter_name
 from router_extproc.limits.loop_guard import FINGERPRINT, guard_budgets
 from router_extproc.limits.selection import Budgets, budgets_for, cap_at, is_provider_limit, labels_of, matches, place_labels
+from router_extproc.limits.uncounted import refuse_unseen
 from router_extproc.limits.windows import Part, part
 from router_extproc.registry.health import NO_RATIOS
 from router_extproc.registry.snapshot import Registry
@@ -83,6 +84,9 @@ def plan(
     ``reservation`` is the id of the decision, ``session`` what the client calls its conversation, and ``fingerprint`` what
     its requests are compared by (see ``loop_guard``). Without a budget that matches, the claim has no holds and nothing need be
     asked of the store.
+
+    Raises:
+        PermissionDeniedError: it would have a provider run what no budget can count.
     """
     labels = labels_of(request, decision.route, session) | ({FINGERPRINT: fingerprint} if fingerprint else {})
     guards = guard_budgets(registry.spending.loop_guard) if session else ()
@@ -91,6 +95,7 @@ def plan(
     predicts = any(budget.unit in _MEASURED and _is_soft(budget) and matches(budget, labels) for budget in found)
     measured = measure(request, decision, registry, token_ratios, predicts=predicts)
     wanted = _wanted(found, labels, measured)
+    refuse_unseen(request, [one.budget for one in wanted])
     limit = _limit(request, [one.budget for one in wanted], measured, constraints)
     written = None if limit is None else measured.writable(limit)
     first = decision.chain[0].deployment

@@ -23,6 +23,7 @@ from router_extproc.limits.identity import KEY_PREFIX, digest_of
 from router_extproc.registry.compile_spending import compile_key
 from router_extproc.registry.snapshot import Registry
 from router_extproc.registry.spending import KeyGrant
+from router_extproc.request import BY_PATH
 
 # Of a secret 32 bytes: nobody guesses it, so no slow hash is needed. An id of 16 letters and digits is 80 bits.
 ID_BYTES, SECRET_BYTES, SALT_BYTES = 10, 32, 16
@@ -100,7 +101,7 @@ def unknown_names(grant: KeyGrant, registry: Registry) -> list[str]:
     regions = {deployment.region for deployment in registry.deployments() if deployment.region is not None}
     asked = (
         ("model", permissions.models, models),
-        ("route", permissions.routes, models.union(registry.routes, registry.aliases)),
+        ("route", permissions.routes, models.union(registry.routes, registry.aliases, (BY_PATH,))),
         ("region", permissions.regions, regions),
     )
     wildcards = tuple(name[:-1] for name in models if name.endswith("*"))

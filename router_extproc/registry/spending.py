@@ -24,9 +24,6 @@ OnRouterFailure = Literal["allow", "refuse"]
 Calendar = Literal["second", "minute", "hour", "day", "week", "month"]
 
 # Labels that say where a request goes: a budget on them counts each place of the chain, and closes places, not requests.
-BY_PATH = "path"
-"""The name of the route of requests that name no model."""
-
 PLACE_LABELS = frozenset({"provider", "model", "deployment"})
 
 

@@ -74,6 +74,9 @@ def test_every_answer_that_may_be_written_is_counted(body: dict[str, Any], answe
         ({"max_tokens": -1}, None),
         ({"max_tokens": True}, None),
         ({"max_tokens": 5.0}, None),
+        ({"max_tokens": 1, "max_completion_tokens": "4000"}, None),
+        ({"max_tokens": 1, "max_completion_tokens": 4e3}, None),
+        ({"max_tokens": 1, "max_completion_tokens": None}, 1),
     ],
 )
 def test_of_several_limits_the_highest_is_the_wish(body: dict[str, Any], wish: int | None) -> None:

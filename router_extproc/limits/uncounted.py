@@ -1,0 +1,57 @@
+"""Requests by which a provider is made to run models that the router never sees: a batch, a run, a tuning.
+
+Rules of this file
+- Neither a permission nor an amount can hold there, so who has one of these may not ask for it, unless ``permissions.routes``
+  lists ``path`` or a pattern that covers it: whoever writes that has decided it.
+- What stores or reads is no such request. What is unknown is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from router_extproc.caller import Caller
+from router_extproc.errors import PermissionDeniedError
+from router_extproc.limits.selection import is_provider_limit
+from router_extproc.registry.spending import Budget
+from router_extproc.request import BY_PATH, Request
+
+_READS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
+_STORES = ("/v1/files", "/v1/uploads", "/v1/conversations", "/v1/vector_stores", "/v1/moderations")
+_SHOWN = 120
+
+
+def refuse_unseen(request: Request, budgets: Sequence[Budget] = ()) -> None:
+    """Lets a request pass that runs nothing unseen, and a caller whom nothing limits; ``budgets`` are those it falls under.
+
+    Raises:
+        PermissionDeniedError: what the caller may use or spend could not be held to.
+    """
+    if not _runs_unseen(request) or _is_allowed(request.caller):
+        return
+    permissions = request.caller.permissions
+    limits = (permissions.models, permissions.tiers, permissions.max_context_tokens, permissions.max_output_tokens)
+    counting = next((one.name for one in budgets if _holds_amounts(one)), None)
+    if counting is None and all(limit is None for limit in limits):
+        return
+    why = "your permissions" if counting is None else f"the budget '{counting}'"
+    raise PermissionDeniedError(
+        f"You may not use {request.path[:_SHOWN]} without naming a model: what it runs cannot be held to {why}.", param="model"
+    )
+
+
+def _runs_unseen(request: Request) -> bool:
+    if request.model or request.method in _READS or request.path.endswith("/cancel"):
+        return False
+    return not any(request.path == root or request.path.startswith(f"{root}/") for root in _STORES)
+
+
+def _is_allowed(caller: Caller) -> bool:
+    """Whether the caller's routes name such requests, by their route's name or a pattern."""
+    routes = caller.permissions.routes or ()
+    return any(BY_PATH.startswith(one[:-1]) if one.endswith("*") else one == BY_PATH for one in routes)
+
+
+def _holds_amounts(budget: Budget) -> bool:
+    is_hard = budget.mode == "enforce" and budget.at_cap == "reject"
+    return is_hard and budget.unit in ("usd", "tokens") and not is_provider_limit(budget)

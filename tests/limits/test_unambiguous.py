@@ -1,0 +1,65 @@
+"""Bodies that say a thing twice are refused where that would deceive."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router_extproc.errors import BadRequestError
+from router_extproc.limits.unambiguous import NAMES, refuse_ambiguous
+from tests.limits.patience import patient
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"dear","messages":[],"model":"cheap"}',
+        b'{"model":"cheap","Model":"dear"}',
+        b'{"MODEL":"dear"}',
+        b'{"model":"cheap","mod\\u0065l":"dear"}',
+        b'{"model":"cheap","\\u004dodel":"dear"}',
+        b'{"max_tokens":4000,"max_tokens":1}',
+        b'{"max_tokens":1,"Max_Tokens":4000}',
+        '{"max_tokens":1,"max_to\u212aens":4000}'.encode(),
+        '{"me\u017fsages":[]}'.encode(),
+        b'{"max_to\\u212Aens":4000}',
+        b'{"n":100,"x":{"n":1},"n":1}',
+        b'{"stream_options":null,"stream_options":{"include_usage":true}}',
+    ],
+)
+def test_a_name_that_matters_stands_there_once(body: bytes) -> None:
+    """Twice, in another case or in letters that some readers take for it, a name is refused."""
+    with pytest.raises(BadRequestError) as caught:
+        refuse_ambiguous(body)
+    assert caught.value.code == "ambiguous_member"
+    assert caught.value.param in NAMES
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b'{"model":"m","messages":[{"role":"user","content":"\\"model\\" Model \\u0041"}]}',
+        b'{"model":"m","tools":[{"function":{"parameters":{"properties":{"model":{},"Model":{},"n":{}}}}}]}',
+        b'{"model":"m","metadata":{"model":"x","max_tokens":"9"},"metadata":{}}',
+        b'["model","model"]'[:0],
+    ],
+)
+def test_others_pass(body: bytes) -> None:
+    """The same names deeper down or in text, and repeated names that nothing is read from, are nobody's concern."""
+    refuse_ambiguous(body)
+
+
+@patient
+@given(
+    st.dictionaries(
+        st.sampled_from(NAMES) | st.text(max_size=3).filter(lambda name: name.casefold() not in NAMES), st.integers()
+    )
+)
+def test_what_a_library_writes_passes(members: dict[str, int]) -> None:
+    """Whatever members a dictionary has, its JSON is unambiguous."""
+    refuse_ambiguous(json.dumps(members).encode())
+    refuse_ambiguous(json.dumps(members, ensure_ascii=False).encode(errors="replace"))

@@ -1,0 +1,89 @@
+"""What a provider would run unseen is refused to whoever has permissions or budgets that could not hold there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from router_extproc.caller import Caller, Permissions
+from router_extproc.errors import PermissionDeniedError
+from router_extproc.limits.claims import budgets_for, plan
+from router_extproc.limits.uncounted import refuse_unseen
+from router_extproc.registry.spending import Budget
+from router_extproc.request import Request
+from router_extproc.router import Router
+from tests.limits.cases import registry
+
+UNSEEN = [
+    "/v1/batches",
+    "/v1/threads/t/runs",
+    "/v1/fine_tuning/jobs",
+    "/v1/realtime/client_secrets",
+    "/v1/responses",
+    "/v1/evals",
+]
+MONEY = Budget("house", "usd", 1_000_000)
+
+
+def asked(path: str, method: str = "POST", model: str = "", **permissions: Any) -> Request:
+    return Request(path, model, method, caller=Caller("acme", permissions=Permissions(**permissions)))
+
+
+@pytest.mark.parametrize("path", UNSEEN)
+@pytest.mark.parametrize(
+    "permissions", [{"models": ("small",)}, {"tiers": ("economy",)}, {"max_output_tokens": 5}, {"max_context_tokens": 5}]
+)
+def test_permissions_are_not_got_around(path: str, permissions: dict[str, Any]) -> None:
+    """Who may use some models only cannot have others run by a batch, and the router itself says so."""
+    with pytest.raises(PermissionDeniedError, match="permissions"):
+        refuse_unseen(asked(path, **permissions))
+    with pytest.raises(PermissionDeniedError):
+        Router(registry()).decide(asked(path, **permissions))
+
+
+@pytest.mark.parametrize("path", UNSEEN)
+def test_a_budget_is_not_got_around(path: str) -> None:
+    """What an enforced budget cannot count is not sent, and the message names the budget."""
+    with pytest.raises(PermissionDeniedError, match="house"):
+        refuse_unseen(asked(path), [MONEY])
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        asked("/v1/files", models=("small",)),
+        asked("/v1/uploads/u/complete", models=("small",)),
+        asked("/v1/batches", "GET", models=("small",)),
+        asked("/v1/batches/b/cancel", models=("small",)),
+        asked("/v1/batches", model="small", models=("small",)),
+        asked("/v1/batches", models=("small",), routes=("path",)),
+        asked("/v1/batches", models=("small",), routes=("*",)),
+    ],
+)
+def test_what_is_seen_or_allowed_passes(request_: Request) -> None:
+    """What only stores, reads or stops, what names its model, and what somebody allowed by name."""
+    refuse_unseen(request_, [MONEY])
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [
+        Budget("watched", "usd", 1, mode="observe"),
+        Budget("flags", "usd", 1, at_cap="allow_and_flag"),
+        Budget("counted", "requests", 1),
+        Budget("provider:one", "tokens", 1, match=(("provider", "one"),)),
+    ],
+)
+def test_who_is_not_limited_in_amounts_may(budget: Budget) -> None:
+    """Budgets that refuse nothing, that count requests, and what a provider itself keeps to, hold as they are."""
+    refuse_unseen(asked("/v1/batches"), [budget])
+
+
+def test_planning_refuses_it() -> None:
+    """Whoever sets something aside for a request learns that it cannot be counted."""
+    found, request = registry(), asked("/v1/batches")
+    decision = Router(found).decide(asked("/v1/chat/completions", model="large"))
+    with pytest.raises(PermissionDeniedError):
+        plan(request, decision, found, [MONEY], 0.0, reservation="r")
+    assert plan(request, decision, found, budgets_for(found), 0.0, reservation="r").holds == ()
