@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -148,24 +147,3 @@ def test_each_budget_does_what_it_says_and_all_are_right_afterwards(built: tuple
     for instance in replicas.instances:
         until(lambda instance=instance: _is_counted(instance), seconds=30)  # type: ignore[misc]
     until(lambda: _levels(replicas.instances[0]) == _recorded(replicas), seconds=30, step=0.5)
-
-
-def test_a_silent_store_costs_no_more_than_its_deadline(tmp_path: Path) -> None:
-    """A store that is stopped, and takes connections without answering, holds up requests for its deadline at the most."""
-    with (
-        single_redis(tmp_path / "redis") as server,
-        world(
-            tmp_path / "world", auth="none", replicas=1, workers=1, more=MORE, store=STORE % f"url: {server.url}"
-        ) as replicas,
-    ):
-        instance = replicas.instances[0]
-        until(lambda: _is_counted(instance))
-        assert server.process is not None
-        server.process.send_signal(signal.SIGSTOP)
-        try:
-            with Load(replicas.ports, [chat("open"), chat("closed")], connections=4, requests=60) as load:
-                load.join()
-        finally:
-            server.process.send_signal(signal.SIGCONT)
-        assert {outcome.status for outcome in load.outcomes} == {200, 503}
-        until(lambda: _is_counted(instance), seconds=20)
