@@ -19,6 +19,7 @@ from typing import cast
 from router_extproc.account import Held
 from router_extproc.config.state import StateDirectory
 from router_extproc.errors import RouterError
+from router_extproc.limits.bound import rates_of
 from router_extproc.observer import spending_metrics
 from router_extproc.observer.access_log_rotation import Rotation
 from router_extproc.observer.alerts import Watch
@@ -79,7 +80,11 @@ class Bookkeeping:
     def know(self, registry: Registry) -> None:
         """Takes another configuration over; another store is opened by the next step."""
         self._spending = registry.spending
-        self._places = {each.name: Place(each.model, each.provider) for each in registry.deployments()}
+        self._places = {
+            each.name: Place(each.model, each.provider, rates_of(model))
+            for model in registry.models.values()
+            for each in model.deployments
+        }
         self._meters.know(budget.name for budget in registry.spending.budgets)
 
     @property

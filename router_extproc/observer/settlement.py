@@ -4,6 +4,8 @@ Rules of this file
 - Every attempt becomes one row, so that what was tried can be seen; only what a provider made is paid.
 - Who counted the tokens is always said. A provider's own report wins, whatever became of the answer.
 - The account in the line decides whose counters grow; nothing else is looked up that money depends on.
+- Nobody pays for a request without one: its rows are at the prices in force when it is settled, nothing of it is estimated,
+  and no counter grows.
 """
 
 from __future__ import annotations
@@ -28,10 +30,14 @@ LARGEST_COST = 2**53
 
 
 class Place(msgspec.Struct, frozen=True):
-    """What a deployment stands for, for those who read the ledger; empty where it is not known any more."""
+    """What a deployment stands for, for those who read the ledger; empty where it is not known any more.
+
+    ``rates`` are for requests without an account, None without a price.
+    """
 
     model: str = ""
     provider: str = ""
+    rates: Rates | None = None
 
 
 _UNKNOWN = Place()
@@ -71,15 +77,21 @@ def settle(line: RequestLine, places: Mapping[str, Place] | None = None) -> Sett
         msgspec.DecodeError: the line's account is none.
         OverflowError: a cost is beyond what every store can count exactly.
     """
-    if not line.account:
+    places = places or {}
+    if not line.account and not (line.decision and line.called()):
         return None
-    account = decode_account(line.account)
+    account = decode_account(line.account) if line.account else _account_of_nobody(line, places)
     settlements = []
     for attempt in _attempts(line, account):
-        row = _row(line, account, attempt, (places or {}).get(attempt.deployment, _UNKNOWN))
+        row = _row(line, account, attempt, places.get(attempt.deployment, _UNKNOWN))
         settlements.append(Settlement(row, _charges(account.held, row, is_last=attempt.is_last)))
     release = Release(account.reservation, tuple(held.counter for held in account.held))
     return Settled(account, tuple(settlements), release)
+
+
+def _account_of_nobody(line: RequestLine, places: Mapping[str, Place]) -> Account:
+    found = {deployment: places[deployment].rates for deployment in line.called().values() if deployment in places}
+    return Account(line.decision, rates={deployment: rates for deployment, rates in found.items() if rates is not None})
 
 
 def _attempts(line: RequestLine, account: Account) -> list[_Attempt]:
@@ -96,6 +108,8 @@ def _attempts(line: RequestLine, account: Account) -> list[_Attempt]:
             paid = Paid(Usage(account.prompt_tokens, made), "estimate")
         else:
             paid = paid_for_answer(line, account) if is_last else _UNPAID
+        if paid.source == "estimate" and not line.account:
+            paid = _UNPAID
         cause = (line.causes or {}).get(str(number), "") or (_cause_of_last(line) if is_last else NO_ANSWER)
         attempts.append(_Attempt(number, deployment, paid, (line.status or 0) if is_last else 0, cause, is_last))
     return attempts

@@ -13,7 +13,7 @@ from router_extproc.observer.request_line import read_line
 from router_extproc.observer.settlement import Place, Settled, settle
 from router_extproc.store.counters import Release
 from router_extproc.store.ledger import Charge
-from tests.observer.lines import ACCOUNT, MONEY, request_line, unreported
+from tests.observer.lines import ACCOUNT, MONEY, RATES, request_line, unreported
 
 
 def settled(account: Account = ACCOUNT, **fields: Any) -> Settled:
@@ -196,9 +196,46 @@ def test_every_call_has_somebody_who_pays(purpose: Any) -> None:
     assert (one.row.purpose, one.row.tenant) == (purpose, "acme")
 
 
-def test_without_an_account_nothing_is_settled() -> None:
-    """Nobody was asked who they are, and no budget counts."""
-    line = read_line(request_line(account=None))
+# How requests end for which nobody pays, and what their rows say: nothing was estimated.
+NOBODY_PAYS: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "an answer": ({}, ["1 openai/small 120+30 provider 575"]),
+    "no usage reported": (unreported(), ["1 openai/small 0+0 none 0"]),
+    "a stream without usage": (unreported(stream=True, events=41), ["1 openai/small 0+40 events 400"]),
+    "a fallback": (
+        {"attempts": 2, "tried": {"1": "azure/small", "2": "openai/small"}, "causes": {"1": "server_error"}},
+        ["1 azure/small 0+0 none 0", "2 openai/small 120+30 provider 575"],
+    ),
+    "answers that were turned down": (
+        {
+            "attempts": 3,
+            "tried": {"1": "openai/small", "2": "openai/small", "3": "azure/small"},
+            "billed": {"1": {"prompt_tokens": 10, "completion_tokens": 2}, "2": {"unreported": "answer"}},
+        },
+        ["1 openai/small 10+2 provider 45", "2 openai/small 0+0 none 0", "3 azure/small 120+30 provider 0"],
+    ),
+}
+
+
+@pytest.mark.parametrize("end", NOBODY_PAYS)
+def test_without_an_account_what_was_called_is_written_down(end: str) -> None:
+    """At today's prices, of nobody, under the request's own id; no counter grows, and nothing has to be given back."""
+    fields, told = NOBODY_PAYS[end]
+    line = read_line(request_line("d-2", account=None, **fields))
+    assert line is not None
+    # The other deployment has no price.
+    found = settle(line, {"openai/small": Place("small", "openai", RATES), "azure/small": Place("small", "azure")})
+    assert found is not None
+    assert render(found) == told
+    assert {(one.row.request, one.row.tenant, one.row.key, one.charges) for one in found.settlements} == {("d-2", "", "", ())}
+    assert found.release == Release("d-2", ())
+
+
+@pytest.mark.parametrize(
+    "fields", [{"decision": ""}, {"attempts": 0, "tried": None, "deployment": None}], ids=["no id", "no call"]
+)
+def test_where_nobody_was_called_nothing_is_written(fields: dict[str, Any]) -> None:
+    """Of a refusal, and of what has no name by which it could be written once."""
+    line = read_line(request_line(**{"account": None, **fields}))
     assert line is not None
     assert settle(line) is None
 
