@@ -6,7 +6,8 @@ parts that begin at ``since`` or later, and everything set aside that has not ex
 
 Rules of this file
 - Amounts are whole numbers in the counter's unit: micro-dollars, tokens, requests.
-- Setting aside is all or nothing and idempotent by reservation: Envoy asks again when a worker dies.
+- Setting aside is all or nothing and idempotent by reservation: Envoy asks again when a worker dies. Who asks again may
+  need more than the one before: what is there grows then, and is checked like anything new.
 - Settled amounts are told as totals, not as differences: each instance says how much it has settled in a part of a window
   since that part began. Telling it again, or after a loss, changes nothing that was right and mends what was not.
 - No import of a database or a clock here: pure rooms speak of these values too.
@@ -100,7 +101,11 @@ class CounterStore(Protocol):
     async def reserve(self, reservation: str, holds: Sequence[Hold], until: float, now: float) -> Verdict:
         """Sets all amounts aside until ``until``, or none. A reservation that has something set aside already keeps it.
 
-        At most one hold a counter. A hold that is there already is admitted as it is, whatever else is asked.
+        At most one hold a counter. A hold that is there already never becomes smaller, and one that is large enough is
+        admitted even where the counter is full. Where more is asked it is raised, if that fits beside what others hold, and
+        lasts until the later of both times; where that does not fit, an enforced one is refused, an observed one stays
+        as it is, and both keep what they had until somebody gives it back. Whoever gives up a call takes back what that call
+        added, and nothing else.
         """
 
     async def release(self, releases: Sequence[Release], now: float) -> None:

@@ -1,13 +1,14 @@
 """Counting in ``ledger.sqlite``: what a reservation finds, what it sets aside, what is given back.
 
-Every function is to be called inside a transaction. Each sends few statements, whatever the number of holds: a thread lets
-go of Python's lock at every step of a statement, and meanwhile all processes wait for the transaction's end.
+Every function is to be called inside a transaction. Each sends few statements, whatever the number of holds: all processes
+wait for the transaction's end.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -15,28 +16,21 @@ import msgspec
 from router_extproc.store.counters import Hold, Level, Query, Release, Total, Verdict
 
 _EXPIRE = "delete from holds where until <= ?"
-_LEVELS = """
-select
-  (select json_group_array(json_array(value, coalesce((select held from counters where counter = value), 0)))
-   from json_each(?1)),
-  (select json_group_array(json_array(key, coalesce((
-     select sum(amount) from totals
-     where counter = json_extract(value, '$[0]') and bucket >= json_extract(value, '$[1]')), 0)))
-   from json_each(?2)),
-  (select json_group_array(json_array(holds.counter, holds.reservation, holds.amount))
-   from json_each(?3) as asked cross join holds
-   on holds.counter = json_extract(asked.value, '$[0]') and holds.reservation = json_extract(asked.value, '$[1]'))
+# What one hold looks at: its counter, the window of it, and what its own reservation has there already.
+_LEVEL = """
+  coalesce((select held from counters where counter = ?), 0),
+  coalesce((select sum(amount) from totals where counter = ? and bucket >= ?), 0),
+  (select amount from holds where counter = ? and reservation = ?)
 """
+_UNTIL = "select until from holds where counter = ? and reservation = ?"
+# Holds that one statement looks at: there are as many statements, and SQLite keeps a hundred of them prepared.
+_LOOKED_AT = 32
 _PARTS = """
 select json_group_array(json_array(asked.key, bucket, amount))
 from json_each(?) as asked cross join totals
 on counter = json_extract(value, '$[0]') and bucket >= json_extract(value, '$[1]')
 """
-_SET_ASIDE = """
-insert into holds (counter, reservation, amount, until)
-select json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), json_extract(value, '$[3]')
-from json_each(?)
-"""
+_SET_ASIDE = "insert into holds (counter, reservation, amount, until) values (?, ?, ?, ?)"
 _GIVE_BACK = """
 delete from holds where (counter, reservation) in
 (select json_extract(value, '$[0]'), json_extract(value, '$[1]') from json_each(?))
@@ -73,19 +67,23 @@ class Reservation(msgspec.Struct, frozen=True):
 
 def reserve(connection: sqlite3.Connection, reservations: Sequence[Reservation]) -> list[Verdict]:
     """Decides on each in its order, as if the ones before had been alone."""
-    connection.execute(_EXPIRE, (max(reservation.now for reservation in reservations),))
     held, settled, mine = _levels(connection, reservations)
+    known = set(mine)
     verdicts: list[Verdict] = []
-    wanted: list[tuple[str, str, int, float]] = []
+    wanted: _Mine = {}
     for reservation in reservations:
         verdict, admitted = _decide(reservation, held, settled, mine)
         verdicts.append(verdict)
         for hold in admitted:
-            held[hold.counter] += hold.amount
-            mine[hold.counter, reservation.id] = hold.amount
-            wanted.append((hold.counter, reservation.id, hold.amount, reservation.until))
+            key = hold.counter, reservation.id
+            before, until = mine.get(key, (0, reservation.until))
+            held[hold.counter] += hold.amount - before
+            mine[key] = wanted[key] = hold.amount, max(until, reservation.until)
+    raised = known.intersection(wanted)
+    if raised:
+        connection.execute(_GIVE_BACK, (_json(list(raised)),))
     if wanted:
-        connection.execute(_SET_ASIDE, (_json(wanted),))
+        connection.executemany(_SET_ASIDE, [(*key, *hold) for key, hold in wanted.items()])
     return _with_times(connection, reservations, verdicts)
 
 
@@ -118,20 +116,37 @@ def claim(connection: sqlite3.Connection, name: str, expires_at: float, now: flo
 
 _Held = dict[str, int]
 _Settled = dict[tuple[str, int], int]
-_Mine = dict[tuple[str, str], int]
+# Amount and end of what the reservations that ask have already.
+_Mine = dict[tuple[str, str], tuple[int, float]]
 
 
 def _levels(connection: sqlite3.Connection, reservations: Sequence[Reservation]) -> tuple[_Held, _Settled, _Mine]:
-    counters = list({hold.counter for reservation in reservations for hold in reservation.holds})
-    windows = list({(hold.counter, hold.since) for reservation in reservations for hold in reservation.holds})
-    holds = list({(hold.counter, reservation.id) for reservation in reservations for hold in reservation.holds})
-    row = connection.execute(_LEVELS, (_json(counters), _json(windows), _json(holds))).fetchone()
-    held, settled, mine = (msgspec.json.decode(column) for column in row)
-    return (
-        dict(held),
-        {windows[place]: amount for place, amount in settled},
-        {(counter, reservation): amount for counter, reservation, amount in mine},
-    )
+    """What every hold finds, once what has expired is gone."""
+    now = max(reservation.now for reservation in reservations)
+    asked = [(hold.counter, hold.since, reservation.id) for reservation in reservations for hold in reservation.holds]
+    held: _Held = {}
+    settled: _Settled = {}
+    mine: _Mine = {}
+    for first in range(0, len(asked), _LOOKED_AT):
+        some = asked[first : first + _LOOKED_AT]
+        values: list[Any] = [now]
+        for counter, since, reservation in some:
+            values += (counter, counter, since, counter, reservation)
+        has_expired, *found = connection.execute(_look_at(len(some)), values).fetchone()
+        if has_expired:
+            connection.execute(_EXPIRE, (now,))
+            return _levels(connection, reservations)
+        for place, (counter, since, reservation) in enumerate(some):
+            held[counter], settled[counter, since], own = found[3 * place : 3 * place + 3]
+            if own is not None:
+                until = connection.execute(_UNTIL, (counter, reservation)).fetchone()[0]
+                mine[counter, reservation] = own, until
+    return held, settled, mine
+
+
+@cache
+def _look_at(holds: int) -> str:
+    return f"select exists (select 1 from holds where until <= ?), {', '.join([_LEVEL] * holds)}"
 
 
 def _decide(reservation: Reservation, held: _Held, settled: _Settled, mine: _Mine) -> tuple[Verdict, list[Hold]]:
@@ -140,15 +155,18 @@ def _decide(reservation: Reservation, held: _Held, settled: _Settled, mine: _Min
     beyond: list[int] = []
     admitted: list[Hold] = []
     for place, hold in enumerate(reservation.holds):
-        own = mine.get((hold.counter, reservation.id))
-        level = Level(settled[hold.counter, hold.since], held[hold.counter] - (own or 0))
+        key = hold.counter, reservation.id
+        own, _ = mine.get(key, (0, 0.0))
+        level = Level(settled[hold.counter, hold.since], held[hold.counter] - own)
         levels.append(level)
-        if own is not None:
+        if key in mine and hold.amount <= own:
             continue
         if hold.kind == "count" or level.used + hold.amount <= hold.limit:
             admitted.append(hold)
-        else:
-            (refused if hold.kind == "enforce" else beyond).append(place)
+        elif hold.kind == "enforce":
+            refused.append(place)
+        elif key not in mine:
+            beyond.append(place)
     verdict = Verdict(tuple(levels), tuple(refused), tuple(beyond))
     return verdict, ([] if refused else admitted)
 

@@ -3,7 +3,8 @@
 Rules of this file
 - What happens to the counters of one tag happens in one script. A request that touches several tags (a cluster) asks them
   all at the same time; where one refuses, the others give back: it may refuse too much for a moment, never too little.
-- Every reservation carries the number of the call that made it: a call that was given up takes away its own only.
+- Every reservation carries the number of the call that made or raised it, and what was there before: a call that was given
+  up takes away its own only.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from router_extproc.store.redis_undo import SETTLING_SECONDS, Undoing
 # Lua's numbers are exact up to here.
 _LARGEST_AMOUNT = 2**53
 _COUNTERS_A_SCRIPT = 100
-_SET, _KEPT, _REFUSED, _BEYOND = 1, 2, 3, 4
+_SET, _KEPT, _REFUSED, _BEYOND, _RAISED = 1, 2, 3, 4, 5
 
 _Group = tuple[str, list[int]]
 
@@ -196,11 +197,11 @@ class RedisCounters:
     def _give_back_all(
         self, groups: Sequence[_Group], answers: Sequence[Any], holds: Sequence[Hold], reservation: str, call: str
     ) -> None:
-        """What this very call set aside; what was there before it stays."""
+        """What this very call set aside or added; what was there before it stays."""
         for (tag, places), answer in zip(groups, answers, strict=True):
             if not isinstance(answer, BaseException):
                 states = answer[2::4]
-                fresh = [holds[place] for place, state in zip(places, states, strict=True) if state == _SET]
+                fresh = [holds[place] for place, state in zip(places, states, strict=True) if state in {_SET, _RAISED}]
                 if fresh:
                     self._undo(tag, fresh, reservation, call)
 

@@ -22,18 +22,20 @@ class CounterModel:
             level = self._level(hold.counter, hold.since, now)
             level = Level(level.settled, level.held - own)
             levels.append(level)
-            if self._has(hold.counter, reservation, now):
+            is_there = self._has(hold.counter, reservation, now)
+            if is_there and hold.amount <= own:
                 continue
             if hold.kind == "count" or level.used + hold.amount <= hold.limit:
                 admitted.append(hold)
-            elif hold.kind == "observe":
-                beyond.append(place)
-            else:
+            elif hold.kind == "enforce":
                 refused.append(place)
                 free_at.append(self._free_at(hold))
+            elif not is_there:
+                beyond.append(place)
         if not refused:
             for hold in admitted:
-                self.holds[hold.counter, reservation] = (hold.amount, until)
+                _, ends = self.holds.get((hold.counter, reservation), (0, until))
+                self.holds[hold.counter, reservation] = (hold.amount, max(ends, until))
         return Verdict(tuple(levels), tuple(refused), tuple(beyond), tuple(free_at))
 
     def release(self, releases: Sequence[Release]) -> None:

@@ -200,6 +200,40 @@ async def test_an_undone_call_takes_nothing_from_the_next(store: RedisCounters) 
     assert await store.read([Query("c", 0)], NOW) == (Level(0, 10),)
 
 
+async def test_undoing_a_call_takes_back_what_it_added(server: RedisServer, store: RedisCounters) -> None:
+    """What was there before a call was given up stays, whether the call raised it or found it large enough; once only."""
+    calls = []
+    for amount in (10, 30, 20):
+        await store.reserve("one", [hold("a", amount, 100)], UNTIL, NOW)
+        calls.append(_last_call(server, store))
+    wanted = [hold("a", 30, 100)]
+    store._undo("r0", wanted, "one", calls[2])
+    await undone(store)
+    assert await store.read([Query("a", 0)], NOW) == (Level(0, 30),)
+    await store.reserve("one", [hold("a", 70, 100)], UNTIL, NOW)
+    last = _last_call(server, store)
+    for call, left in ((calls[1], 70), (last, 30), (last, 30)):
+        store._undo("r0", wanted, "one", call)
+        await undone(store)
+        assert await store.read([Query("a", 0)], NOW) == (Level(0, left),)
+    await store.release([Release("one", ("a",))], NOW)
+    assert await store.read([Query("a", 0)], NOW) == (Level(),)
+
+
+def _last_call(server: RedisServer, store: RedisCounters) -> str:
+    """The call that made or raised what the reservation "one" has in the counter "a"."""
+    with server.client() as client:
+        return str(client.hget(store._key("r0", "held", "a"), "one")).split()[1]
+
+
+async def test_no_time_is_told_while_only_others_are_in_the_way(store: RedisCounters) -> None:
+    """Where what is settled leaves room enough, its leaving the window changes nothing: nobody can say when there is room."""
+    await store.settle([Total("a", 0, 10, LATER)], [], NOW)
+    await store.reserve("other", [hold("a", 50, 60)], UNTIL, NOW)
+    verdict = await store.reserve("one", [hold("a", 20, 60)], UNTIL, NOW)
+    assert (verdict.refused, verdict.free_at) == ((0,), (None,))
+
+
 async def test_an_emptied_server_is_not_believed_until_it_was_told_again(own_server: RedisServer) -> None:
     """Where totals were lost nothing is admitted as if nothing had been spent; told again, all is as before."""
     async with opened(single(own_server)) as store:

@@ -52,8 +52,8 @@ async def test_all_or_nothing(counters: SqliteCounters) -> None:
     assert await counters.read([Query("a", 0), Query("b", 0)], NOW) == (Level(0, 0), Level(95, 0))
 
 
-async def test_asking_again_changes_nothing(counters: SqliteCounters) -> None:
-    """A reservation that is there is admitted as it is, with another amount or a full counter; new counters are checked."""
+async def test_asking_again_for_no_more_changes_nothing(counters: SqliteCounters) -> None:
+    """What is there is admitted as it is where it is enough, though the counter is full; new counters are checked."""
     await counters.reserve("one", [hold(100)], NOW + 60, NOW)
     again = await counters.reserve("one", [hold(7), hold(5, counter="b")], NOW + 60, NOW)
     assert (again.levels, again.refused) == ((Level(), Level()), ())
@@ -61,6 +61,34 @@ async def test_asking_again_changes_nothing(counters: SqliteCounters) -> None:
     refused = await counters.reserve("one", [hold(7), hold(500, counter="c")], NOW + 60, NOW)
     assert refused.refused == (1,)
     assert await counters.read([Query("a", 0)], NOW) == (Level(0, 100),)
+
+
+async def test_asking_again_for_more(counters: SqliteCounters) -> None:
+    """What is there is raised if that fits beside the others, and lasts longer; else it stays as it was, and all else too."""
+    await counters.reserve("one", [hold(10)], NOW + 60, NOW)
+    await counters.reserve("two", [hold(50)], NOW + 99, NOW)
+    raised = await counters.reserve("one", [hold(50), hold(5, counter="b")], NOW + 70, NOW)
+    assert (raised.levels, raised.refused) == ((Level(0, 50), Level()), ())
+    assert await counters.read([Query("a", 0)], NOW) == (Level(0, 100),)
+    refused = await counters.reserve("one", [hold(51), hold(7, counter="b")], NOW + 80, NOW)
+    assert (refused.levels, refused.refused, refused.free_at) == ((Level(0, 50), Level()), (0,), (None,))
+    assert await counters.read([Query("a", 0), Query("b", 0)], NOW + 69) == (Level(0, 100), Level(0, 5))
+    assert await counters.read([Query("a", 0)], NOW + 70) == (Level(0, 50),)
+
+
+async def test_what_is_raised_never_ends_earlier(counters: SqliteCounters) -> None:
+    """Whoever asks for more, but for a shorter time, leaves the end as it was."""
+    await counters.reserve("one", [hold(10)], NOW + 60, NOW)
+    await counters.reserve("one", [hold(20)], NOW + 30, NOW)
+    assert await counters.read([Query("a", 0)], NOW + 59) == (Level(0, 20),)
+
+
+async def test_raising_what_is_observed_or_counted(counters: SqliteCounters) -> None:
+    """What is observed stays as it is where more does not fit, for its owner is told of it; what is counted always grows."""
+    await counters.reserve("one", [hold(10, kind="observe"), hold(10, counter="b", kind="count")], NOW + 60, NOW)
+    verdict = await counters.reserve("one", [hold(101, kind="observe"), hold(101, counter="b", kind="count")], NOW + 60, NOW)
+    assert (verdict.refused, verdict.beyond) == ((), ())
+    assert await counters.read([Query("a", 0), Query("b", 0)], NOW) == (Level(0, 10), Level(0, 101))
 
 
 async def test_kinds_of_holds(counters: SqliteCounters) -> None:

@@ -2,7 +2,8 @@
 --
 -- settled  hash: where a part of the window begins (epoch seconds) -> what all instances have settled in it
 -- told     hash: "PART INSTANCE" -> the total which that instance told last; settled is their sum
--- held     hash: reservation -> "AMOUNT CALL", and "" -> the sum of the amounts
+-- held     hash: reservation -> "AMOUNT CALL BEFORE", and "" -> the sum of the amounts; BEFORE is what was there before that
+--          call, and is missing where nothing was
 -- ends     sorted set: reservation -> when it expires (epoch milliseconds)
 --
 -- ready    says that this very process has been told all totals: "RUN_ID:SINCE". A server that was started again, emptied,
