@@ -70,7 +70,7 @@ class RequestLine(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def has_broken_amid_answer(self) -> bool:
-        """Whether an answer had begun to come when it broke or ran out of time, so that the client got an error in its place."""
+        """Whether an answer had begun to come when it broke or ran out of time; its client then got an error in its place."""
         return self.first_byte_ms is not None and (self.details or "").startswith(_BROKEN_AMID_ANSWER)
 
     def called(self) -> dict[int, str]:
