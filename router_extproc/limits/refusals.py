@@ -18,7 +18,7 @@ from router_extproc.limits.loop_guard import is_guard, stopped
 from router_extproc.limits.selection import is_provider_limit
 from router_extproc.limits.windows import NEVER
 from router_extproc.registry.spending import Budget
-from router_extproc.store.counters import Verdict
+from router_extproc.store.counters import Level, Verdict
 
 _SOON = 1
 # A limit on tokens in a time as short as this, in seconds, is one on speed.
@@ -39,10 +39,19 @@ def free_at(claim: Claim, verdict: Verdict, index: int, now: float) -> float:
     hold = claim.holds[index]
     if hold.amount > hold.limit:
         return math.inf
-    found = dict(zip(verdict.refused, verdict.free_at, strict=False)).get(index)
+    found: float | None = dict(zip(verdict.refused, verdict.free_at, strict=False)).get(index)
+    if found is None and _will_count(claim.budgets[index], verdict.levels[index]):
+        found = claim.resets_at[index] or NEVER
     if found is None:
         return now
     return math.inf if found >= NEVER else max(found, now)
+
+
+def _will_count(budget: Budget, level: Level) -> bool:
+    """Whether what is under way counts no less when it has ended, and until when is known: requests count one each, whatever
+    they use. Of a rolling window in which something has ended nobody here knows when that leaves.
+    """
+    return budget.unit in ("requests", "iterations") and (budget.window.rolling_seconds is None or not level.settled)
 
 
 def refusal_of(claim: Claim, verdict: Verdict, refused: Sequence[int], now: float, opens_at: float | None = None) -> Found:

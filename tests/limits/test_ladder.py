@@ -180,6 +180,18 @@ def test_what_never_fits_is_not_told_to_come_back() -> None:
     assert busy.wait_until is None
 
 
+@pytest.mark.parametrize(
+    ("window", "seconds"), [(DAY, 43_200), (Window(calendar="minute"), 60), (Window(rolling_seconds=60), 61), (Window(), None)]
+)
+def test_requests_under_way_count_when_they_have_ended(window: Window, seconds: int | None) -> None:
+    """Who is refused by a limit on requests is told when its window ends, although nothing in it is settled yet."""
+    found, store = registry(Budget("calls", "requests", 1, window)), ModelStore()
+    walk(found, BEST, store, reservation="a")
+    refused, _ = walk(found, BEST, store, reservation="b")
+    assert isinstance(refused, Refuse)
+    assert refused.error.retry_after == seconds
+
+
 def test_a_budget_without_a_window_never_resets() -> None:
     """What is spent for good is told as that, without a time to come back; so is a budget of nothing."""
     found = registry(Budget("once", "requests", 1))
