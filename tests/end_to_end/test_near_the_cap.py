@@ -89,7 +89,7 @@ def test_the_whole_way_to_a_cap(instance: Instance, simulators: Simulators) -> N
     assert alerts(instance, "usual-month") == [0.8]
     asked = simulators.asked()
     with instance.client(max_retries=3) as client, pytest.raises(openai.RateLimitError) as refused:
-        client.chat.completions.create(model="usual", messages=HELLO, max_tokens=1)
+        client.chat.completions.create(model="usual", messages=HELLO, max_tokens=1)  # type: ignore[arg-type]
     assert simulators.asked() == asked
     assert (refused.value.code, refused.value.type) == ("budget_exceeded", "insufficient_quota")
     now = datetime.now(UTC)

@@ -254,11 +254,11 @@ def test_a_client_that_leaves_before_the_answer(asked: Asked, *, stream: bool) -
 @pytest.mark.parametrize("path", [CHAT, RESPONSES, COMPLETIONS])
 def test_a_client_that_leaves_amid_a_stream(asked: Asked, path: str) -> None:
     """It pays the prompt and what had come; nothing stays set aside."""
-    text = {CHAT: {"messages": HELLO}, RESPONSES: {"input": "Hello"}, COMPLETIONS: {"prompt": "Hello"}}[path]
+    texts: dict[str, dict[str, Any]] = {CHAT: {"messages": HELLO}, RESPONSES: {"input": "Hi"}, COMPLETIONS: {"prompt": "Hi"}}
     asked.simulators.faults("one", tokens=400, inter_token_ms=30)
     with (
         asked.instance.http(headers=asked.headers) as http,
-        http.stream("POST", path, json={"model": "small", "stream": True, **text}) as stream,
+        http.stream("POST", path, json={"model": "small", "stream": True, **texts[path]}) as stream,
     ):
         next(stream.iter_lines())
         time.sleep(0.4)
