@@ -58,30 +58,12 @@ def next_step(  # noqa: PLR0917 - the six things that a step follows from
 ) -> Step:
     """What follows from the store's answer to a claim. Repeated, it comes to an end: ``Again`` leaves less each time."""
     case = _Case(claim, verdict, registry, request, decision, now)
-    if (kept := _kept_too_little(case)) is not None:
-        return kept
     step = _when_refused(case) if verdict.refused else _proceed(case)
     near = _nearest_to_cap(case)
     constraints = None if near is None or claim.constraints.tier_ceiling is not None else _cheaper(case, near)
     if constraints is None:
         return step
     return Again(constraints, step, () if verdict.refused else tuple(hold.counter for hold in claim.holds))
-
-
-def _kept_too_little(case: _Case) -> Again | None:
-    """Where a worker that died had set aside less than this claim needs: that is given back and asked for anew.
-
-    Stores keep what is there as it is, and would let the difference pass.
-    """
-    claim, verdict = case.claim, case.verdict
-    if verdict.refused:
-        return None
-    beyond = [
-        index
-        for index, (hold, level) in enumerate(zip(claim.holds, verdict.levels, strict=True))
-        if hold.kind == "enforce" and level.used + hold.amount > hold.limit
-    ]
-    return Again(claim.constraints, _refuse(case, beyond), tuple(hold.counter for hold in claim.holds)) if beyond else None
 
 
 def _proceed(case: _Case) -> Proceed:

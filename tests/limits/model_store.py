@@ -27,19 +27,21 @@ class ModelStore:
         return Level(settled, held)
 
     def reserve(self, reservation: str, holds: Sequence[Hold]) -> Verdict:
-        """All or nothing, and what is there already stays as it is."""
+        """All or nothing; what is there already never becomes smaller, and is raised where more is asked that fits."""
         levels = tuple(self.level(hold, reservation) for hold in holds)
+        own = [self.held.get((reservation, hold.counter)) for hold in holds]
         fits = [
-            hold.kind == "count" or (reservation, hold.counter) in self.held or level.used + hold.amount <= hold.limit
-            for hold, level in zip(holds, levels, strict=True)
+            hold.kind == "count" or (has is not None and hold.amount <= has) or level.used + hold.amount <= hold.limit
+            for hold, level, has in zip(holds, levels, own, strict=True)
         ]
         refused = tuple(index for index, hold in enumerate(holds) if hold.kind == "enforce" and not fits[index])
-        beyond = tuple(index for index, hold in enumerate(holds) if hold.kind == "observe" and not fits[index])
+        stays = [index for index, hold in enumerate(holds) if hold.kind == "observe" and not fits[index]]
+        beyond = tuple(index for index in stays if own[index] is None)
         if refused:
             return Verdict(levels, refused, beyond, (None,) * len(refused))
         for index, hold in enumerate(holds):
-            if index not in beyond:
-                self.held.setdefault((reservation, hold.counter), hold.amount)
+            if index not in stays:
+                self.held[reservation, hold.counter] = max(own[index] or 0, hold.amount)
         return Verdict(levels, (), beyond)
 
     def release(self, reservation: str, counters: Sequence[str]) -> None:

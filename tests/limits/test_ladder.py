@@ -441,7 +441,7 @@ def test_a_request_asked_again_is_admitted_as_it_was() -> None:
 
 
 def test_what_a_dead_worker_set_aside_is_no_licence_for_more() -> None:
-    """Where less is set aside for this reservation than it needs now, that is given back and asked for again."""
+    """Where less is set aside for this reservation than it needs now, it grows as far as there is room, and no further."""
     found, store = registry(usd(100_000, downgrade_at=None)), ModelStore()
     asked = request("large")
     lowered = replace(claim(found, asked).holds[0], amount=20_000)
@@ -451,3 +451,17 @@ def test_what_a_dead_worker_set_aside_is_no_licence_for_more() -> None:
     assert isinstance(step, Proceed)
     assert step.reasons == ("max-tokens-lowered:daily",)
     assert store.used("usd:daily") == 70_000 + step.account.held[0].amount <= 100_000
+    assert step.account.held[0].amount > lowered.amount
+
+
+def test_what_a_dead_worker_set_aside_is_enough_for_no_more() -> None:
+    """Who needs no more than is set aside already goes on, though others have filled the budget meanwhile."""
+    found, store = registry(usd(100_000, downgrade_at=None)), ModelStore()
+    asked = request("large")
+    wanted = claim(found, asked).holds[0]
+    store.reserve("r-1", (wanted,))
+    store.settled[wanted.counter, wanted.bucket] = 100_000
+    step, _ = walk(found, asked, store)
+    assert isinstance(step, Proceed)
+    assert step.reasons == ()
+    assert store.held["r-1", wanted.counter] == wanted.amount
