@@ -54,6 +54,10 @@ def add_instance_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+# Nothing is written that other users may read, or the group may change.
+_PRIVATE_UMASK = 0o027
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Runs until SIGTERM or Ctrl-C."""
     return run_instance(arguments, with_envoy=True)
@@ -61,6 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def run_instance(arguments: argparse.Namespace, *, with_envoy: bool) -> int:
     """Runs one instance, with Envoy or beside one."""
+    # Logs and snapshots tell who asked what for how much, and processes started here inherit this.
+    os.umask(os.umask(_PRIVATE_UMASK) | _PRIVATE_UMASK)
     configure_logging("supervisor", level=arguments.log_level)
     setproctitle.setproctitle(f"router-extproc-supervisor {' '.join(sys.argv[1:])}")
     file: Path | None = arguments.config or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
@@ -123,8 +129,9 @@ def _greet(config: RouterConfig, *, is_demo: bool, bootstrap: Path | None = None
     if bootstrap is not None:
         print(f"Clients are served once Envoy runs: envoy -c {bootstrap}")
     print("Try:")
+    proof = PROOFS["keys" if config.keys and config.auth.mode is None else config.auth.mode]
     print(
-        f"  curl -i {address}/v1/chat/completions -H 'content-type: application/json' "
+        f"  curl -i {address}/v1/chat/completions {proof}-H 'content-type: application/json' "
         """-d '{"model": "auto", "messages": [{"role": "user", "content": "Hello"}]}'""",
         flush=True,
     )

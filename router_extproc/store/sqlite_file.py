@@ -220,6 +220,10 @@ def _prepare(connection: sqlite3.Connection, path: Path, schema: Schema) -> None
     found = pragma(connection, "user_version")
     if found > schema.version:
         raise StoreError(f"{path} was written by a newer version (schema {found}, this one knows {schema.version})")
+    # Before SQLite makes the files beside it, which hold the same and get the same mode.
+    for one in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            one.chmod(0o600)
     if found == 0:
         # Must be chosen before the first table: it lets deleted records give their space back.
         connection.execute("pragma auto_vacuum = incremental")
@@ -227,7 +231,6 @@ def _prepare(connection: sqlite3.Connection, path: Path, schema: Schema) -> None
     connection.execute("pragma synchronous = normal")
     if found == 0:
         connection.executescript(f"begin immediate;{schema.statements};pragma user_version = {schema.version};commit;")
-        path.chmod(0o600)
 
 
 def _primary_code(error: sqlite3.DatabaseError) -> int:

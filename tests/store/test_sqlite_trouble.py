@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import resource
 import sqlite3
+import stat
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -50,6 +52,28 @@ def hold(amount: int = 10, counter: str = "a") -> Hold:
 
 def settlement(request: str) -> Settlement:
     return Settlement(LedgerRow(request=request, attempt=1, at=NOW, cost_micro_usd=5), (Charge("a", 960, 5, 1_020),))
+
+
+def modes_in(folder: Path) -> dict[str, int]:
+    """Who may read and write each file, as the bits of chmod(2)."""
+    return {file.name: stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()}
+
+
+async def test_nobody_else_reads_the_file_or_what_lies_beside_it(tmp_path: Path) -> None:
+    """The database, what SQLite keeps beside it, and files that an older version left open are the owner's alone."""
+    path = tmp_path / "ledger.sqlite"
+    for _ in range(2):
+        before = os.umask(0o022)
+        try:
+            opened = SqliteCounters(path, deadline_seconds=5.0)
+            assert not (await opened.reserve("r", [hold()], NOW + 60, NOW)).refused
+        finally:
+            os.umask(before)
+        modes = modes_in(tmp_path)
+        assert {"ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm"} <= set(modes)
+        assert set(modes.values()) == {0o600}
+        await opened.aclose()
+        path.chmod(0o644)
 
 
 @contextmanager
@@ -289,3 +313,15 @@ async def test_a_closed_store_says_so(path: Path) -> None:
     assert (await asked).refused == ()
     with pytest.raises(StoreUnavailableError, match="closed"):
         await counters.reserve("two", [hold()], NOW + 60, NOW)
+
+
+async def test_who_still_waits_at_the_close_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While another process has the turn and does not pass it on, closing leaves nobody waiting for an answer."""
+    monkeypatch.setattr(group_commit, "_CLOSING_SECONDS", 0.05)
+    counters = SqliteCounters(path, deadline_seconds=30.0)
+    with turn_taken(path):
+        asked = asyncio.create_task(counters.reserve("one", [hold()], NOW + 60, NOW))
+        await asyncio.sleep(0)
+        await counters.aclose()
+        with pytest.raises(StoreUnavailableError, match="closed"):
+            await asked
