@@ -42,13 +42,14 @@ _log = logging.getLogger(__name__)
 
 
 class _Waiting(Generic[T]):
-    """Somebody who asked."""
+    """Somebody who asked; ``due`` is by the clock of the event loop."""
 
-    __slots__ = ("answer", "asked")
+    __slots__ = ("answer", "asked", "deadline_seconds", "due")
 
-    def __init__(self, asked: T) -> None:
-        self.asked = asked
-        self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    def __init__(self, asked: T, deadline_seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        self.asked, self.deadline_seconds, self.due = asked, deadline_seconds, loop.time() + deadline_seconds
+        self.answer: asyncio.Future[Any] = loop.create_future()
 
 
 class GroupCommit(Generic[T]):
@@ -86,20 +87,17 @@ class GroupCommit(Generic[T]):
         """
         if self._closing:
             raise StoreUnavailableError(f"{self._path.name} is closed")
-        waiting = _Waiting(asked)
+        waiting = _Waiting(asked, deadline_seconds)
         self._queue.append(waiting)
         self._schedule()
-        try:
-            async with asyncio.timeout(deadline_seconds):
-                return await waiting.answer
-        except TimeoutError:
-            raise StoreUnavailableError(f"{self._path.name} did not answer within {deadline_seconds:g} s") from None
+        return await waiting.answer
 
     async def aclose(self) -> None:
         """Answers what was asked, if others let us write, then closes the file."""
         self._closing = True
         while batch := self._next_batch():
-            self._write(batch, _CLOSING_SECONDS)
+            if not self._write(batch, _CLOSING_SECONDS):
+                _deliver(batch, [StoreUnavailableError(f"{self._path.name} is closed")] * len(batch))
         self._disconnect()
         self._turn.close()
 
@@ -121,8 +119,17 @@ class GroupCommit(Generic[T]):
             return
         self._queue.extendleft(reversed(batch))
         self._is_scheduled = True
-        asyncio.get_running_loop().call_later(self._pause_seconds, self._flush)
+        asyncio.get_running_loop().call_at(self._next_try(), self._flush)
         self._pause_seconds = min(2 * self._pause_seconds, _LONGEST_PAUSE_SECONDS)
+
+    def _next_try(self) -> float:
+        """When, by the loop's clock; who has waited long enough is told now. No clock has to be set for who need not wait."""
+        now = asyncio.get_running_loop().time()
+        for waiting in self._queue:
+            if waiting.due <= now and not waiting.answer.done():
+                reason = f"{self._path.name} did not answer within {waiting.deadline_seconds:g} s"
+                waiting.answer.set_exception(StoreUnavailableError(reason))
+        return min([now + self._pause_seconds, *(waiting.due for waiting in self._queue if not waiting.answer.done())])
 
     def _write(self, batch: Sequence[_Waiting[T]], patience_seconds: float) -> bool:
         """One transaction; False when the turn did not come, or somebody has the file locked who does not know of turns."""

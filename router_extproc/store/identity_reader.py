@@ -103,8 +103,9 @@ class IdentityReader:
     def _ask(self, ask: Callable[[sqlite3.Connection | None], T]) -> T:
         """Asks the file as it is now; what was known of an older version is forgotten."""
         try:
-            if self._inode is None or self._inode != inode(self._path):
-                self._reopen()
+            found = inode(self._path)
+            if found != self._inode:
+                self._reopen(found)
             if self._connection is not None:
                 version = pragma(self._connection, "data_version")
                 if version != self._version:
@@ -141,9 +142,8 @@ class IdentityReader:
             self._raises = found
         return self._raises
 
-    def _reopen(self) -> None:
+    def _reopen(self, found: int | None) -> None:
         self.close()
-        found = inode(self._path)
         connection = open_reader(self._path, _BUSY_SECONDS)
         if connection is None:
             return

@@ -76,6 +76,16 @@ async def test_asking_again_for_more(counters: SqliteCounters) -> None:
     assert await counters.read([Query("a", 0)], NOW + 70) == (Level(0, 50),)
 
 
+async def test_many_counters_at_once(counters: SqliteCounters) -> None:
+    """A reservation may take from more counters than one statement looks at, and what has expired in any of them is gone."""
+    many = [hold(100, counter=f"c{number}") for number in range(100)]
+    await counters.reserve("one", [many[-1]], NOW + 1, NOW)
+    assert (await counters.reserve("two", many, NOW + 60, NOW)).refused == (99,)
+    found = await counters.reserve("two", many, NOW + 60, NOW + 1)
+    assert (found.levels, found.refused) == ((Level(),) * 100, ())
+    assert (await counters.reserve("three", many, NOW + 60, NOW + 1)).refused == tuple(range(100))
+
+
 async def test_what_is_raised_never_ends_earlier(counters: SqliteCounters) -> None:
     """Whoever asks for more, but for a shorter time, leaves the end as it was."""
     await counters.reserve("one", [hold(10)], NOW + 60, NOW)
