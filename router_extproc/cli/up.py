@@ -26,6 +26,15 @@ from router_extproc.supervisor.supervisor import Supervisor
 from router_extproc.telemetry.json_lines import configure_logging
 
 DEFAULT_FILE = Path("router.yaml")
+# What a caller shows, as a part of a curl line. A mode that is not written asks nobody, unless keys are declared: of those made
+# at run time nothing is known here.
+PROOFS = {
+    None: "",
+    "none": "",
+    "keys": "-H 'authorization: Bearer YOUR_KEY' ",
+    "jwt": "-H 'authorization: Bearer YOUR_TOKEN' ",
+    "mesh": "--cert YOUR_CERTIFICATE --key YOUR_CERTIFICATES_KEY ",
+}
 DEMO_DEPLOYMENTS = ("simulated-openai", "simulated-backup", "simulated-anthropic")
 
 
