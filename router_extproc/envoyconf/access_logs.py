@@ -43,6 +43,7 @@ A line of a request, also of one that was refused::
      "billed": {"1": {"prompt_tokens": 12, "completion_tokens": 0, "cached_tokens": 0}},
                                             by attempt: what the provider reported for answers that were turned down, or null;
                                             where it reported nothing {"unreported": "stream"} or {"unreported": "answer"}
+     "text_tokens": "12",                   a text: the prompt's tokens as estimated, of a chat of text alone; null: not known
      "account": "{...}",                    a text: ``account.decode_account`` reads it; null: nothing is to be settled
      "caller": {"tenant": "acme", "team": "", "user": "", "key": "k1", "tier": "premium",
                 "features": ["beta"], "tags": {"app": "chat"}}}    null: nobody was asked who they are
@@ -124,6 +125,7 @@ _REQUEST_LINE = {
     "cached_tokens": _metadata(names.USAGE, "cached_tokens"),
     "events": _metadata(names.USAGE, "events"),
     "billed": f"%DYNAMIC_METADATA({names.BILLED})%",
+    "text_tokens": _metadata(names.REQUEST, "text_tokens"),
     "account": _metadata(names.REQUEST, "account"),
     "caller": f"%DYNAMIC_METADATA({names.CALLER})%",
 }

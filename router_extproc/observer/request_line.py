@@ -56,12 +56,18 @@ class RequestLine(msgspec.Struct, frozen=True, kw_only=True):
     cached_tokens: Any = None
     events: Any = None
     billed: dict[str, Any] | None = None
+    text_tokens: Any = None
     account: str | None = None
 
     @property
     def usage(self) -> Usage | None:
         """What the provider reported for the answer; None when nothing."""
         return _usage(self.prompt_tokens, self.completion_tokens, self.cached_tokens)
+
+    @property
+    def estimated_prompt(self) -> int:
+        """The prompt's tokens as they were estimated for a chat of text; 0 where they are not known."""
+        return count_of(self.text_tokens) or 0
 
     @property
     def event_count(self) -> int:

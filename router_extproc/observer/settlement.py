@@ -4,8 +4,8 @@ Rules of this file
 - Every attempt becomes one row, so that what was tried can be seen; only what a provider made is paid.
 - Who counted the tokens is always said. A provider's own report wins, whatever became of the answer.
 - The account in the line decides whose counters grow; nothing else is looked up that money depends on.
-- Nobody pays for a request without one: its rows are at the prices in force when it is settled, nothing of it is estimated,
-  and no counter grows.
+- Nobody pays for a request without one: its rows are at the prices in force when it is settled, of what is not reported they
+  have the prompt at the most, and no counter grows.
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ def settle(line: RequestLine, places: Mapping[str, Place] | None = None) -> Sett
 
 def _account_of_nobody(line: RequestLine, places: Mapping[str, Place]) -> Account:
     found = {deployment: places[deployment].rates for deployment in line.called().values() if deployment in places}
-    return Account(line.decision, rates={deployment: rates for deployment, rates in found.items() if rates is not None})
+    rates = {deployment: rates for deployment, rates in found.items() if rates is not None}
+    return Account(line.decision, rates=rates, prompt_tokens=line.estimated_prompt)
 
 
 def _attempts(line: RequestLine, account: Account) -> list[_Attempt]:
@@ -108,7 +109,8 @@ def _attempts(line: RequestLine, account: Account) -> list[_Attempt]:
             paid = Paid(Usage(account.prompt_tokens, made), "estimate")
         else:
             paid = paid_for_answer(line, account) if is_last else _UNPAID
-        if paid.source == "estimate" and not line.account:
+        if paid.usage == NOTHING and not line.account:
+            # An estimate that nobody made.
             paid = _UNPAID
         cause = (line.causes or {}).get(str(number), "") or (_cause_of_last(line) if is_last else NO_ANSWER)
         attempts.append(_Attempt(number, deployment, paid, (line.status or 0) if is_last else 0, cause, is_last))

@@ -38,6 +38,19 @@ def test_the_ledger_says_what_providers_bill(unpaid: World) -> None:
         assert connection.execute("select count(*) from totals").fetchone() == (0,)
 
 
+def test_a_stream_without_a_report_costs_its_prompt_and_what_came(unpaid: World) -> None:
+    """As clients ask for streams unless told otherwise: the prompt as estimated, a token for each event but the first."""
+    [instance] = unpaid.instances
+    answer = instance.ask("small", stream=True, max_tokens=20)
+    identity = answer.headers["x-router-decision"]
+    rows = until(lambda: [row for row in unpaid.ledger() if row["request"] == identity], seconds=20)
+    assert [(row["usage_source"], row["prompt_tokens"] > 0, row["cost_micro_usd"] > 0) for row in rows] == [
+        ("events", True, True)
+    ]
+    events = answer.text.count("data: ")
+    assert rows[0]["completion_tokens"] == events - 1
+
+
 def test_a_failed_call_is_a_row_that_costs_nothing(unpaid: World) -> None:
     """Who was asked and why it was of no use can be read; a refusal of ours asked nobody and is none."""
     [instance] = unpaid.instances
@@ -50,4 +63,4 @@ def test_a_failed_call_is_a_row_that_costs_nothing(unpaid: World) -> None:
     until(lambda: any(row["request"] == answered for row in unpaid.ledger()), seconds=20)
     rows = {row["request"]: row for row in unpaid.ledger()}
     assert (rows[failed]["status"], rows[failed]["cost_micro_usd"], rows[failed]["usage_source"]) == (500, 0, "none")
-    assert len(rows) == 62
+    assert len(rows) == 63

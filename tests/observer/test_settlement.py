@@ -196,11 +196,21 @@ def test_every_call_has_somebody_who_pays(purpose: Any) -> None:
     assert (one.row.purpose, one.row.tenant) == (purpose, "acme")
 
 
-# How requests end for which nobody pays, and what their rows say: nothing was estimated.
+# How requests end for which nobody pays, and what their rows say: at most the prompt was estimated.
 NOBODY_PAYS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "an answer": ({}, ["1 openai/small 120+30 provider 575"]),
     "no usage reported": (unreported(), ["1 openai/small 0+0 none 0"]),
+    "no usage reported, a prompt of text": (unreported(text_tokens="100"), ["1 openai/small 100+0 estimate 250"]),
     "a stream without usage": (unreported(stream=True, events=41), ["1 openai/small 0+40 events 400"]),
+    "a stream without usage, a prompt of text": (
+        unreported(stream=True, events=41, text_tokens="100"),
+        ["1 openai/small 100+40 events 650"],
+    ),
+    "a client that left before anything came": (
+        unreported(stream=True, status=0, flags="DC", first_byte_ms=None),
+        ["1 openai/small 0+0 none 0"],
+    ),
+    "a prompt that nobody counted": (unreported(text_tokens="many"), ["1 openai/small 0+0 none 0"]),
     "a fallback": (
         {"attempts": 2, "tried": {"1": "azure/small", "2": "openai/small"}, "causes": {"1": "server_error"}},
         ["1 azure/small 0+0 none 0", "2 openai/small 120+30 provider 575"],
