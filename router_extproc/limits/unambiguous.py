@@ -28,9 +28,12 @@ NAMES = (
     "max_completion_tokens",
     "max_output_tokens",
 )
-_QUOTED = tuple(f'"{name}"'.encode() for name in NAMES)
+_NAMES = frozenset(name.encode() for name in NAMES)
+# What may be a member with such a name, in whichever case.
+_MEMBER = re.compile(rb'"([A-Za-z_]{1,%d})"\s*:' % max(map(len, NAMES)))
 # Letters that may stand in a name written otherwise: escaped ones, the Kelvin sign and the long s.
-_OTHER_LETTERS = re.compile(rb"\\u(?:00[4-7]|212[aA]|017[fF])|\xe2\x84\xaa|\xc5\xbf")
+_ESCAPED = re.compile(rb"\\u(?:00[4-7]|212[aA]|017[fF])")
+_KELVIN, _LONG_S = "\u212a".encode(), "\u017f".encode()
 
 
 def refuse_ambiguous(body: bytes) -> None:
@@ -55,8 +58,10 @@ def refuse_ambiguous(body: bytes) -> None:
 
 
 def _is_suspicious(body: bytes) -> bool:
-    """Whether the body may hold such a member, at any depth; a walk tells."""
-    small = body.lower()
-    if any((found := small.count(name)) > 1 or found != body.count(name) for name in _QUOTED):
+    """Whether the body may hold such a member, at any depth; a walk tells. Bodies are large: each is gone through once."""
+    names = [name for name in _MEMBER.findall(body) if name.lower() in _NAMES]
+    if len({name.lower() for name in names}) < len(names) or not _NAMES.issuperset(names):
         return True
-    return _OTHER_LETTERS.search(body) is not None
+    if _ESCAPED.search(body) is not None:
+        return True
+    return not body.isascii() and (_KELVIN in body or _LONG_S in body)

@@ -63,3 +63,25 @@ def test_what_a_library_writes_passes(members: dict[str, int]) -> None:
     """Whatever members a dictionary has, its JSON is unambiguous."""
     refuse_ambiguous(json.dumps(members).encode())
     refuse_ambiguous(json.dumps(members, ensure_ascii=False).encode(errors="replace"))
+
+
+written = st.sampled_from(
+    ["model", "Model", "n", "N", "max_tokens", "max_to\u212aens", "mod\\u0065l", "other", "x", "\u017ftream"]
+)
+
+
+@patient
+@given(
+    st.lists(st.tuples(written, st.sampled_from(["", " ", "\t\n"]), st.sampled_from(["1", '"model"', '{"model": 1}', '["n"]'])))
+)
+def test_no_way_to_write_a_member_is_overlooked(members: list[tuple[str, str, str]]) -> None:
+    """A body is refused exactly where its top level, read member by member, has a name that matters twice or otherwise."""
+    body = "{" + ",".join(f'"{name}"{blank}:{blank}{value}' for name, blank, value in members) + "}"
+    names = [name.casefold() for name, _ in json.loads(body, object_pairs_hook=list)]
+    found = [name for name in names if name in NAMES]
+    is_otherwise = any(name.casefold() in NAMES and name not in NAMES for name, _ in json.loads(body, object_pairs_hook=list))
+    if is_otherwise or len(set(found)) < len(found):
+        with pytest.raises(BadRequestError):
+            refuse_ambiguous(body.encode())
+    else:
+        refuse_ambiguous(body.encode())
