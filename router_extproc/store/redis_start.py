@@ -43,9 +43,11 @@ async def check_redis(settings: StoreSettings, environ: Mapping[str, str]) -> No
                 await _check(link, settings)
             finally:
                 await link.aclose()
-    except (AuthenticationError, NoPermissionError) as error:
-        who = f"the user {settings.username}" if settings.username else "nobody without a name"
-        raise StartError(f"store.redis: Redis refuses {who}: {_text(error)}; it needs {_rule(settings)}") from error
+    except AuthenticationError as error:
+        fix = "look at store.redis.username and store.redis.password"
+        raise StartError(f"store.redis: Redis refuses {_who(settings)}: {_text(error)}; {fix}") from error
+    except NoPermissionError as error:
+        raise StartError(f"store.redis: Redis refuses {_who(settings)}: {_text(error)}; allow {_rule(settings)}") from error
     except MovedError as error:
         raise StartError("store.redis: this server belongs to a cluster: write its nodes under store.redis.cluster") from error
     except ResponseError as error:
@@ -81,6 +83,10 @@ def _judge(answer: list[str], settings: StoreSettings) -> None:
     skew = abs(int(now) / 1_000 - time.time())
     if skew > _LARGEST_SKEW_SECONDS:
         _log.warning("store has another time; windows and reservations need clocks that agree", extra={"seconds": round(skew)})
+
+
+def _who(settings: StoreSettings) -> str:
+    return f"the user {settings.username}" if settings.username else "its default user"
 
 
 def _rule(settings: StoreSettings) -> str:

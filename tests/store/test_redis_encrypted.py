@@ -86,7 +86,6 @@ async def test_the_password_is_read_when_a_connection_is_made(
         ("-hincrby -zadd", "may not use hincrby, zadd"),
         ("-info", "info"),
         ("resetkeys ~other:*", "refuses the user router"),
-        ("off", "refuses the user router"),
     ],
 )
 async def test_what_a_user_lacks_is_said_at_the_start(
@@ -103,6 +102,18 @@ async def test_what_a_user_lacks_is_said_at_the_start(
             looker.execute_command("ACL", "SETUSER", "router", "on", "resetkeys", "~router:*", *ROUTER_COMMANDS.split())
     assert f"~router:* {ROUTER_COMMANDS}" in str(refused.value)
     assert "horse" not in str(refused.value)
+
+
+async def test_who_is_not_let_in_is_told_where_to_look(server: RedisServer, written: StoreSettings) -> None:
+    """A user that is off is no matter of rights: what may be wrong is its name, its password, or the user itself."""
+    with server.client() as looker:
+        looker.execute_command("ACL", "SETUSER", "router", "off")
+    try:
+        with pytest.raises(StartError, match=r"refuses the user router: .*store\.redis\.username and store\.redis\.password"):
+            await check_redis(written, ENVIRON)
+    finally:
+        with server.client() as looker:
+            looker.execute_command("ACL", "SETUSER", "router", "on")
 
 
 async def test_a_wrong_password_is_said_and_not_shown(written: StoreSettings, caplog: pytest.LogCaptureFixture) -> None:
