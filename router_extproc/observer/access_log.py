@@ -77,6 +77,7 @@ def read_request(entry: HTTPAccessLogEntry, received_at: float) -> RequestRecord
     # The attempt's fields are written by router.lua, which also speaks where no worker has decided.
     ticket = _fields(metadata, "router")
     attempt = _fields(metadata, "router.attempt")
+    own = _fields(metadata, "router.request")
     flags = flags_of(common)
     count = common.upstream_request_attempt_count
     status = response.response_code.value
@@ -100,17 +101,17 @@ def read_request(entry: HTTPAccessLogEntry, received_at: float) -> RequestRecord
         tier=_string(attempt, "tier"),
         deployment=(_string(attempt, "deployment") or _text(common.upstream_cluster) or None) if count else None,
         stream=_flag(ticket, "stream"),
-        degraded=_string(attempt, "degraded") or _string(ticket, "degraded"),
+        degraded=_string(own, "degraded") or _string(attempt, "degraded") or _string(ticket, "degraded"),
         refused=_string(ticket, "refused"),
         fallback_from=_string(attempt, "fallback_from"),
         attempt_count=count,
         usage=_usage(_fields(metadata, "router.usage")),
-        estimated_cost_usd=_cost(_fields(metadata, "router.request")) or _cost(ticket),
+        estimated_cost_usd=_cost(own) or _cost(ticket),
         time_to_first_token_ms=_milliseconds(common, "time_to_first_downstream_tx_byte"),
         total_ms=_milliseconds(common, "duration"),
         levels=_levels(ticket),
-        text_tokens=_number(_fields(metadata, "router.request"), "text_tokens"),
-        signals=_signals(_fields(metadata, "router.request")),
+        text_tokens=_number(own, "text_tokens"),
+        signals=_signals(own),
     )
 
 

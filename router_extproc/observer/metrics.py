@@ -20,7 +20,7 @@ from router_extproc.observer.spending_metrics import SpendingMetrics
 
 NO_VALUE = ""
 _HIGHEST_STATUS = 599
-_DEGRADED = frozenset({ROUTER_UNAVAILABLE, "all-cooling-down"})
+_DEGRADED = frozenset({ROUTER_UNAVAILABLE, "all-cooling-down", "store-unavailable", "all-cooling-down,store-unavailable"})
 # Seconds. LLM answers take from a tenth of a second (an embedding) to many minutes (a long stream).
 _DURATIONS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
 _FIRST_TOKENS = (0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3, 6, 12, 25, 50, 100)

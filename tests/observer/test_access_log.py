@@ -115,6 +115,17 @@ def test_a_refused_request_names_no_deployment() -> None:
     assert (request.status, request.cause, request.details) == (404, "client_error", "router_model_not_found")
 
 
+def test_a_request_that_was_admitted_without_the_store_says_so() -> None:
+    """What admission found out travels beside the ticket, and has the last word."""
+    metadata = {
+        "router": {"degraded": "all-cooling-down"},
+        "router.request": {"degraded": "all-cooling-down,store-unavailable"},
+    }
+    request = read_request(request_entry("d-1", metadata=metadata), NOW)
+    assert request is not None
+    assert request.degraded == "all-cooling-down,store-unavailable"
+
+
 def test_what_no_worker_decided_says_so() -> None:
     """Without a ticket the report of router.lua stands."""
     report = {"degraded": "router-unavailable", "reason": "default_chain", "route": "default", "deployment": "azure/gpt-4o"}

@@ -77,6 +77,14 @@ def test_requests_without_an_answer_are_counted_too(metrics: Metrics) -> None:
     assert figure(metrics, "router_degraded_total") == 1
 
 
+@pytest.mark.parametrize("word", ["store-unavailable", "all-cooling-down,store-unavailable"])
+def test_a_request_without_the_store_is_a_degraded_one(metrics: Metrics, word: str) -> None:
+    """An alert on degraded answers sees those that were admitted while the store was away."""
+    take(metrics, replace(undecided(), degraded=word))
+    assert figure(metrics, "router_degraded_total") == 1
+    assert [dict(labels)["degraded"] for name, labels in figures(metrics) if name == "router_requests_total"] == [word]
+
+
 def test_what_auto_chose_is_counted_with_what_decided_it(metrics: Metrics) -> None:
     """Tier and first cause of a choice, and why the classifier was not sure; words of a configuration do not become labels."""
     unsure = {"routing": SignalRecord({"needs_strong": 0.9, "unsure": ["foreign", "not-a-word-of-ours"]}, 0.4)}
