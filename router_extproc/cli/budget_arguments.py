@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from router_extproc.config.values import is_duration
+
 WORDS = ("second", "minute", "hour", "day", "week", "month", "forever")
 
 
@@ -19,10 +21,18 @@ def add_window_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def window_of(arguments: argparse.Namespace) -> Any:
-    """The window as the admin API reads it; None: forever. What is neither a word nor a duration is refused there."""
+    """The window as the admin API reads it; None: forever.
+
+    Raises:
+        ValueError: it is neither a word nor a duration, or has a zone and no beginning.
+    """
     written, zone = arguments.window, arguments.timezone
     if written is None and zone is None:
         return None
+    if written is None:
+        raise ValueError("--timezone: belongs to a window of the calendar: write for example --window day beside it")
+    if written not in WORDS and not is_duration(written):
+        raise ValueError(f"--window {written}: write one of {', '.join(WORDS)}, or a duration such as 24h")
     if zone is not None:
         return {"calendar": written, "timezone": zone}
     return written if written in WORDS else {"rolling": written}

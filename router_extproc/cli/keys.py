@@ -68,7 +68,7 @@ def described(arguments: argparse.Namespace) -> dict[str, Any]:
     """The key as the admin API reads it.
 
     Raises:
-        SystemExit: a tag is not NAME=VALUE.
+        SystemExit: a tag is not NAME=VALUE, a window is no window or has no budget.
     """
     tags = {}
     for written in arguments.tag:
@@ -78,8 +78,13 @@ def described(arguments: argparse.Namespace) -> dict[str, Any]:
         tags[name] = value
     permissions = {name: _names(getattr(arguments, name)) for name in _LISTS if getattr(arguments, name) is not None}
     budgets = {}
+    if arguments.budget_usd is None and (arguments.window is not None or arguments.timezone is not None):
+        raise SystemExit(_wrong_use("a window belongs to a budget: write --budget-usd AMOUNT beside it"))
     if arguments.budget_usd is not None:
-        window = window_of(arguments)
+        try:
+            window = window_of(arguments)
+        except ValueError as error:
+            raise SystemExit(_wrong_use(str(error))) from None
         budgets = {budget_name(arguments): {"usd": arguments.budget_usd, **({"window": window} if window is not None else {})}}
     found = {
         "tenant": arguments.tenant,

@@ -137,7 +137,7 @@ class _Budgets:
         for budget in candidates:
             if budget.name == name:
                 return budget
-        raise NotFoundError("no such budget")
+        raise NotFoundError("no such budget: `router-extproc budgets show` tells their names")
 
 
 async def _levels(store: CounterStore, queries: Sequence[Query], now: float) -> list[Level]:
@@ -171,7 +171,7 @@ def read_raise(body: dict[str, Any], budget: Budget, now: float) -> Raise:
     except ValidationError as error:
         raise BadRequestError(problems_of(error)) from None
     if written.unit != budget.unit:
-        raise BadRequestError(f"a raise in {written.unit} of a budget in {budget.unit}")
+        raise BadRequestError(f"a raise in {written.unit} of a budget in {budget.unit} (write {budget.unit} instead)")
     if written.until <= now:
         raise BadRequestError("until: that is over already")
     return Raise(written.amount, written.until, written.since if written.since is not None else now)

@@ -70,7 +70,10 @@ def new_key(written: Mapping[str, Any], randomness: Randomness, now: float) -> K
         key = Key.model_validate(described)
     except ValidationError as error:
         raise BadRequestError(problems_of(error)) from None
-    return compile_key(key_id, key)
+    grant = compile_key(key_id, key)
+    if grant.expires_at is not None and grant.expires_at <= now:
+        raise BadRequestError("expires: that is over already")
+    return grant
 
 
 def rotated(grant: KeyGrant, randomness: Randomness, now: float, overlap_ms: int) -> KeyGrant:

@@ -148,7 +148,7 @@ def test_a_raise(answer: Command, printed: Command) -> None:
         (("keys", "revoke", "ci"), "declared in router.yaml"),
         (("keys", "rotate", "nobody", "--overlap", "soon"), "overlap"),
         (("keys", "create", "--tenant", "t", "--models", "gpt-5"), "there is no model gpt-5"),
-        (("keys", "create", "--tenant", "t", "--budget-usd", "1", "--window", "fortnight"), "duration"),
+        (("keys", "create", "--tenant", "t", "--expires", "2020-01-01"), "that is over already"),
         (
             ("keys", "create", "--tenant", "t", "--budget-usd", "1", "--window", "day", "--timezone", "Mars"),
             "no time zone named",
@@ -163,10 +163,22 @@ def test_what_cannot_be_done_is_told(printed: Command, words: tuple[str, ...], c
     assert len(error.splitlines()) == 1
 
 
-def test_a_tag_without_a_value_is_wrong_use(printed: Command) -> None:
-    """Nothing is asked."""
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--tag", "x"),
+        ("--window", "day"),
+        ("--timezone", "Europe/Berlin"),
+        ("--budget-usd", "1", "--timezone", "Europe/Berlin"),
+        ("--budget-usd", "1", "--window", "fortnight"),
+    ],
+)
+def test_options_that_do_not_fit_together_are_wrong_use(printed: Command, words: tuple[str, ...]) -> None:
+    """Nothing is asked, and no key without the budget that was meant is made: a tag without a value, a window without an
+    amount, a zone without a window, a window that is none.
+    """
     with pytest.raises(SystemExit) as ended:
-        printed("keys", "create", "--tenant", "t", "--tag", "x")
+        printed("keys", "create", "--tenant", "t", *words)
     assert ended.value.code == 2
 
 

@@ -124,6 +124,7 @@ async def test_everything_that_a_file_may_say_of_a_key(office: Office, client: h
         ({"tenant": "t", "nonsense": 1}, "nonsense: unknown key"),
         ({"tenant": "t", "expires": "soon"}, "expires:"),
         ({"tenant": "t", "expires": ["1d"]}, "expires:"),
+        ({"tenant": "t", "expires": "2020-01-01"}, "expires: that is over already"),
         ({"tenant": "t", "budgets": {"b": {"usd": -1}}}, "budgets.b.usd: an amount cannot be negative"),
         ({"tenant": "t", "budgets": {"b": {"usd": "NaN"}}}, "budgets.b.usd:"),
         ({"tenant": "t", "budgets": {"b": {"usd": 1, "tokens": 1}}}, "exactly one of"),
