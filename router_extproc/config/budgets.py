@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from router_extproc.account import Unit
 from router_extproc.config.redaction import shown
 from router_extproc.config.section import Section
-from router_extproc.config.values import Amount, Count, Dollars, Instant, Label, LabelValue, Milliseconds, Share
+from router_extproc.config.values import Amount, Count, Dollars, Instant, Label, LabelValue, Milliseconds, Share, is_duration
 
 UNITS: tuple[Unit, ...] = ("usd", "tokens", "requests", "parallel", "iterations")
 FOREVER = "forever"
@@ -50,9 +50,14 @@ class Window(Section):
     @model_validator(mode="before")
     @classmethod
     def _short_form(cls, value: object) -> object:
-        if isinstance(value, str):
-            return {} if value == FOREVER else {"calendar": value}
-        return value
+        if not isinstance(value, str):
+            return value
+        if is_duration(value):
+            message = "`{found}` is not one of {words}"
+            fix = f"write {{rolling: {shown(value)}}} for a window that ends now, or a word of the calendar"
+            words = ", ".join((*get_args(CalendarName), FOREVER))
+            raise PydanticCustomError("unknown_window", message, {"found": shown(value), "words": words, "fix": fix})
+        return {} if value == FOREVER else {"calendar": value}
 
     @field_validator("timezone")
     @classmethod
