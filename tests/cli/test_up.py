@@ -34,6 +34,23 @@ def test_the_address_told_is_one_to_connect_to(address: str, capsys: pytest.Capt
     assert "Clients:  https://127.0.0.1:10000/v1" in greeting(text, capsys)
 
 
+@pytest.mark.parametrize(
+    ("text", "proof"),
+    [
+        ("", ""),
+        ("auth: none\n", ""),
+        ("auth: keys\n", "authorization: Bearer YOUR_KEY"),
+        (f"tenants: {{a: {{}}}}\nkeys: {{k: {{tenant: a, digest: 'sha256:{'00' * 16}:{'11' * 32}'}}}}\n", "Bearer YOUR_KEY"),
+        ("auth: {mode: jwt, jwt: {issuer: https://login.example, jwks_file: keys.json}}\n", "Bearer YOUR_TOKEN"),
+    ],
+)
+def test_the_curl_line_shows_where_a_key_goes(text: str, proof: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever pastes it where callers are asked for proof is not surprised by a 401."""
+    line = greeting(text, capsys).splitlines()[-1]
+    assert proof in line
+    assert ("YOUR_" in line) == bool(proof)
+
+
 def test_a_demo_says_that_it_is_one(capsys: pytest.CaptureFixture[str]) -> None:
     """Nobody takes the simulator's answers for a provider's."""
     assert "simulated" in greeting("", capsys, is_demo=True).splitlines()[0]
