@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from router_extproc.request import AUDIO, FILES, Request
+from router_extproc.limits.unseen import file_tokens, has_unseen, payload_bytes
+from router_extproc.request import Request
 
-# What stands in a data URL is counted as a picture or a file, not as text.
-_PAYLOAD, _QUOTE = b";base64,", b'"'
 # No amount is larger, so that sums of amounts stay exact in every store; answers beyond are as good as any number of them.
 MOST_ANSWERS = 10_000
 
@@ -25,7 +24,8 @@ class Asked(NamedTuple):
     """``text_bytes`` are those of the body that may be text, ``token_ids`` how many tokens it holds as numbers.
 
     ``wish`` is the highest of the limits that the caller sets for each answer, ``answers`` how many may be written.
-    ``has_unseen``: the prompt goes on from something that only the provider has.
+    ``has_unseen``: the prompt goes on from, or will hold, something that only the provider has. ``file_tokens`` are those of
+    files in the body at the most.
     """
 
     text_bytes: int
@@ -33,6 +33,7 @@ class Asked(NamedTuple):
     answers: int
     wish: int | None
     has_unseen: bool = False
+    file_tokens: int = 0
 
 
 class _Body(msgspec.Struct):
@@ -45,6 +46,8 @@ class _Body(msgspec.Struct):
     max_output_tokens: Any = None
     previous_response_id: Any = None
     conversation: Any = None
+    web_search_options: Any = None
+    tools: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     prompt: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     input: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
@@ -58,10 +61,12 @@ def read_asked(request: Request) -> Asked:
     believed = Asked(0, 0, min(request.analysis.choices, MOST_ANSWERS), request.analysis.max_output_tokens)
     if not request.body:
         return believed
+    payload = payload_bytes(request)
+    text, files = len(request.body) - payload, file_tokens(request, payload)
     try:
         body = _body.decode(request.body)
     except (msgspec.DecodeError, ValueError):
-        return believed._replace(text_bytes=_text_bytes(request))
+        return believed._replace(text_bytes=text, file_tokens=files)
     prompts, prompt_ids = _prompts(body.prompt)
     _, input_ids = _prompts(body.input)
     written = [limit for limit in (body.max_tokens, body.max_completion_tokens, body.max_output_tokens) if limit is not None]
@@ -69,23 +74,16 @@ def read_asked(request: Request) -> Asked:
     # A provider may understand what is none here, "4000" or 4e3, and go by that one.
     wish = max(limits, default=None) if len(limits) == len(written) else None
     answers = max(1, _number(body.n), _number(body.best_of)) * prompts
-    has_unseen = bool(body.previous_response_id or body.conversation) or _first_byte(body.prompt) == b"{"
-    return Asked(_text_bytes(request), prompt_ids + input_ids, min(answers, MOST_ANSWERS), wish, has_unseen)
-
-
-def _text_bytes(request: Request) -> int:
-    """The bytes of the body without the payloads of data URLs; nothing where sound or files stand in it bare."""
-    body = request.body
-    if not request.analysis.needs.isdisjoint((AUDIO, FILES)):
-        return 0
-    size, start = len(body), body.find(_PAYLOAD)
-    while start >= 0:
-        end = body.find(_QUOTE, start)
-        if end < 0:
-            break
-        size -= end - start
-        start = body.find(_PAYLOAD, end)
-    return size
+    kept = (body.previous_response_id, body.conversation, body.web_search_options)
+    unseen = any(one is not None for one in kept) or _first_byte(body.prompt) == b"{"
+    return Asked(
+        text_bytes=text,
+        token_ids=prompt_ids + input_ids,
+        answers=min(answers, MOST_ANSWERS),
+        wish=wish,
+        has_unseen=unseen or has_unseen(request, body.tools, body.input),
+        file_tokens=files,
+    )
 
 
 def _prompts(raw: msgspec.Raw | msgspec.UnsetType) -> tuple[int, int]:

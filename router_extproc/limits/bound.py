@@ -19,7 +19,7 @@ import msgspec
 
 from router_extproc.account import Rates, Unit
 from router_extproc.decision import Attempt, Decision
-from router_extproc.limits.asked import read_asked
+from router_extproc.limits.asked import Asked, read_asked
 from router_extproc.registry.health import NO_RATIOS
 from router_extproc.registry.snapshot import Model, Prices, Registry
 from router_extproc.request import AUDIO, CHAT_COMPLETIONS, EMBEDDINGS, FILES, VISION, Request
@@ -165,7 +165,7 @@ def measure(
     for the length of the answer, unless the decision did that already.
     """
     analysis = request.analysis
-    generates = request.path in _GENERATES
+    generates = _is_below(request.path, _GENERATES)
     asked = read_asked(request)
     prompt = max(analysis.prompt_tokens, 0)
     floor = math.ceil(max(analysis.characters, asked.text_bytes) / CHARACTERS_PER_TOKEN) + asked.token_ids
@@ -179,7 +179,7 @@ def measure(
             attempt,
             max(math.ceil(prompt * ratios.get(attempt.model, 1.0) * PROMPT_MARGIN), floor),
             registry,
-            has_unseen=asked.has_unseen,
+            asked,
         )
         for attempt in attempts.values()
     )
@@ -196,7 +196,7 @@ def measure(
         prompt_tokens=round(prompt * ratios.get(first.model, 1.0)),
         output_tokens=output * asked.answers if generates else 0,
         generates=generates,
-        priced=request.path in _PRICED_BY_TOKENS,
+        priced=_is_below(request.path, _PRICED_BY_TOKENS),
     )
 
 
@@ -246,7 +246,7 @@ def _dearest(rates: Rates, prompt_tokens: int, completion_tokens: int) -> int:
     return -(-(prompt_tokens * prompt_rate + completion_tokens * output_rate) // _MILLION)
 
 
-def _place(attempt: Attempt, prompt: int, registry: Registry, *, has_unseen: bool) -> Place:
+def _place(attempt: Attempt, prompt: int, registry: Registry, asked: Asked) -> Place:
     model = model_of(attempt, registry)
     bound = prompt + PROMPT_ALLOWANCE
     if model is None:
@@ -255,10 +255,17 @@ def _place(attempt: Attempt, prompt: int, registry: Registry, *, has_unseen: boo
     window = model.context_window
     room = None if window is None else max(1, window - bound)
     limit, accepts = _least(model.output_limit, window), _least(model.output_limit, room)
-    if has_unseen and window is not None:
-        # A conversation that the provider keeps may fill the whole window.
+    if asked.has_unseen and window is not None:
+        # What the provider keeps or finds may fill the whole window.
         bound = max(bound, window)
+    elif asked.file_tokens:
+        bound = max(bound, min(bound + asked.file_tokens, bound + asked.file_tokens if window is None else window))
     return Place(attempt.deployment, attempt.model, provider, bound, limit, accepts, rates_of(model))
+
+
+def _is_below(path: str, roots: Collection[str]) -> bool:
+    """Whether the path is one of the roots, or leads on from one: ``/v1/responses/compact`` runs a model too."""
+    return path in roots or any(path.startswith(f"{root}/") for root in roots)
 
 
 def _least(*limits: int | None) -> int | None:

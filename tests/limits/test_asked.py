@@ -126,6 +126,68 @@ def test_a_conversation_that_the_provider_keeps_may_be_as_long_as_its_window(uns
     assert measure(request, decision, found).writable(500) == 500
 
 
+@pytest.mark.parametrize(
+    ("path", "unseen"),
+    [
+        ("/v1/responses", {"input": [{"type": "item_reference", "id": "x"}]}),
+        ("/v1/responses", {"input": "x", "tools": [{"type": "function", "name": "f"}, {"type": "web_search"}]}),
+        ("/v1/responses", {"input": "x", "tools": ["strange"]}),
+        ("/v1/responses", {"input": [{"role": "user", "content": [{"type": "input_file", "file_url": "https://x/y.pdf"}]}]}),
+        (CHAT_COMPLETIONS, {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "x"}}]}]}),
+        (CHAT_COMPLETIONS, {"messages": [{"role": "user", "content": "x"}], "web_search_options": {}}),
+    ],
+)
+def test_what_a_provider_adds_to_a_prompt_may_fill_the_window(path: str, unseen: dict[str, Any]) -> None:
+    """Files that it keeps or fetches, items by reference, and what its own tools find are bounded by the window alone."""
+    assert bound(asked(path, **unseen)) == 128_000
+
+
+def test_an_escape_hides_no_reference() -> None:
+    """However the name of a file's id is spelled, nobody here has seen the file."""
+    body = b'{"model":"large","input":[{"role":"user","content":[{"type":"input_file","file\\u005fid":"x"}]}]}'
+    assert bound(read_request("POST", "/v1/responses", {}, body)) == 128_000
+
+
+def test_tools_of_the_client_add_nothing() -> None:
+    """What the client runs itself is sent as text, and counted then."""
+    tools = [{"type": "function", "function": {"name": "f"}}, {"type": "custom", "name": "g"}, {"name": "h"}]
+    assert bound(chat(tools=tools)) < 200
+
+
+def test_a_file_in_the_body_is_at_most_a_token_a_byte() -> None:
+    """A file of text is read whole; no window is larger than itself."""
+
+    def sent(size: int) -> int:
+        file = {"filename": "a.txt", "file_data": "data:text/plain;base64," + base64.b64encode(bytes(size)).decode()}
+        return bound(chat(messages=[{"role": "user", "content": [{"type": "file", "file": file}]}]))
+
+    assert 9_000 <= sent(9_000) < 40_000
+    assert sent(1_000_000) == 128_000
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        {"role": "user", "name": "lorem ipsum " * 5_000, "content": "x"},
+        {"role": "user", "name": ";base64," + "lorem ipsum " * 5_000, "content": "x"},
+        {"role": "assistant", "content": [{"type": "refusal", "refusal": "lorem ipsum " * 5_000}]},
+    ],
+)
+@pytest.mark.parametrize("beside", [[], [{"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}]])
+def test_no_sound_or_mark_of_a_payload_hides_text(hidden: dict[str, Any], beside: list[dict[str, Any]]) -> None:
+    """Sixty thousand characters are counted wherever they stand, also beside a sound or behind what looks like a data URL."""
+    request = chat(messages=[hidden, {"role": "user", "content": [{"type": "text", "text": "x"}, *beside]}])
+    assert bound(request) >= 15_000
+
+
+def test_paths_that_lead_on_are_paid_for() -> None:
+    """What makes an answer below a known path costs what it costs there."""
+    found = registry()
+    decision = Router(found).decide(Request(CHAT_COMPLETIONS, "large"))
+    assert measure(asked("/v1/responses/compact", input="x " * 1_000), decision, found).most("usd", None) > 0
+    assert measure(asked("/v1/responses-elsewhere", input="x"), decision, found).most("usd", None) == 0
+
+
 def test_a_picture_is_not_counted_as_text() -> None:
     """The payload of a data URL weighs nothing; what stands around it does."""
     url = "data:image/png;base64," + base64.b64encode(bytes(60_000)).decode()
@@ -137,7 +199,7 @@ def test_a_picture_is_not_counted_as_text() -> None:
 def test_without_a_body_the_analysis_is_believed() -> None:
     """A program that asks for itself says in its facts what it asks for."""
     request = Request(CHAT_COMPLETIONS, "large", analysis=Facts(choices=3, max_output_tokens=7))
-    assert read_asked(request) == (0, 0, 3, 7, False)
+    assert read_asked(request) == (0, 0, 3, 7, False, 0)
 
 
 texts = st.text(max_size=60) | st.sampled_from(["x" * 500, " " * 300, "中文" * 80, "a b " * 90, "\n\t" * 50])
