@@ -315,6 +315,12 @@ class Breakers:
         found = {name: breaker.finding(now) for name, breaker in self._breakers.items()}
         return {name: finding for name, finding in found.items() if finding != NOTHING}
 
+    def probes(self, now: float) -> dict[str, str]:
+        """The probes of all that are half open."""
+        for breaker in self._breakers.values():
+            breaker.advance(now)
+        return {name: breaker.probe for name, breaker in self._breakers.items() if breaker.probe is not None}
+
     def latencies(self, now: float) -> dict[str, Latency]:
         """What was measured here."""
         found = ((name, breaker.latency(now)) for name, breaker in self._breakers.items())

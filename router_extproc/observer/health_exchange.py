@@ -18,7 +18,7 @@ import msgspec
 from router_extproc.errors import RouterError
 from router_extproc.observer.health import PROBE_SECONDS, Breakers
 from router_extproc.observer.shared_health import Latency, Word, decode_word, encode_word, join, put_together
-from router_extproc.registry.health import HALF_OPEN, DeploymentHealth, claim_name
+from router_extproc.registry.health import DeploymentHealth, claim_name
 from router_extproc.registry.spending import StoreSettings
 
 if TYPE_CHECKING:
@@ -71,8 +71,7 @@ class HealthExchange:
         self, view: Mapping[str, DeploymentHealth], deployments: Collection[str], now: float
     ) -> dict[str, DeploymentHealth]:
         """The breakers' ``view`` as deciders are to see it."""
-        own = self._instance, self._breakers.latencies(now)
-        return put_together(view, own, self._others(now), deployments, now)
+        return put_together(view, (self._instance, self._latencies), self._others(now), deployments, now)
 
     def instances(self) -> int:
         """How many instances' findings count, with this one."""
@@ -97,11 +96,10 @@ class HealthExchange:
         if not 0 <= now - self._latencies_at < _LATENCY_SECONDS:
             self._latencies, self._latencies_at = self._breakers.latencies(now), now
         findings = self._breakers.findings(now)
-        for name, health in self._breakers.view(now).items():
-            if health.state == HALF_OPEN and health.probe is not None:
-                taken_at = self._taken_at(health.probe)
-                if taken_at is not None:
-                    findings[name] = msgspec.structs.replace(findings[name], probing_until=taken_at + PROBE_SECONDS)
+        for name, probe in self._breakers.probes(now).items():
+            taken_at = self._taken_at(probe)
+            if taken_at is not None:
+                findings[name] = msgspec.structs.replace(findings[name], probing_until=taken_at + PROBE_SECONDS)
         return Word(findings, self._latencies)
 
     def _taken_at(self, probe: str) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -11,7 +12,7 @@ import pytest_asyncio
 from router_extproc.registry.spending import StoreSettings
 from router_extproc.store.counters import StoreUnavailableError
 from router_extproc.store.redis_health import STALE_SECONDS, RedisHealth
-from tests.redis_servers import RedisServer, single_redis
+from tests.redis_servers import RedisServer, encrypted_redis, redis_cluster, single_redis
 
 Make = Callable[[str], RedisHealth]
 
@@ -119,3 +120,36 @@ async def test_a_server_that_is_gone_is_said_to_be(server: RedisServer, make: Ma
                 break
             except StoreUnavailableError:
                 await asyncio.sleep(0.02)
+
+
+async def both_hear(settings: StoreSettings) -> None:
+    """Two instances hear each other."""
+    one, two = (RedisHealth(settings, {"REDIS_PASSWORD": "horse"}, name) for name in ("one", "two"))
+    try:
+        await one.exchange("a")
+        assert await heard(two, "b") == {"one": "a"}
+        assert await heard(one, "a") == {"two": "b"}
+    finally:
+        await one.aclose()
+        await two.aclose()
+
+
+async def test_the_rights_that_are_told_are_enough(tmp_path: Path) -> None:
+    """A user that may do no more than the documentation says, behind TLS."""
+    with encrypted_redis(tmp_path, "router", "horse") as server:
+        await both_hear(
+            StoreSettings(
+                kind="redis",
+                urls=(server.url,),
+                username="router",
+                password_env="REDIS_PASSWORD",  # noqa: S106 - a variable's name
+                certificate_authority=str(server.folder / "authority.pem"),
+                deadline_ms=500,
+            )
+        )
+
+
+async def test_a_cluster_has_all_words_in_one_place(tmp_path: Path) -> None:
+    """One script reads them, whichever master has the place."""
+    with redis_cluster(tmp_path) as cluster:
+        await both_hear(StoreSettings(kind="redis_cluster", urls=cluster.urls[:2], deadline_ms=500))
