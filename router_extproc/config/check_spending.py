@@ -17,7 +17,7 @@ from router_extproc.config.source import Path, Source
 from router_extproc.errors import Problem
 from router_extproc.request import BY_PATH
 
-_IDENTITY = ("tenant", "team", "user", "key")
+_IDENTITY = ("tenant", "team", "key")
 
 
 def is_served(name: str, names: Collection[str]) -> bool:
@@ -130,6 +130,7 @@ class _Checker:
     def _nobody_has(self, label: str) -> str | None:
         """Why no request can carry the label, or None."""
         auth = self._config.auth
+        # ``user`` is none of these: any request may name one in its body.
         is_identity = label in _IDENTITY or label.startswith("tag:")
         if auth.trusted or auth.mode in (None, "keys") or not is_identity:
             return None
@@ -142,7 +143,7 @@ class _Checker:
             return None
         if claims is None:
             return "a certificate says the tenant, and nothing else"
-        told = {"team": claims.team, "user": claims.user} | {f"tag:{tag}": claim for tag, claim in claims.tags.items()}
+        told = {"team": claims.team} | {f"tag:{tag}": claim for tag, claim in claims.tags.items()}
         return None if told.get(label) else "auth.jwt.claims names no claim for it"
 
     def _name(self, path: Path, what: str, name: str) -> Iterator[Problem]:

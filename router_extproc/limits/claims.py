@@ -111,7 +111,7 @@ def plan(
         holds.append(Hold(one.counter, window.bucket, window.since, amount, room, kind, window.expires_at))
         held.append(_held(one, window, amount, cap))
         resets_at.append(window.resets_at)
-    account = _account(request, measured, tuple(held))
+    account = _account(request, labels.get("user", ""), measured, tuple(held))
     return Claim(
         holds=tuple(holds),
         budgets=tuple(one.budget for one in wanted),
@@ -199,7 +199,7 @@ def _held(one: _Wanted, window: Part, amount: int, cap: int) -> Held:
     )
 
 
-def _account(request: Request, measured: Measure, held: tuple[Held, ...]) -> Account:
+def _account(request: Request, user: str, measured: Measure, held: tuple[Held, ...]) -> Account:
     caller = request.caller
     return Account(
         reservation="",
@@ -207,7 +207,7 @@ def _account(request: Request, measured: Measure, held: tuple[Held, ...]) -> Acc
         rates={place.deployment: place.rates for place in measured.places if place.rates is not None},
         tenant=caller.tenant,
         team=caller.team,
-        user=caller.user,
+        user=user,
         key=caller.key,
         tags=caller.tags,
         prompt_tokens=measured.prompt_tokens,

@@ -3,7 +3,8 @@
 Rules of this file
 - Names are made here and nowhere else. One is plain ASCII without spaces and braces, at most 300 bytes.
 - Another unit is another counter: amounts of dollars and of tokens never meet.
-- A session's name is the client's own: it counts within its tenant, so that nobody fills the counter of another.
+- The names of sessions and users may be the client's own: they count within their tenant, so that nobody fills the counter
+  of another.
 """
 
 from __future__ import annotations
@@ -20,17 +21,21 @@ LONGEST = 300
 # What is told apart by a digest keeps a readable beginning.
 _READABLE = 200
 _PLAIN = "-_.~:/@+*"
+_WITHIN_TENANT = frozenset({"session", "user"})
+
+
+def is_within_tenant(budget: Budget) -> bool:
+    """Whether the budget's counters are told apart by tenant although it does not say so."""
+    return "tenant" not in budget.per and not _WITHIN_TENANT.isdisjoint(budget.per)
 
 
 def counter_name(budget: Budget, labels: Mapping[str, str]) -> str | None:
     """The counter of a budget for these labels: ``UNIT:NAME|label=value``; None when a label of ``per`` is missing."""
-    pairs = []
+    pairs = [("tenant", labels["tenant"])] if is_within_tenant(budget) and labels.get("tenant") else []
     for label in budget.per:
         value = labels.get(label, "")
         if not value:
             return None
-        if label == "session" and "tenant" not in budget.per and labels.get("tenant"):
-            pairs.append(("tenant", labels["tenant"]))
         pairs.append((label, value))
     return _written(budget.unit, budget.name, tuple(pairs))
 

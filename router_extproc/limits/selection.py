@@ -1,6 +1,7 @@
 """Which budgets a request falls under: by the labels of who asks and where it goes.
 
 Labels: ``tenant team user key session route`` and ``tag:NAME`` say who asks; ``provider model deployment`` say where it goes.
+``user`` may be an application's own claim (``end_users``): what selects budgets by it never gives anything.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import overload
 from msgspec.structs import replace
 
 from router_extproc.limits.bound import Place
+from router_extproc.limits.end_users import user_of
 from router_extproc.registry.snapshot import Registry
 from router_extproc.registry.spending import PLACE_LABELS, Budget, KeyGrant, Raise
 from router_extproc.request import Request
@@ -111,7 +113,7 @@ def labels_of(request: Request, route: str, session: str = "") -> dict[str, str]
     found = {
         "tenant": caller.tenant,
         "team": caller.team,
-        "user": caller.user,
+        "user": user_of(request),
         "key": caller.key,
         "session": session,
         "route": route,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from router_extproc.limits.counter_names import counter_name
+from router_extproc.limits.counter_names import counter_name, is_within_tenant
 from router_extproc.limits.selection import budgets_for, cap_at, is_provider_limit, matches
 from router_extproc.limits.windows import Part, part
 from router_extproc.observer.budget_words import amounts, scope_of, show_window
@@ -133,7 +133,7 @@ def _counters(budget: Budget, known: Mapping[str, str], ledger: Path, now: float
     """The budget's counters for these labels; of those that are not known, for the values that the ledger has seen."""
     window = Part(0, 0, 0, None) if budget.unit == "parallel" else part(budget.window, now)
     needed = [label for label in budget.per if label not in known]
-    if "session" in needed and "tenant" not in known and "tenant" not in needed:
+    if is_within_tenant(budget) and "tenant" not in known:
         needed.append("tenant")
     combinations: list[Mapping[str, str]] = [known]
     if needed:

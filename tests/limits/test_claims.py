@@ -184,7 +184,7 @@ def test_a_place_is_counted_by_what_it_may_cost_itself() -> None:
 def test_a_budget_for_a_place_and_a_tenant_counts_that_tenant_there() -> None:
     """Labels of the caller and of the place may stand together."""
     budget = usd("b", match=(("tenant", "acme"), ("model", "me*")), per=("user", "deployment"))
-    assert list(counters(claim(registry(budget), request("best")))) == ["usd:b|user=ann|deployment=two/medium"]
+    assert list(counters(claim(registry(budget), request("best")))) == ["usd:b|tenant=acme|user=ann|deployment=two/medium"]
     assert counters(claim(registry(budget), request("best", caller=NOBODY))) == {}
 
 

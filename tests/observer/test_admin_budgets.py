@@ -153,9 +153,9 @@ async def test_budgets_of_others_are_not_shown(office: Office, client: httpx.Asy
 async def test_each_value_that_was_seen_is_shown(office: Office, client: httpx.AsyncClient) -> None:
     """Of a budget for each user, the users that the ledger knows, the dearest first; other units are plain numbers."""
     configure(office, Budget("steps", "iterations", 50, MONTH, per=("user",), mode="observe"), TENANTS)
-    settle(office, 5, "iterations:steps|user=ann", tenant="acme", user="ann")
-    settle(office, 9, "iterations:steps|user=bob", tenant="acme", user="bob")
-    settle(office, 7, "iterations:steps|user=eve", tenant="other", user="eve")
+    settle(office, 5, "iterations:steps|tenant=acme|user=ann", tenant="acme", user="ann")
+    settle(office, 9, "iterations:steps|tenant=acme|user=bob", tenant="acme", user="bob")
+    settle(office, 7, "iterations:steps|tenant=other|user=eve", tenant="other", user="eve")
     shown = (await show(client, "acme"))["budgets"]
     assert [(each["scope"], each.get("settled"), each.get("cap")) for each in shown] == [
         ("user=bob", 9, 50),
