@@ -165,7 +165,9 @@ def measure(
     for the length of the answer, unless the decision did that already.
     """
     analysis = request.analysis
-    generates = _is_below(request.path, _GENERATES)
+    # An answer that is read again was paid for when it was made.
+    makes = request.method == "POST" and not request.path.endswith("/cancel")
+    generates = makes and _is_below(request.path, _GENERATES)
     asked = read_asked(request)
     prompt = max(analysis.prompt_tokens, 0)
     floor = math.ceil(max(analysis.characters, asked.text_bytes) / CHARACTERS_PER_TOKEN) + asked.token_ids
@@ -196,7 +198,7 @@ def measure(
         prompt_tokens=round(prompt * ratios.get(first.model, 1.0)),
         output_tokens=output * asked.answers if generates else 0,
         generates=generates,
-        priced=_is_below(request.path, _PRICED_BY_TOKENS),
+        priced=makes and _is_below(request.path, _PRICED_BY_TOKENS),
     )
 
 

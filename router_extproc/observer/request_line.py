@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -19,6 +19,7 @@ REQUEST, ATTEMPT = "request", "attempt"
 # How Envoy tells that it ended a request itself; with a first byte that had come, the provider was answering.
 _BROKEN_AMID_ANSWER = ("upstream_reset_after_response_started", "response_timeout")
 
+_READS = ("GET", "HEAD", "DELETE", "OPTIONS")
 _LARGEST_COUNT = 10**12
 # Envoy appends to what it left half written: so many beginnings are tried.
 _MOST_BEGINNINGS = 64
@@ -38,6 +39,8 @@ class RequestLine(msgspec.Struct, frozen=True, kw_only=True):
     decision: str
     time: datetime
     kind: str = ""
+    method: str | None = None
+    path: str | None = None
     route: str | None = None
     model: str | None = None
     deployment: str | None = None
@@ -68,6 +71,11 @@ class RequestLine(msgspec.Struct, frozen=True, kw_only=True):
     def estimated_prompt(self) -> int:
         """The prompt's tokens as they were estimated for a chat of text; 0 where they are not known."""
         return count_of(self.text_tokens) or 0
+
+    @property
+    def makes_nothing(self) -> bool:
+        """Whether the request only read, removed or stopped something: usage in its answer was paid for when it was made."""
+        return self.method in _READS or (self.path or "").endswith("/cancel")
 
     @property
     def event_count(self) -> int:
@@ -105,11 +113,19 @@ class RequestLine(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
+class _Unnamed(msgspec.Struct):
+    """What Envoy turned away before it was a request: anybody who can connect may cause as many as they like."""
+
+    kind: Literal["request"]
+    decision: None
+
+
 class UnreadableLineError(ValueError):
     """The line is no line of the access log, or only a part of one."""
 
 
 _decoder = msgspec.json.Decoder(RequestLine, strict=False)
+_unnamed = msgspec.json.Decoder(_Unnamed)
 
 
 def read_line(line: bytes) -> RequestLine | None:
@@ -132,6 +148,8 @@ def read_line(line: bytes) -> RequestLine | None:
         if read is not None and read.kind:
             break
         read = None
+    if read is None and _is_unnamed(text):
+        return None
     if read is None:
         raise UnreadableLineError(f"{len(line)} bytes that are no line of the access log")
     return read if read.kind == REQUEST else None
@@ -154,6 +172,14 @@ def _decode(text: bytes) -> RequestLine | None:
         return _decoder.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def _is_unnamed(text: bytes) -> bool:
+    try:
+        _unnamed.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
 
 
 def _usage(prompt: Any, completion: Any, cached: Any) -> Usage | None:

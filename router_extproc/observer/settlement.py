@@ -132,10 +132,12 @@ def _cause_of_last(line: RequestLine) -> str:
 def paid_for_answer(line: RequestLine, account: Account) -> Paid:
     """What the last attempt is paid for.
 
-    An attempt that failed costs nothing. A stream that was broken off costs the prompt and what had come of it: about a token
-    for each event but the first, which only opens the message. An answer without a report, and one that its client did not
-    wait for or that broke although it was being made as a whole, cost what was estimated.
+    An attempt that failed costs nothing, and so does reading an answer again. A stream that was broken off costs the prompt and
+    what had come of it: about a token for each event but the first, which only opens the message. An answer without a report,
+    and one that its client did not wait for or that broke although it was being made as a whole, cost what was estimated.
     """
+    if line.makes_nothing:
+        return _UNPAID
     if line.usage is not None:
         return Paid(line.usage, "provider")
     status = line.status or 0

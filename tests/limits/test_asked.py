@@ -186,6 +186,8 @@ def test_paths_that_lead_on_are_paid_for() -> None:
     decision = Router(found).decide(Request(CHAT_COMPLETIONS, "large"))
     assert measure(asked("/v1/responses/compact", input="x " * 1_000), decision, found).most("usd", None) > 0
     assert measure(asked("/v1/responses-elsewhere", input="x"), decision, found).most("usd", None) == 0
+    for method, path in (("GET", "/v1/responses/r"), ("DELETE", "/v1/responses/r"), ("POST", "/v1/responses/r/cancel")):
+        assert measure(Request(path, "", method), decision, found).most("usd", None) == 0
 
 
 def test_a_picture_is_not_counted_as_text() -> None:

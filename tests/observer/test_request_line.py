@@ -79,3 +79,11 @@ def test_without_a_list_the_last_attempt_is_known() -> None:
     nobody = read_line(request_line(tried=None, attempts=0, deployment=None))
     assert nobody is not None
     assert nobody.called() == {}
+
+
+def test_what_envoy_turned_away_itself_is_no_trouble() -> None:
+    """A line without a decision, as of what is no HTTP, settles nothing and alarms nobody: anybody may cause it."""
+    line = b'{"kind":"request","time":"2026-03-01T12:00:00Z","decision":null,"status":400,"details":"http1.codec_error"}'
+    assert read_line(line) is None
+    with pytest.raises(UnreadableLineError):
+        read_line(line.replace(b'"request"', b'"strange"'))

@@ -154,6 +154,23 @@ def test_an_answer_turned_down_without_a_report_is_estimated(kind: str, expected
     assert render(settled(**unreported(status=502, billed={"1": {"unreported": kind}}))) == [f"1 openai/small {expected}"]
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"method": "GET", "path": "/v1/responses/r-1"},
+        {"method": "DELETE", "path": "/v1/responses/r-1"},
+        {"method": "POST", "path": "/v1/responses/r-1/cancel"},
+        {"method": "GET", "path": "/v1/responses/r-1", "stream": True, "events": 41},
+    ],
+)
+def test_an_answer_that_is_read_again_is_not_paid_again(fields: dict[str, Any]) -> None:
+    """Usage in what was only looked up or stopped was paid for when the answer was made."""
+    found = settled(**fields)
+    assert render(found) == ["1 openai/small 0+0 none 0"]
+    assert charged(found) == {}
+    assert found.release.counters == (MONEY.counter,)
+
+
 def test_each_unit_counts_its_own() -> None:
     """Money, tokens, the request and the step; what runs at the same time is counted only while it runs."""
     units: tuple[Unit, ...] = ("usd", "tokens", "requests", "iterations", "parallel")
