@@ -150,7 +150,7 @@ def single_redis(folder: Path, options: Sequence[str] = ()) -> Iterator[RedisSer
 
 ROUTER_COMMANDS = (
     "+ping +info +evalsha +eval +time +exists +get +set +del +pttl +pexpire "
-    "+hget +hset +hdel +hincrby +hgetall +hkeys +zadd +zrem +zcard +zrangebyscore +lpush +rpop +llen"
+    "+hget +hset +hdel +hincrby +hgetall +hkeys +zadd +zrem +zcard +zrangebyscore +zscore +lpush +rpop +llen"
 )
 """What a user needs who may do nothing else: the documentation says the same."""
 

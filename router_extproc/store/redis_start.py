@@ -17,7 +17,7 @@ from router_extproc.store.redis_scripts import Command, script
 
 COMMANDS = (
     "+ping +info +evalsha +eval +time +exists +get +set +del +pttl +pexpire "
-    "+hget +hset +hdel +hincrby +hgetall +hkeys +zadd +zrem +zcard +zrangebyscore +lpush +rpop +llen"
+    "+hget +hset +hdel +hincrby +hgetall +hkeys +zadd +zrem +zcard +zrangebyscore +zscore +lpush +rpop +llen"
 )
 """What the user has to be allowed, as an access rule; in a cluster also ``+cluster|slots``."""
 

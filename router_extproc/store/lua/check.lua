@@ -11,7 +11,8 @@ local commands = {
   { 'del', key },
   { 'hset', key, 'a', '1' }, { 'hget', key, 'a' }, { 'hincrby', key, 'a', '1' }, { 'hgetall', key }, { 'hkeys', key },
   { 'hdel', key, 'a' }, { 'del', key },
-  { 'zadd', key, '1', 'a' }, { 'zcard', key }, { 'zrangebyscore', key, '-inf', '+inf' }, { 'zrem', key, 'a' },
+  { 'zadd', key, '1', 'a' }, { 'zcard', key }, { 'zrangebyscore', key, '-inf', '+inf' }, { 'zscore', key, 'a' },
+  { 'zrem', key, 'a' },
   { 'del', key },
   { 'lpush', key, 'a' }, { 'llen', key }, { 'rpop', key }, { 'del', key },
 }
