@@ -158,8 +158,8 @@ async def test_each_value_that_was_seen_is_shown(office: Office, client: httpx.A
     settle(office, 7, "iterations:steps|tenant=other|user=eve", tenant="other", user="eve")
     shown = (await show(client, "acme"))["budgets"]
     assert [(each["scope"], each.get("settled"), each.get("cap")) for each in shown] == [
-        ("user=bob", 9, 50),
-        ("user=ann", 5, 50),
+        ("tenant=acme,user=bob", 9, 50),
+        ("tenant=acme,user=ann", 5, 50),
         ("tenant=acme", None, None),
     ]
     assert shown[0]["mode"] == "observe"
