@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from router_extproc.caller import EVERYTHING, Caller, Permissions
 from router_extproc.decision import NO_CONSTRAINTS, Constraints
 from router_extproc.errors import PermissionDeniedError
-from router_extproc.registry.snapshot import Registry
+from router_extproc.registry.snapshot import Model, Plan, Registry, Route
 from router_extproc.request import Request
 
 _SHOWN = 120
@@ -85,16 +85,46 @@ def _is_visible(permissions: Permissions, name: str, registry: Registry) -> bool
         return False
     route = registry.routes.get(final)
     if route is not None and (route.named_model is None or route.allow_cross_model):
-        return True
+        return _leads_somewhere(permissions, route, registry)
     model = registry.models.get(final if route is None or route.named_model is None else route.named_model)
     if model is None:
         return True
+    return _may_answer(permissions, model)
+
+
+def _may_answer(permissions: Permissions, model: Model) -> bool:
     if permissions.models is not None and not _is_among(permissions.models, model.name):
         return False
     if permissions.tiers is not None and not _is_among(permissions.tiers, model.tier.label):
         return False
     regions = permissions.regions
     return regions is None or any(_is_among(regions, one.region or "") for one in model.deployments)
+
+
+def _leads_somewhere(permissions: Permissions, route: Route, registry: Registry) -> bool:
+    """Whether a route, or a rule that may replace its plan, can end at a model that is allowed."""
+    if permissions.models is None and permissions.tiers is None and permissions.regions is None:
+        return True
+    allowed = [model for model in registry.models.values() if _may_answer(permissions, model)]
+    plans = [route.plan] if route.passthrough else [route.plan, *(rule.plan for rule in registry.rules)]
+    return any(_can_choose(plan, allowed, registry) for plan in plans)
+
+
+def _can_choose(plan: Plan, allowed: Sequence[Model], registry: Registry) -> bool:
+    if not plan.targets:
+        return bool(allowed)
+    targets = {(target.kind, target.name) for target in (*plan.targets, *plan.last_resort)}
+    if any(kind == "model" and name not in registry.models for kind, name in targets):
+        return True  # only a wildcard knows that model
+    named = [
+        model
+        for model in registry.models.values()
+        if not targets.isdisjoint(
+            (("model", model.name), ("tier", model.tier.label), *(("deployment", one.name) for one in model.deployments))
+        )
+    ]
+    tiers = {model.tier for model in named} if plan.same_tier else set()
+    return any(model in named or model.tier in tiers for model in allowed)
 
 
 def _is_among(patterns: Sequence[str], name: str) -> bool:

@@ -13,7 +13,7 @@ from router_extproc.caller import EVERYTHING, Caller, Permissions
 from router_extproc.decision import NO_CONSTRAINTS, Constraints
 from router_extproc.errors import PermissionDeniedError, RequestError
 from router_extproc.limits.permissions import check, constrain, narrower, visible_names
-from router_extproc.registry.snapshot import Plan, Route, Target
+from router_extproc.registry.snapshot import Condition, Plan, Route, Rule, Target
 from router_extproc.request import Request
 from router_extproc.router import Router, Situation
 from tests.limits.cases import registry, request
@@ -158,10 +158,32 @@ def test_only_usable_names_are_listed() -> None:
         return visible_names(Permissions(**permissions), every, found)
 
     assert listed() == every
-    assert listed(models=("small",)) == ("auto", "team", "small")
+    assert listed(models=("small",)) == ("auto", "small")
     assert listed(routes=("auto", "n*")) == ("auto", "nick", "n2")
     assert listed(tiers=("premium",)) == ("auto", "team", "large", "nick", "n2")
-    assert listed(regions=("eu",)) == ("auto", "team")
+    assert listed(regions=("eu",)) == ()
+    assert listed(tiers=("economy",)) == ("auto", "small")
+
+
+@pytest.mark.parametrize(
+    ("plan", "is_listed"),
+    [
+        (Plan(targets=(Target("model", "medium"),)), False),
+        (Plan(targets=(Target("model", "medium"), Target("model", "small"))), True),
+        (Plan(targets=(Target("model", "medium"),), last_resort=(Target("tier", "economy"),)), True),
+        (Plan(targets=(Target("deployment", "two/medium"),)), False),
+        (Plan(targets=(Target("deployment", "one/small"),)), True),
+        (Plan(targets=(Target("model", "of-a-wildcard"),)), True),
+        (Plan(), True),
+    ],
+)
+def test_a_route_is_listed_where_it_leads_to_something_allowed(plan: Plan, is_listed: bool) -> None:  # noqa: FBT001
+    """By its targets, its last resort, or the rules that may replace its plan; a route to nothing but a refusal is not."""
+    found = registry(team=Route("team", plan))
+    only_small = Permissions(models=("small",))
+    assert (visible_names(only_small, ("team",), found) == ("team",)) is is_listed
+    ruled = replace(found, rules=(Rule("short", Condition(), Plan(targets=(Target("model", "small"),))),))
+    assert visible_names(only_small, ("team",), ruled) == ("team",)
 
 
 # Registries are large things to think of, and the machine may be busy.
