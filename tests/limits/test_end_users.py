@@ -58,6 +58,13 @@ def test_blanks_before_the_colon_and_broken_bodies() -> None:
         assert user_of(replace(wide, body=body)) == ""
 
 
+def test_long_conversations() -> None:
+    """However often the word stands in a body before it, the member is found; where it is none, nobody is named."""
+    messages = [{"role": "user", "content": "Hi"}] * 1_000
+    assert user_of(asking(messages=messages, user="ann")) == "ann"
+    assert user_of(asking(messages=messages)) == ""
+
+
 def test_a_proved_user_is_never_replaced() -> None:
     """Whatever the body says, the label and the account name who was proved."""
     told = asking(ACME, user="mallory")
