@@ -69,6 +69,8 @@ def token_filters(config: RouterConfig, keys: Message | None) -> list[Message]:
         "issuer": jwt.issuer,
         "from_headers": list(_PLACES),
         "forward_payload_header": names.JWT,
+        # What never ends cannot be taken back.
+        "require_expiration": True,
         **_keys_of(jwt, keys),
     }
     if jwt.audiences:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import openai
 import pytest
 
-from tests.end_to_end.running import HELLO, Instance, Simulators, running, until
-from tests.envoyconf.tokens import AUDIENCE, ISSUER, Issuer
+from tests.end_to_end.running import CHAT, HELLO, Instance, Simulators, running, until
+from tests.envoyconf.tokens import AUDIENCE, ISSUER, Issuer, signed_with_the_public_key, unsigned_token
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("healed")]
 
@@ -91,7 +91,9 @@ def test_a_tenant_may_do_what_it_may(instance: Instance, issuer: Issuer) -> None
 
 
 def test_who_has_no_valid_token_is_told_as_openai_would(instance: Instance, issuer: Issuer, simulators: Simulators) -> None:
-    """Expired, forged, somebody else's, no token at all, or one that names no tenant: SDKs raise what they should."""
+    """Expired, without an end, not yet begun, forged, somebody else's, none at all, or without a tenant: SDKs raise what they
+    should, and nobody is called.
+    """
     tenant = {"org": {"id": "acme"}}
     refused = [
         issuer.token(exp=int(time.time()) - 600, **tenant),
@@ -99,6 +101,12 @@ def test_who_has_no_valid_token_is_told_as_openai_would(instance: Instance, issu
         Issuer().token(**tenant),
         "sk-router-x.y",
         issuer.token(),
+        issuer.token(iss="https://another.example", **tenant),
+        issuer.token(nbf=int(time.time()) + 600, **tenant),
+        issuer.token(exp=None, **tenant),
+        unsigned_token(**tenant),
+        signed_with_the_public_key(issuer, **tenant),
+        issuer.token(**tenant)[:-4] + "AAAA",
     ]
     for token in refused:
         with pytest.raises(openai.AuthenticationError) as caught:
@@ -107,6 +115,24 @@ def test_who_has_no_valid_token_is_told_as_openai_would(instance: Instance, issu
         assert token not in caught.value.message
     assert simulators.stats("one")["requests"] == 0
     assert instance.ask("small").status_code == 401
+
+
+def test_no_second_proof_helps(instance: Instance, issuer: Issuer, simulators: Simulators) -> None:
+    """One valid token beside one that is not, in whichever header and order, is no proof."""
+    good, bad = issuer.token(org={"id": "acme"}), Issuer().token(org={"id": "acme"})
+    before = simulators.stats("one")["requests"]
+    for pair in (
+        [("authorization", f"Bearer {good}"), ("authorization", f"Bearer {bad}")],
+        [("authorization", f"Bearer {bad}"), ("authorization", f"Bearer {good}")],
+        [("authorization", f"Bearer {bad}"), ("x-api-key", good)],
+        [("authorization", f"Bearer {good}, Bearer {bad}")],
+        [("x-router-jwt", good.split(".")[1]), ("authorization", f"Bearer {bad}")],
+        [("X-Router-JWT", good.split(".")[1])],
+    ):
+        with instance.http() as http:
+            answer = http.post(CHAT, json={"model": "small", "messages": HELLO}, headers=pair)
+        assert answer.status_code == 401, pair
+    assert simulators.stats("one")["requests"] == before
 
 
 def test_no_token_is_written_down(instance: Instance, issuer: Issuer) -> None:
