@@ -6,6 +6,7 @@ is a few bytes that stand before it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 from envoy.service.ext_proc.v3.external_processor_pb2 import (
@@ -37,12 +38,20 @@ def frame_texts(namespace: str, texts: Mapping[str, str]) -> bytes:
     Raises:
         UnicodeEncodeError: a text that UTF-8 cannot hold.
     """
-    fields = [
-        _field(_FIELD, _field(_KEY, name.encode()) + _field(_VALUE, _field(_STRING, text.encode())))
-        for name, text in texts.items()
-    ]
-    within = _field(_VALUE, _field(_STRUCT, b"".join(fields)))
-    return _field(_METADATA, _field(_FIELD, _field(_KEY, namespace.encode()) + within))
+    pieces: list[bytes] = []
+    for name, text in texts.items():
+        value = text.encode()
+        size = _varint(len(value))
+        named, before = _named(name), _VALUE + _varint(len(_STRING) + len(size) + len(value)) + _STRING + size
+        pieces += (_FIELD, _varint(len(named) + len(before) + len(value)), named, before, value)
+    struct = _field(_VALUE, _field(_STRUCT, b"".join(pieces)))
+    return _field(_METADATA, _field(_FIELD, _named(namespace) + struct))
+
+
+# There are few names, and always the same ones.
+@functools.lru_cache(maxsize=256)
+def _named(name: str) -> bytes:
+    return _field(_KEY, name.encode())
 
 
 def _field(tag: bytes, content: bytes) -> bytes:

@@ -272,4 +272,5 @@ def _is_below(path: str, roots: Collection[str]) -> bool:
 
 def _least(*limits: int | None) -> int | None:
     """The lowest of the limits that are known."""
-    return min((limit for limit in limits if limit is not None), default=None)
+    known = [limit for limit in limits if limit is not None]
+    return min(known) if known else None

@@ -12,7 +12,6 @@ Rules of this file
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 
 import msgspec
 from msgspec.structs import replace
@@ -24,6 +23,7 @@ from router_extproc.limits.bound import UNKNOWN_OUTPUT_TOKENS, Measure, measure
 from router_extproc.limits.counter_names import counter_name
 from router_extproc.limits.loop_guard import FINGERPRINT, guard_budgets
 from router_extproc.limits.selection import Budgets, budgets_for, cap_at, is_provider_limit, labels_of, matches, place_labels
+from router_extproc.limits.shares import portion
 from router_extproc.limits.uncounted import refuse_unseen
 from router_extproc.limits.windows import Part, part
 from router_extproc.registry.health import NO_RATIOS
@@ -88,33 +88,37 @@ def plan(
     Raises:
         PermissionDeniedError: it would have a provider run what no budget can count.
     """
-    labels = labels_of(request, decision.route, session) | ({FINGERPRINT: fingerprint} if fingerprint else {})
+    labels = labels_of(request, decision.route, session)
+    if fingerprint:
+        labels[FINGERPRINT] = fingerprint
     guards = guard_budgets(registry.spending.loop_guard) if session else ()
     likely = budgets.candidates(labels) if isinstance(budgets, Budgets) else budgets
     found = [budget for budget in (*likely, *guards) if budget.mode != "off"]
-    predicts = any(budget.unit in _MEASURED and _is_soft(budget) and matches(budget, labels) for budget in found)
+    predicts = any(_is_soft(budget) and budget.unit in _MEASURED and matches(budget, labels) for budget in found)
     measured = measure(request, decision, registry, token_ratios, predicts=predicts)
     wanted = _wanted(found, labels, measured)
-    refuse_unseen(request, [one.budget for one in wanted])
-    limit = _limit(request, [one.budget for one in wanted], measured, constraints)
+    counting = tuple(one.budget for one in wanted)
+    refuse_unseen(request, counting)
+    limit = _limit(request, counting, measured, constraints)
     written = None if limit is None else measured.writable(limit)
     first = decision.chain[0].deployment
     lasting = registry.spending.store.reservation_ms // 1_000
     is_batch = request.caller.priority == BATCH
-    left_to_others = Fraction(str(registry.spending.waiting.interactive_share)) if is_batch else Fraction()
     holds, held, resets_at = [], [], []
     for one in wanted:
         window = _part(one.budget, now, lasting)
         amount, kind = _amount(one, measured, limit if written is None else written, first)
         cap = cap_at(one.budget, now)
-        room = cap - int(cap * left_to_others) if is_provider_limit(one.budget) else cap
+        room = cap
+        if is_batch and is_provider_limit(one.budget):
+            room -= portion(registry.spending.waiting.interactive_share, cap)
         holds.append(Hold(one.counter, window.bucket, window.since, amount, room, kind, window.expires_at))
         held.append(_held(one, window, amount, cap))
         resets_at.append(window.resets_at)
     account = _account(request, labels.get("user", ""), measured, tuple(held))
     return Claim(
         holds=tuple(holds),
-        budgets=tuple(one.budget for one in wanted),
+        budgets=counting,
         account=replace(account, reservation=reservation, session=session, purpose=purpose),
         measure=measured,
         max_output_tokens=written,

@@ -5,6 +5,9 @@ A provider's own limits are nobody's business but ours, and are left out.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import msgspec
 
 from router_extproc.account import Unit
@@ -28,30 +31,42 @@ class Figures(msgspec.Struct, frozen=True):
     tokens: Figure | None = None
 
 
-def figures_of(claim: Claim, verdict: Verdict, now: float) -> Figures:
-    """The limits as they are after the claim, or, where it was refused, as they stand."""
-    return Figures(_tightest("requests", claim, verdict, now), _tightest("tokens", claim, verdict, now))
+class Tightest(NamedTuple):
+    """Of a claim's enforced budgets of one unit the one with the least left: how much, and its place in the claim."""
+
+    left: int
+    place: int
 
 
-def remaining_of(claim: Claim, verdict: Verdict) -> int | None:
-    """Micro-dollars left after the claim in the tightest money budget that is enforced; None without one."""
-    return min((left for _, left in _left("usd", claim, verdict)), default=None)
+def tightest_of(claim: Claim, verdict: Verdict) -> dict[Unit, Tightest]:
+    """By unit, of the budgets that belong to the caller: as they are after the claim, or, where it was refused, as they
+    stand.
+    """
+    set_aside = not verdict.refused
+    found: dict[Unit, Tightest] = {}
+    for place, (hold, budget, level) in enumerate(zip(claim.holds, claim.budgets, verdict.levels, strict=True)):
+        if hold.kind != "enforce" or budget.is_of_place or is_guard(budget):
+            continue
+        left = max(0, hold.limit - level.used - (hold.amount if set_aside else 0))
+        known = found.get(budget.unit)
+        if known is None or left < known.left:
+            found[budget.unit] = Tightest(left, place)
+    return found
 
 
-def _tightest(unit: Unit, claim: Claim, verdict: Verdict, now: float) -> Figure | None:
-    found = min(_left(unit, claim, verdict), key=lambda one: one[1], default=None)
+def figures_of(found: Mapping[Unit, Tightest], claim: Claim, now: float) -> Figures:
+    """The limits on requests and tokens that are tightest."""
+    return Figures(_figure(found.get("requests"), claim, now), _figure(found.get("tokens"), claim, now))
+
+
+def remaining_of(found: Mapping[Unit, Tightest]) -> int | None:
+    """Micro-dollars left in the tightest money budget that is enforced; None without one."""
+    money = found.get("usd")
+    return None if money is None else money.left
+
+
+def _figure(found: Tightest | None, claim: Claim, now: float) -> Figure | None:
     if found is None:
         return None
-    index, left = found
-    resets_at = claim.resets_at[index]
-    return Figure(claim.holds[index].limit, left, 0.0 if resets_at is None else max(0.0, resets_at - now))
-
-
-def _left(unit: Unit, claim: Claim, verdict: Verdict) -> list[tuple[int, int]]:
-    """What is left in each enforced budget of this unit that belongs to the caller, by its place in the claim."""
-    set_aside = not verdict.refused
-    return [
-        (index, max(0, hold.limit - level.used - (hold.amount if set_aside else 0)))
-        for index, (hold, budget, level) in enumerate(zip(claim.holds, claim.budgets, verdict.levels, strict=True))
-        if budget.unit == unit and hold.kind == "enforce" and not budget.is_of_place and not is_guard(budget)
-    ]
+    resets_at = claim.resets_at[found.place]
+    return Figure(claim.holds[found.place].limit, found.left, 0.0 if resets_at is None else max(0.0, resets_at - now))

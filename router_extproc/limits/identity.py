@@ -8,6 +8,7 @@ Rules of this file
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import re
@@ -57,11 +58,19 @@ def digest_of(shown: str, salt: bytes) -> str:
 
 def is_digest_of(digest: str, shown: str) -> bool:
     """Whether the digest is that of the shown key, compared in constant time; a malformed digest is nobody's."""
-    found = _digest.fullmatch(digest)
-    if found is None:
+    parts = _salt_and_hash(digest)
+    if parts is None:
         return False
-    actual = hashlib.sha256(bytes.fromhex(found[1]) + shown.encode(errors="surrogateescape")).digest()
-    return hmac.compare_digest(actual, bytes.fromhex(found[2]))
+    salt, expected = parts
+    return hmac.compare_digest(hashlib.sha256(salt + shown.encode(errors="surrogateescape")).digest(), expected)
+
+
+# Keys in use are shown with every request.
+@functools.lru_cache(maxsize=4_096)
+def _salt_and_hash(digest: str) -> tuple[bytes, bytes] | None:
+    """The two parts of a digest; None where it is malformed."""
+    found = _digest.fullmatch(digest)
+    return None if found is None else (bytes.fromhex(found[1]), bytes.fromhex(found[2]))
 
 
 def proves(grant: KeyGrant, shown: str, now: float) -> bool:

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from router_extproc.decision import Constraints, Decision
 from router_extproc.limits.claims import Claim
 from router_extproc.limits.counter_names import counter_name
-from router_extproc.limits.figures import Figure, Figures, figures_of, remaining_of
+from router_extproc.limits.figures import Figure, Figures, figures_of, remaining_of, tightest_of
 from router_extproc.limits.loop_guard import SUMMARY, SYSTEM_LINE, stage, strongest
 from router_extproc.limits.refusals import free_at, refusal_of
 from router_extproc.limits.selection import labels_of, matches
@@ -78,12 +78,13 @@ def _proceed(case: _Case) -> Proceed:
             flagged.append(budget.name)
         stages.append(stage(budget, level.used, hold.amount))
     loop = strongest(stages)
+    tightest = tightest_of(claim, verdict)
     return Proceed(
         account=account,
         max_output_tokens=claim.max_output_tokens,
         reasons=(*case.constraints.reasons, *(f"{OVER}:{name}" for name in flagged), *(() if loop is None else (loop,))),
-        remaining_micro_usd=remaining_of(claim, verdict),
-        figures=figures_of(claim, verdict, case.now),
+        remaining_micro_usd=remaining_of(tightest),
+        figures=figures_of(tightest, claim, case.now),
         flagged=tuple(flagged),
         observed=tuple(claim.budgets[index].name for index in verdict.beyond),
         degraded=claim.is_degraded,
@@ -107,7 +108,8 @@ def _when_refused(case: _Case) -> Again | Refuse:
 
 def _refuse(case: _Case, refused: Sequence[int], opens_at: float | None = None) -> Refuse:
     found = refusal_of(case.claim, case.verdict, refused, case.now, opens_at)
-    return Refuse(found.error, found.budget, found.wait_until, figures_of(case.claim, case.verdict, case.now))
+    figures = figures_of(tightest_of(case.claim, case.verdict), case.claim, case.now)
+    return Refuse(found.error, found.budget, found.wait_until, figures)
 
 
 def _shorter(case: _Case, own: Sequence[int]) -> Constraints | None:

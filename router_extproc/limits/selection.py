@@ -118,9 +118,10 @@ def labels_of(request: Request, route: str, session: str = "") -> dict[str, str]
         "session": session,
         "route": route,
     }
-    return {label: value for label, value in found.items() if value} | {
-        f"tag:{name}": value for name, value in caller.tags.items()
-    }
+    labels = {label: value for label, value in found.items() if value}
+    for name, value in caller.tags.items():
+        labels[f"tag:{name}"] = value
+    return labels
 
 
 def place_labels(labels: Mapping[str, str], place: Place) -> dict[str, str]:
@@ -144,4 +145,8 @@ def is_provider_limit(budget: Budget) -> bool:
 
 def cap_at(budget: Budget, now: float) -> int:
     """The cap with the raises that hold at ``now`` (epoch seconds)."""
-    return budget.cap + sum(one.amount for one in budget.raises if one.since <= now < one.until)
+    cap = budget.cap
+    for one in budget.raises:
+        if one.since <= now < one.until:
+            cap += one.amount
+    return cap
