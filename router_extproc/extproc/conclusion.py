@@ -15,10 +15,10 @@ from router_extproc.errors import RequestError
 from router_extproc.extproc.admission import Admission
 from router_extproc.extproc.case import SESSION_HEADER, Case, RefusedError
 from router_extproc.extproc.live import View
-from router_extproc.extproc.route_leg import Begun, RouteLeg
+from router_extproc.extproc.route_leg import Begun, DryRun, RouteLeg
 from router_extproc.limits.loop_guard import fingerprint as fingerprint_of
 from router_extproc.registry.spending import LoopGuard
-from router_extproc.request import CHAT_COMPLETIONS
+from router_extproc.request import CHAT_COMPLETIONS, Request
 
 _CONVERSATIONS = frozenset({CHAT_COMPLETIONS, COMPLETIONS, RESPONSES})
 
@@ -28,6 +28,8 @@ _log = logging.getLogger(__name__)
 async def conclude(leg: RouteLeg, admission: Admission, be_patient: Callable[[], Awaitable[None]]) -> list[bytes]:
     """The messages that end the conversation, once everything was taken. ``be_patient`` tells Envoy that it may take longer."""
     begun = leg.begin()
+    if isinstance(begun, DryRun):
+        return await _conclude_dry_run(leg, begun, admission, be_patient)
     if not isinstance(begun, Begun):
         return begun
     view = leg.view
@@ -42,6 +44,25 @@ async def conclude(leg: RouteLeg, admission: Admission, be_patient: Callable[[],
         return leg.refuse(error)
 
 
+async def _conclude_dry_run(
+    leg: RouteLeg, asked: DryRun, admission: Admission, be_patient: Callable[[], Awaitable[None]]
+) -> list[bytes]:
+    request, view, decision = asked.request, leg.view, asked.explanation.decision
+    spending = view.registry.spending
+    if decision is None or not admission.is_needed(spending):
+        return leg.tell(asked)
+
+    def decide(constraints: Constraints) -> Decision:
+        return leg.foresee(request, constraints)
+
+    fingerprint = _fingerprint(request, asked.body, spending.loop_guard)
+    case = Case(request, decision, view.registry, view.health.token_ratios, decide, be_patient, fingerprint)
+    try:
+        return leg.tell(asked, await admission.rehearse(case))
+    except RequestError as error:
+        return leg.refuse(error)
+
+
 async def _conclude_slowly(
     leg: RouteLeg, begun: Begun, opens_at: float | None, admission: Admission, be_patient: Callable[[], Awaitable[None]]
 ) -> list[bytes]:
@@ -51,7 +72,7 @@ async def _conclude_slowly(
         return leg.decide(request, constraints)
 
     spending = view.registry.spending
-    fingerprint = _fingerprint(begun, spending.loop_guard)
+    fingerprint = _fingerprint(request, begun.body, spending.loop_guard)
     case = Case(request, begun.decision, view.registry, view.health.token_ratios, decide, be_patient, fingerprint)
     if opens_at is not None:
         await admission.wait(case, begun.decision.chain[0].deployment, opens_at)
@@ -87,8 +108,7 @@ def _opens_at(decision: Decision, view: View, now: float) -> float | None:
     return soonest if soonest <= now + view.registry.spending.waiting.max_wait_ms / 1_000 else None
 
 
-def _fingerprint(begun: Begun, guard: LoopGuard) -> str:
+def _fingerprint(request: Request, body: bytes, guard: LoopGuard) -> str:
     """What the request is compared by with others of its session; nothing where nobody compares."""
-    request = begun.request
     is_looked_at = guard.mode != "off" and request.path in _CONVERSATIONS and request.headers.get(SESSION_HEADER)
-    return fingerprint_of(begun.body) if is_looked_at and request.model else ""
+    return fingerprint_of(body) if is_looked_at and request.model else ""

@@ -40,6 +40,8 @@ from router_extproc.extproc.ticket import TicketOffice, of_this_admission
 from router_extproc.facts import Signal
 from router_extproc.limits.ladder import Figures
 from router_extproc.limits.permissions import visible_names
+from router_extproc.outlook import Rehearsal
+from router_extproc.policy.explanation import Explanation
 from router_extproc.registry.health import HALF_OPEN, DeploymentHealth
 from router_extproc.request import Request
 from router_extproc.router import Situation
@@ -90,6 +92,14 @@ class Begun(msgspec.Struct, frozen=True):
     body: bytes
 
 
+class DryRun(msgspec.Struct, frozen=True):
+    """A request that only wants to be told what would become of it; ``explanation`` is the router's part."""
+
+    request: Request
+    explanation: Explanation
+    body: bytes
+
+
 class RouteLeg:
     """The conversation about one request; ``view`` is what it sees until the end, ``guard`` ends an analysis that hangs."""
 
@@ -132,10 +142,12 @@ class RouteLeg:
     def answer(self) -> list[bytes]:
         """The messages that end the conversation, once everything was taken, where nothing has to be set aside."""
         begun = self.begin()
+        if isinstance(begun, DryRun):
+            return self.tell(begun)
         return self.finish(begun) if isinstance(begun, Begun) else begun
 
-    def begin(self) -> Begun | list[bytes]:
-        """The decision, or the messages that end the conversation without one."""
+    def begin(self) -> Begun | DryRun | list[bytes]:
+        """The decision, what is to be told of one, or the messages that end the conversation without one."""
         started = time.perf_counter()
         try:
             return self._begin()
@@ -154,6 +166,19 @@ class RouteLeg:
         finally:
             self._end()
             self.outcome.seconds += time.perf_counter() - started
+
+    def tell(self, asked: DryRun, rehearsal: Rehearsal | None = None) -> list[bytes]:
+        """The message that answers a dry run; ``rehearsal`` is what budgets would make of the decision."""
+        document = msgspec.json.encode(replace(asked.explanation, admission=rehearsal))
+        return self._ended(self._immediate(200, document, "dry-run"))
+
+    def foresee(self, request: Request, constraints: Constraints) -> Decision:
+        """What ``decide`` would decide, without claiming anything.
+
+        Raises:
+            RequestError: nothing may serve it under these constraints.
+        """
+        return self._decide_in_time(request, replace(self._situation(), constraints=constraints))
 
     def refuse(self, error: RequestError, figures: Figures = NO_FIGURES) -> list[bytes]:
         """The message that ends the conversation with an error; ``figures`` are the limits that it met."""
@@ -180,7 +205,7 @@ class RouteLeg:
             decision = self._decide_in_time(request, Situation(health, self._draw, now, ratios, constraints))
         return decision
 
-    def _begin(self) -> Begun | list[bytes]:
+    def _begin(self) -> Begun | DryRun | list[bytes]:
         headers = self._headers
         self._caller = self._callers.identify(headers, self.view.registry.spending, time.time())
         method, path = headers[":method"], headers[":path"].partition("?")[0]
@@ -192,7 +217,7 @@ class RouteLeg:
         self._request = request = request if self._caller is NOBODY else replace(request, caller=self._caller)
         self._requested = request.model
         if headers.get("x-router-dry-run", "").lower() not in _NO:
-            return self._ended(self._dry_run(request))
+            return DryRun(request, self._explain(request), body)
         return Begun(request, self.decide(request), body)
 
     def _finish(self, begun: Begun, admitted: Admitted | None) -> list[bytes]:
@@ -245,11 +270,13 @@ class RouteLeg:
         registry = self.view.registry
         return frozenset(visible_names(self._caller.permissions, openai.model_names(registry), registry))
 
-    def _dry_run(self, request: Request) -> bytes:
+    def _explain(self, request: Request) -> Explanation:
+        situation = self._situation()
+        return self._in_time(request, lambda: self.view.router.explain(request, situation), _PATIENCE_OF_EXPLAIN)
+
+    def _situation(self) -> Situation:
         health = self.view.health
-        situation = Situation(health.deployments, self._draw, time.time(), health.token_ratios)
-        explanation = self._in_time(request, lambda: self.view.router.explain(request, situation), _PATIENCE_OF_EXPLAIN)
-        return self._immediate(200, msgspec.json.encode(explanation), "dry-run")
+        return Situation(health.deployments, self._draw, time.time(), health.token_ratios)
 
     def _immediate(self, status: int, body: bytes, reason: str, headers: dict[str, str] | None = None, **more: str) -> bytes:
         """An answer of our own. Its ticket has no chain: it tells the log, and the headers, what was asked and why."""

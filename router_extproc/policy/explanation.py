@@ -9,6 +9,7 @@ import msgspec
 from router_extproc.decision import Candidate, Decision
 from router_extproc.errors import RequestError
 from router_extproc.facts import Facts, Signal, facts_of
+from router_extproc.outlook import Rehearsal
 from router_extproc.policy.capability import Demand
 from router_extproc.policy.choice import Menu
 from router_extproc.policy.cost import estimate_cost
@@ -45,7 +46,10 @@ class Price(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """What ``explain`` and ``x-router-dry-run`` show. Exactly one of ``decision`` and ``refusal`` is there."""
+    """What ``explain`` and ``x-router-dry-run`` show. Exactly one of ``decision`` and ``refusal`` is there.
+
+    ``admission`` is what budgets and limits would make of the decision; None where nothing is counted, or nothing was decided.
+    """
 
     path: str
     model: str
@@ -62,6 +66,7 @@ class Explanation(msgspec.Struct, frozen=True):
     prices: tuple[Price, ...] = ()
     decision: Decision | None = None
     refusal: Refusal | None = None
+    admission: Rehearsal | None = None
 
 
 def explain_request(request: Request) -> Explanation:
