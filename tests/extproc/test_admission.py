@@ -220,6 +220,18 @@ async def test_a_worker_that_died_is_followed_by_one_that_asks_for_the_same(stag
     assert [(await stage.ask(view, id="same")).status for _ in range(3)] == [200, 200, 200]
 
 
+async def test_a_worker_that_died_lends_its_successor_no_more_than_there_is(stage: Stage) -> None:
+    """Who needs more for the same request than the one before set aside gets it as far as it fits beside the others."""
+    view = registry(usd(1_000))
+    amounts = []
+    for name, tokens in (("same", 100), ("other", 600), ("same", 300), ("same", 900), ("same", 100)):
+        told = await stage.ask(view, id=name, max_tokens=tokens)
+        amounts.append(told.account.held[0].amount)
+    assert amounts == [100, 600, 300, 400, 100]
+    last = await stage.ask(view, id="third", max_tokens=1)
+    assert (last.status, last.error["code"]) == (429, "budget_exceeded")
+
+
 async def test_many_at_once_never_get_more_than_the_cap(stage: Stage) -> None:
     """Of 40 requests that race for room for ten, exactly ten go on."""
     view = registry(usd(1_000))
