@@ -9,31 +9,32 @@ Rules of this file
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+
+import msgspec
 
 from router_extproc.dialects.json_body import walk
 from router_extproc.dialects.json_edit import read_members
 from router_extproc.errors import BadRequestError
 
 # What permissions and amounts are read from.
-NAMES = (
-    "model",
-    "stream",
-    "stream_options",
-    "messages",
-    "input",
-    "prompt",
-    "n",
-    "best_of",
-    "max_tokens",
-    "max_completion_tokens",
-    "max_output_tokens",
+NAMES = frozenset(
+    {
+        "model",
+        "stream",
+        "stream_options",
+        "messages",
+        "input",
+        "prompt",
+        "n",
+        "best_of",
+        "max_tokens",
+        "max_completion_tokens",
+        "max_output_tokens",
+    }
 )
-_NAMES = frozenset(name.encode() for name in NAMES)
-# What may be a member with such a name, in whichever case.
-_MEMBER = re.compile(rb'"([A-Za-z_]{1,%d})"\s*:' % max(map(len, NAMES)))
-# Letters that may stand in a name written otherwise: escaped ones, the Kelvin sign and the long s.
-_ESCAPED = re.compile(rb"\\u(?:00[4-7]|212[aA]|017[fF])")
-_KELVIN, _LONG_S = "\u212a".encode(), "\u017f".encode()
+# An escaped letter, by which a name may be spelled otherwise.
+_ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
 
 
 def refuse_ambiguous(body: bytes) -> None:
@@ -42,26 +43,34 @@ def refuse_ambiguous(body: bytes) -> None:
     Raises:
         BadRequestError: it has not, or is no JSON object.
     """
-    if not body or not _is_suspicious(body):
+    if not body:
+        return
+    members = read_members(body)
+    for name in members:
+        if name not in NAMES and (meant := name.casefold()) in NAMES:
+            raise _ambiguous(meant)
+    if _is_compact(body, members) or not _may_repeat(body, members):
         return
     seen: set[str] = set()
-    for member in walk(body, read_members(body)):
-        name = member.name.casefold()
-        if name not in NAMES:
-            continue
-        if member.name != name or name in seen:
-            message = (
-                f"The body must hold '{name}' once, and in this spelling: who reads it otherwise would see another request."
-            )
-            raise BadRequestError(message, param=name, code="ambiguous_member")
-        seen.add(name)
+    for member in walk(body, members):
+        if member.name in NAMES and member.name in seen:
+            raise _ambiguous(member.name)
+        seen.add(member.name)
 
 
-def _is_suspicious(body: bytes) -> bool:
-    """Whether the body may hold such a member, at any depth; a walk tells. Bodies are large: each is gone through once."""
-    names = [name for name in _MEMBER.findall(body) if name.lower() in _NAMES]
-    if len({name.lower() for name in names}) < len(names) or not _NAMES.issuperset(names):
+def _ambiguous(name: str) -> BadRequestError:
+    message = f"The body must hold '{name}' once, and in this spelling: who reads it otherwise would see another request."
+    return BadRequestError(message, param=name, code="ambiguous_member")
+
+
+def _is_compact(body: bytes, members: Mapping[str, msgspec.Raw]) -> bool:
+    """Whether the body is no longer than its members take: then there is room for nothing else."""
+    needed = sum(len(name.encode(errors="replace")) + len(memoryview(value)) + len('"":,') for name, value in members.items())
+    return len(body) <= needed + 1
+
+
+def _may_repeat(body: bytes, members: Mapping[str, msgspec.Raw]) -> bool:
+    """Whether a name that matters may stand at the top level more than once; a walk tells."""
+    if any(body.count(b'"%s"' % name.encode()) > 1 for name in members if name in NAMES):
         return True
-    if _ESCAPED.search(body) is not None:
-        return True
-    return not body.isascii() and (_KELVIN in body or _LONG_S in body)
+    return _ESCAPED_LETTER.search(body) is not None
