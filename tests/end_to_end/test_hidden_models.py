@@ -27,7 +27,7 @@ tenants: {{acme: {{}}}}
 keys:
   intern: {{tenant: acme, digest: "{digest(INTERN)}", permissions: {{models: [weak]}}}}
   spender: {{tenant: acme, digest: "{digest(SPENDER)}", budgets: {{own: {{usd: 5, window: day}}}}}}
-  trusted: {{tenant: acme, digest: "{digest(TRUSTED)}", permissions: {{routes: [path]}}, budgets: {{own: {{usd: 5, window: day}}}}}}
+  trusted: {{tenant: acme, digest: "{digest(TRUSTED)}", permissions: {{routes: [path]}}, budgets: {{own: {{usd: 5}}}}}}
 providers: {{one: {{base_url: "$one/v1"}}}}
 models:
   weak: {{tier: economy, deployments: [{{provider: one}}]}}
@@ -51,7 +51,7 @@ def http(instance: Instance) -> Iterator[httpx.Client]:
         (CHAT, f'{{"model":"dear",{MESSAGES}}}', {}, 403),
         (CHAT, f'{{"model":"dear",{MESSAGES},"model":"weak"}}', {}, 400),
         (CHAT, f'{{"model":"weak",{MESSAGES},"Model":"dear"}}', {}, 400),
-        (CHAT, f'{{"model":"weak",{MESSAGES},"mod\\u0065l":"dear"}}', {}, 400),
+        (CHAT, f'{{"mod\\u0065l":"dear",{MESSAGES},"model":"weak"}}', {}, 400),
         (CHAT, f'{{"model":"dear",{MESSAGES}}}{TAIL}', FORM, 400),
         ("/v1/responses", " " * 100 + '{"model":"dear","input":"Hello"}', {}, 403),
         ("/v1/responses", f'{{"model":"dear","input":"Hello"}}{TAIL}', FORM, 400),
@@ -67,7 +67,7 @@ def http(instance: Instance) -> Iterator[httpx.Client]:
     ],
 )
 def test_no_spelling_reaches_a_model_that_is_not_allowed(
-    http: httpx.Client, simulators: Simulators, path: str, body: str, headers: dict[str, str], status: int
+    http: httpx.Client, simulators: Simulators, *, path: str, body: str, headers: dict[str, str], status: int
 ) -> None:
     """Nobody is called for what the router and a provider could read in two ways, nor for what runs models unseen."""
     proof = {"authorization": f"Bearer {INTERN}", "content-type": "application/json"}
