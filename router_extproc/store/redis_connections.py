@@ -23,14 +23,14 @@ from redis.credentials import CredentialProvider
 
 from router_extproc.errors import StartError
 from router_extproc.registry.spending import StoreSettings
-from router_extproc.store.redis_link import Link
+from router_extproc.store.redis_link import SOCKET_SECONDS, Link
 from router_extproc.store.redis_processes import Processes
+
+__all__ = ["SOCKET_SECONDS", "Address", "Connections", "password_reader"]
 
 _DEFAULT_PORT = 6379
 _DEFAULT_SENTINEL_PORT = 26379
 _CONNECTIONS = 4
-# A server that does not answer is given up after this; the deadline of a request is far shorter, and not kept by sockets.
-SOCKET_SECONDS = 1.0
 
 
 class Address(NamedTuple):
@@ -76,7 +76,8 @@ class Connections:
         self.database = int(parts[0].path.strip("/") or 0)
         self._processes = Processes()
         self._options: dict[str, Any] = {
-            "socket_timeout": SOCKET_SECONDS,
+            # Whoever asks has a clock.
+            "socket_timeout": None,
             "socket_connect_timeout": SOCKET_SECONDS,
             # Names of the client and its library would be two more commands that a user has to be allowed.
             "driver_info": None,
@@ -118,7 +119,8 @@ class Connections:
     def link_by_sentinels(self) -> Link:
         """Connections to whichever server the sentinels call the master."""
         encryption: dict[str, Any] = {"ssl": True} if self._is_encrypted else {}
-        sentinel = Sentinel(self.addresses, sentinel_kwargs=self._options | encryption)
+        # A sentinel that is silent is passed over for the next.
+        sentinel = Sentinel(self.addresses, sentinel_kwargs=self._options | encryption | {"socket_timeout": SOCKET_SECONDS})
         client = sentinel.master_for(
             self._settings.sentinel_service,
             db=self.database,

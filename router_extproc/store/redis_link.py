@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
+from hiredis import pack_command
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.sentinel import Sentinel
@@ -19,8 +20,12 @@ from redis.exceptions import RedisError, ResponseError
 from router_extproc.store.redis_processes import Processes
 from router_extproc.store.redis_scripts import Argument, Command
 
+# A server that does not answer is given up after this; the deadline of a request is far shorter.
+SOCKET_SECONDS = 1.0
 # A connection that lay idle for longer is looked at before it is used: the server may have closed it meanwhile.
 _FRESH_SECONDS = 1.0
+# Names are looked up, sentinels are asked, and both ends say who they are.
+_CONNECTING_SECONDS = 3 * SOCKET_SECONDS
 
 
 class Link:
@@ -38,9 +43,11 @@ class Link:
         connection = await self._take()
         try:
             process = self._processes.at(connection)
-            packed = [command.by_text(process) if by_text else command.by_name(process) for command in commands]
-            await connection.send_packed_command(connection.pack_commands(packed))
-            answers = [await _read(connection) for _ in commands]
+            asked = [command.by_text(process) if by_text else command.by_name(process) for command in commands]
+            # One clock for all of it: the client's own would be set for each message, and cost more than the exchange.
+            async with asyncio.timeout(SOCKET_SECONDS):
+                await connection.send_packed_command(b"".join(map(pack_command, asked)), check_health=False)
+                answers = [await _read(connection) for _ in commands]
         except BaseException:
             # Answers may be under way that nobody will read.
             await self._drop(connection)
@@ -49,7 +56,7 @@ class Link:
         return answers
 
     async def ask(self, *arguments: Argument) -> Any:
-        """The answer to one plain command; raises what the client raises."""
+        """The answer to one plain command, however long it takes; raises what the client raises."""
         return await self._client.execute_command(*arguments)
 
     async def aclose(self) -> None:
@@ -69,7 +76,8 @@ class Link:
             if asyncio.get_running_loop().time() - used_at < _FRESH_SECONDS:
                 return connection
             await pool.release(connection)
-        taken: AbstractConnection = await pool.get_connection()
+        async with asyncio.timeout(_CONNECTING_SECONDS):
+            taken: AbstractConnection = await pool.get_connection()
         return taken
 
     async def _drop(self, connection: AbstractConnection) -> None:
