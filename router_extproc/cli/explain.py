@@ -9,9 +9,11 @@ import time
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from router_extproc.analysis.classifier import NOTHING_LEARNED, Classifier
 from router_extproc.analysis.location import artefact_folder
+from router_extproc.cli.explain_budgets import Identities, add_caller_arguments, caller_of, rehearsal_of, says_who_would_matter
 from router_extproc.config.state import StateDirectory, find_instance
 from router_extproc.errors import RequestError, StartError
 from router_extproc.policy.explanation import Explanation, explain_error, explain_request
@@ -35,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="what the request asks for (default: the file's own, auto for a message)")
     parser.add_argument("--path", default=CHAT_COMPLETIONS, help="default: %(default)s")
     parser.add_argument("--header", action="append", default=[], metavar="NAME:VALUE", help="a request header; may be repeated")
+    add_caller_arguments(parser)
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="default: ./router.yaml, else the running instance, else the environment"
     )
@@ -54,13 +57,14 @@ def run(arguments: argparse.Namespace) -> int:
     health = _health(arguments.config)
     situation = Situation(health.deployments, arguments.draw, time.time(), health.token_ratios)
     explanation = _explain(router, arguments, headers, body, situation)
+    refusal = explanation.refusal or (explanation.admission and explanation.admission.refusal)
     if arguments.json:
         print(msgspec.json.format(msgspec.json.encode(explanation)).decode())
     else:
         from router_extproc.cli.explain_table import print_explanation  # noqa: PLC0415 - rich takes longer than deciding
 
         print_explanation(explanation)
-    return FINE if explanation.refusal is None else FOUND_SOMETHING
+    return FINE if refusal is None else FOUND_SOMETHING
 
 
 def _explain(
@@ -71,11 +75,24 @@ def _explain(
     try:
         if arguments.model is not None:
             body = splice_model(body, arguments.model)
+        state = _state(arguments.config)
+        spending = router.registry.spending
+        identities = Identities(spending, state)
         request = router.read("POST", arguments.path, headers, body)
+        request = replace(request, caller=caller_of(arguments, headers, spending, identities))
     except RequestError as error:
         unread = explain_request(Request(arguments.path, arguments.model or "", headers=headers))
-        return msgspec.structs.replace(unread, refusal=explain_error(error))
-    return router.explain(request, situation)
+        return replace(unread, refusal=explain_error(error))
+    if says_who_would_matter(spending, request.caller):
+        print(
+            "router-extproc explain: --tenant or --key says whose permissions and budgets are to be shown; these are nobody's",
+            file=sys.stderr,
+        )
+    explanation = router.explain(request, situation)
+    if explanation.decision is None:
+        return explanation
+    admission = rehearsal_of(router, request, explanation.decision, situation, identities, state)
+    return replace(explanation, admission=admission)
 
 
 def _headers(written: list[str]) -> dict[str, str]:
@@ -138,9 +155,14 @@ def _classifier() -> Classifier:
         return NOTHING_LEARNED
 
 
+def _state(file: Path | None) -> StateDirectory | None:
+    """Where an instance keeps its files, if one ever did: beside the file, or found from here."""
+    return StateDirectory.beside(file) if file is not None else find_instance()
+
+
 def _health(file: Path | None) -> Health:
     """The health that a running instance sees; without one everything counts as healthy."""
-    state = StateDirectory.beside(file) if file is not None else find_instance()
+    state = _state(file)
     if state is None or not state.instance.exists():
         return Health()
     try:

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from router_extproc.decision import Attempt, Candidate, Decision
+from router_extproc.outlook import Rehearsal
 from router_extproc.policy.explanation import Explanation
 from router_extproc.registry.snapshot import Tier
 
@@ -31,6 +32,8 @@ def print_explanation(explanation: Explanation, console: Console | None = None) 
     if explanation.decision is not None:
         console.print(_chains(explanation.decision))
         console.print(_outcome(explanation.decision))
+    if explanation.admission is not None:
+        _print_admission(explanation.admission, console)
     if explanation.prices:
         console.print(_prices(explanation))
     if explanation.refusal is not None:
@@ -162,6 +165,30 @@ def _outcome(decision: Decision) -> Table:
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def _print_admission(admission: Rehearsal, console: Console) -> None:
+    known = "" if admission.levels_known else ", as if nothing were used: no instance says how much is"
+    table = _table(f"\nBudgets{known}", "budget", "scope", "unit", "cap", "settled", "reserved", "wanted", "outcome")
+    for one in admission.budgets:
+        figures = (one.cap, one.settled, one.reserved, one.wanted)
+        cells = ("unknown" if figure is None else str(figure) for figure in figures)
+        outcome = one.outcome if one.mode == "enforce" else f"{one.outcome} ({one.mode})"
+        table.add_row(one.name, one.scope, one.unit, *cells, Text(outcome, style="" if one.outcome == "fits" else "yellow"))
+    console.print(table)
+    refusal = admission.refusal
+    if refusal is not None:
+        when = "" if refusal.retry_after is None else f" (retry after {refusal.retry_after} s)"
+        console.print(Text(f"Refused with {refusal.status} {refusal.code or ''}: {refusal.message}{when}", style="bold red"))
+        return
+    after = _table("\nAfter budgets", "part", "value")
+    after.add_row("what budgets change", ", ".join(admission.reasons) or "nothing")
+    after.add_row("places", ", ".join(admission.chain))
+    for deployment, why in admission.closed.items():
+        after.add_row("left out", f"{deployment}: {why}")
+    if admission.max_output_tokens is not None:
+        after.add_row("answer limit", f"{admission.max_output_tokens} tokens, written into the request")
+    console.print(after)
 
 
 def _prices(explanation: Explanation) -> Table:

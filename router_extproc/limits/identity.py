@@ -95,6 +95,11 @@ def caller_of_key(shown: str | None, grant: KeyGrant | None, tenants: Mapping[st
         raise AuthenticationError(_NO_KEY)
     if grant is None or not proves(grant, shown, now):
         raise AuthenticationError(_WRONG_KEY)
+    return caller_of_grant(grant, tenants)
+
+
+def caller_of_grant(grant: KeyGrant, tenants: Mapping[str, Tenant]) -> Caller:
+    """The caller that a key stands for, whoever shows it."""
     tenant = tenants.get(grant.tenant, _UNKNOWN_TENANT)
     return Caller(
         tenant=grant.tenant,
@@ -119,7 +124,7 @@ def caller_of_claims(claims: Mapping[str, Any], jwt: Jwt, tenants: Mapping[str, 
     if not tenant:
         raise AuthenticationError(f"The token has no claim '{jwt.tenant}' that names a tenant.")
     tags = {name: value for name, path in jwt.tags.items() if (value := _claim(claims, path))}
-    caller = _of_tenant(tenant, tenants)
+    caller = caller_of_tenant(tenant, tenants)
     return replace(
         caller, user=_claim(claims, jwt.user), team=_claim(claims, jwt.team) if jwt.team else "", tags={**caller.tags, **tags}
     )
@@ -136,7 +141,7 @@ def caller_of_peer(peer: str, mesh: Mesh, tenants: Mapping[str, Tenant]) -> Call
         if patterns:
             # An exact name is longer than any of its prefixes, but for the star.
             best = name if name in patterns else max(patterns, key=len)
-            return replace(_of_tenant(mesh.identities[best], tenants), user=name[:_LONGEST_CLAIM])
+            return replace(caller_of_tenant(mesh.identities[best], tenants), user=name[:_LONGEST_CLAIM])
     raise AuthenticationError("The client certificate names nobody who may call.")
 
 
@@ -148,7 +153,7 @@ def believed(caller: Caller, headers: Mapping[str, str], tenants: Mapping[str, T
     """
     tenant = _clean(headers.get("x-router-tenant", ""))
     if tenant and not caller.tenant:
-        caller = _of_tenant(tenant, tenants)
+        caller = caller_of_tenant(tenant, tenants)
     tags = dict(caller.tags)
     for pair in headers.get("x-router-tags", "").split(","):
         name, is_pair, value = pair.partition("=")
@@ -162,7 +167,8 @@ def believed(caller: Caller, headers: Mapping[str, str], tenants: Mapping[str, T
     )
 
 
-def _of_tenant(name: str, tenants: Mapping[str, Tenant]) -> Caller:
+def caller_of_tenant(name: str, tenants: Mapping[str, Tenant]) -> Caller:
+    """Somebody of a tenant, of whom nothing else is known."""
     tenant = tenants.get(name, _UNKNOWN_TENANT)
     return Caller(
         tenant=name,

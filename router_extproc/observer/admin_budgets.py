@@ -47,6 +47,7 @@ def budget_routes(desk: Desk) -> list[Route]:
     return [
         Route("/budgets", guarded(answering(budgets.show), desk.token), methods=["GET"]),
         Route("/budgets/{name:path}/raises", guarded(answering(budgets.grow), desk.token, changes=True), methods=["POST"]),
+        Route("/levels", guarded(answering(budgets.levels), desk.token), methods=["POST"]),
         Route("/ledger", guarded(answering(budgets.ledger), desk.token), methods=["GET"]),
         Route("/alerts", guarded(answering(budgets.alerts), desk.token), methods=["GET"]),
     ]
@@ -65,10 +66,7 @@ class _Budgets:
         keys += await desk.identities.keys(tenant=tenant, after="", limit=LARGEST_LIMIT)
         find = functools.partial(counters_of, registry, keys, raises, tenant=tenant, ledger=desk.ledger, now=now)
         counters = await run_in_threadpool(find)
-        store = desk.store()
-        if store is None:
-            raise StoreUnavailableError("the counters cannot be opened; the observer's log says why")
-        levels = await _levels(store, [counter.query for counter in counters], now)
+        levels = await _levels(self._store(), [counter.query for counter in counters], now)
         standings = [Standing(counter, level) for counter, level in zip(counters, levels, strict=True)]
         return JSONResponse(await run_in_threadpool(report, tenant, standings, desk.ledger))
 
@@ -88,6 +86,21 @@ class _Budgets:
         detail = {name: str(value) for name, value in shown.items() if name not in ("id", "budget")}
         await desk.identities.add_raise(stored, desk.entry(request, "budget.raise", budget.name, detail | {"raise": stored.id}))
         return JSONResponse(shown, 201)
+
+    async def levels(self, request: Request) -> Response:
+        """How full the counters are that the body names: ``explain`` asks, which knows their names."""
+        try:
+            queries = msgspec.convert((await body_of(request)).get("queries"), list[Query])
+        except msgspec.ValidationError as error:
+            raise BadRequestError(f"queries: {error}") from None
+        levels = await _levels(self._store(), queries, self._desk.clock())
+        return JSONResponse({"levels": [{"settled": level.settled, "held": level.held} for level in levels]})
+
+    def _store(self) -> CounterStore:
+        store = self._desk.store()
+        if store is None:
+            raise StoreUnavailableError("the counters cannot be opened; the observer's log says why")
+        return store
 
     async def ledger(self, request: Request) -> Response:
         """Sums by the labels in ``per``, or the newest calls; any label with a value narrows them."""

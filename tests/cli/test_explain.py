@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -82,7 +83,7 @@ def test_a_file_is_explained_as_it_would_be_decided(here: Path, capsys: pytest.C
     decision = router.decide(router.read("POST", "/v1/chat/completions", {}, body))
     assert code == 0
     # An explanation asks for every fact, a decision only for those that it needs.
-    nothing = {"candidates": [], "signals": []}
+    nothing: dict[str, list[Any]] = {"candidates": [], "signals": []}
     assert found["decision"] | nothing == json.loads(msgspec.json.encode(decision)) | nothing
     assert len(found["signals"]) > len(decision.signals) > 0
     assert {one["deployment"]: one["rejected"] for one in found["candidates"]} == {
@@ -195,3 +196,65 @@ def test_the_tables_show_what_the_json_holds(here: Path, capsys: pytest.CaptureF
         assert word in shown
     assert main(["explain", "-m", "x", "--model", "nope"]) == 1
     assert "Refused with 404 model_not_found" in capsys.readouterr().out
+
+
+BUDGETS = (
+    FILE
+    + """
+auth: keys
+tenants:
+  acme: {}
+  interns: {permissions: {tiers: [economy]}}
+keys:
+  ci: {tenant: acme, digest: "sha256:00112233445566778899aabbccddeeff:%s", budgets: {daily: {usd: 5, window: day}}}
+budgets:
+  each: {usd: 20, window: day, per: tenant}
+  few: {requests: 3, window: day, match: {tenant: interns}}
+"""
+    % ("ab" * 32)
+)
+
+
+def for_caller(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    return dict(explained(capsys, "-m", "Hello", "--model", "team", *words)[1])
+
+
+def test_budgets_of_a_tenant_are_explained_without_an_instance(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Which apply and what is wanted of them; how full they are is not known, and that is said."""
+    (here / "router.yaml").write_text(BUDGETS)
+    admission = for_caller(capsys, "--tenant", "interns")["admission"]
+    assert not admission["levels_known"]
+    assert [(one["name"], one["scope"], one["settled"], one["outcome"]) for one in admission["budgets"]] == [
+        ("each", "tenant=interns", None, "fits"),
+        ("few", "tenant=interns", None, "fits"),
+    ]
+    main(["explain", "-m", "Hello", "--model", "team", "--tenant", "interns"])
+    assert "as if nothing were used" in capsys.readouterr().out
+
+
+def test_a_key_brings_its_tenants_permissions_and_its_own_budgets(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What may not be used falls, what the key may spend is shown; a key that is unknown is wrong."""
+    (here / "router.yaml").write_text(BUDGETS)
+    assert [one["name"] for one in for_caller(capsys, "--key", "ci")["admission"]["budgets"]] == ["each", "key:ci:daily"]
+    refused = for_caller(capsys, "--tenant", "interns", "--header", "x-router-min-tier: premium")
+    assert refused["refusal"]["status"] in (403, 503)
+    assert main(["explain", "-m", "Hello", "--key", "nobody"]) == 1
+    assert "there is no key nobody" in capsys.readouterr().err
+
+
+def test_a_key_among_the_headers_has_to_be_right(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As in earnest: 401."""
+    (here / "router.yaml").write_text(BUDGETS)
+    assert for_caller(capsys, "--header", "authorization: Bearer sk-router-ci.wrong")["refusal"]["status"] == 401
+
+
+def test_for_nobody_the_way_to_name_somebody_is_told(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where callers prove who they are, an explanation for nobody leaves out most of what happens."""
+    (here / "router.yaml").write_text(BUDGETS)
+    main(["explain", "-m", "Hello", "--model", "team", "--json"])
+    assert "--tenant or --key" in capsys.readouterr().err
+    (here / "router.yaml").write_text(FILE)
+    main(["explain", "-m", "Hello", "--model", "team", "--json"])
+    told = capsys.readouterr()
+    assert not told.err
+    assert json.loads(told.out)["admission"] is None

@@ -303,3 +303,16 @@ async def test_a_busy_store_is_asked_again(office: Office, client: httpx.AsyncCl
     busy.failures = 1_000
     refused = await client.get("/budgets?tenant=acme")
     assert (refused.status_code, "20 ms" in refused.text) == (503, True)
+
+
+async def test_levels_of_counters_by_name(office: Office, client: httpx.AsyncClient) -> None:
+    """In the order of the questions; a counter that nobody knows is empty, and a question that is none is refused."""
+    settle(office, 70, "usd:tenants|tenant=acme", tenant="acme")
+    await hold(office, "usd:tenants|tenant=acme", 30)
+    queries = [{"counter": name, "since": MARCH} for name in ("usd:nothing", "usd:tenants|tenant=acme")]
+    answer = await client.post("/levels", json={"queries": queries})
+    assert answer.json() == {"levels": [{"settled": 0, "held": 0}, {"settled": 70, "held": 30}]}
+    for wrong in ({}, {"queries": [{"counter": 1}]}):
+        refused = await client.post("/levels", json=wrong)
+        assert refused.status_code == 400
+        assert "queries" in refused.json()["error"]["message"]
