@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import base64
 import logging
+import math
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -26,6 +28,10 @@ TOKEN_HEADER = "x-router-jwt"  # noqa: S105 - a header's name
 
 PEER_HEADER = "x-router-peer"
 """Envoy puts the URI names of a verified client certificate here, parted by commas."""
+
+# Busy workers look for raises every so often, not with every request.
+_RAISES_HOLD_SECONDS = 0.02
+_MOST_SHOWN = 4_096
 
 _claims = msgspec.json.Decoder(dict[str, Any])
 
@@ -74,6 +80,10 @@ class Callers:
         self._identities = identities
         self._have_keys = False
         self._is_readable = True
+        # What was last known of the keys that were shown, and of raises.
+        self._shown: dict[str, KeyGrant] = {}
+        self._raises: Mapping[str, Sequence[Raise]] = {}
+        self._raises_hold_until = -math.inf
         self.refresh()
 
     def refresh(self) -> None:
@@ -107,19 +117,27 @@ class Callers:
         return believed(caller, headers, spending.tenants) if spending.auth.trusted else caller
 
     def grant_of(self, caller: Caller, spending: Spending) -> KeyGrant | None:
-        """What is known about the key that the caller showed; None where another proof was given.
+        """What was known about the key that the caller showed when it was identified; None where another proof was given.
 
         Raises:
             UnavailableError: it cannot be read now.
         """
-        return self._grant(caller.key, spending) if caller.key else None
+        if not caller.key:
+            return None
+        return spending.keys.get(caller.key) or self._shown.get(caller.key) or self._grant(caller.key, spending)
 
     def raises(self) -> Mapping[str, Sequence[Raise]]:
-        """Raises of budgets made at run time; none while they cannot be read, because a lower cap is the safe one."""
-        try:
-            return self._identities.raises()
-        except StoreUnavailableError:
-            return {}
+        """Raises of budgets made at run time, looked up once in a while; none while they cannot be read, because a lower cap
+        is the safe one.
+        """
+        now = time.monotonic()
+        if now >= self._raises_hold_until:
+            self._raises_hold_until = now + _RAISES_HOLD_SECONDS
+            try:
+                self._raises = self._identities.raises()
+            except StoreUnavailableError:
+                self._raises = {}
+        return self._raises
 
     def _proved(self, headers: Mapping[str, str], spending: Spending, now: float) -> Caller:
         mode = self.mode(spending)
@@ -139,9 +157,14 @@ class Callers:
         if declared is not None:
             return declared
         try:
-            return self._identities.find(name)
+            grant = self._identities.find(name)
         except StoreUnavailableError:
             raise UnavailableError("Keys cannot be checked at the moment.", code="keys_unavailable", retry_after=1) from None
+        if grant is not None:
+            if len(self._shown) >= _MOST_SHOWN:
+                self._shown.clear()
+            self._shown[name] = grant
+        return grant
 
 
 def _read_claims(encoded: str | None) -> dict[str, Any]:

@@ -46,7 +46,9 @@ class Link:
             asked = [command.by_text(process) if by_text else command.by_name(process) for command in commands]
             # One clock for all of it: the client's own would be set for each message, and cost more than the exchange.
             async with asyncio.timeout(SOCKET_SECONDS):
-                await connection.send_packed_command(b"".join(map(pack_command, asked)), check_health=False)
+                # Its types know of commands without arguments alone.
+                packed = b"".join(pack_command(one) for one in asked)  # type: ignore[arg-type]
+                await connection.send_packed_command(packed, check_health=False)
                 answers = [await _read(connection) for _ in commands]
         except BaseException:
             # Answers may be under way that nobody will read.

@@ -44,10 +44,11 @@ class SqliteCounters:
         """
         if len({hold.counter for hold in holds}) != len(holds):
             raise ValueError("two holds on one counter")
-        if any("\0" in hold.counter for hold in holds):
-            raise ValueError("a counter's name with a NUL")
-        if any(not 0 <= hold.amount <= LARGEST_AMOUNT for hold in holds):
-            raise ValueError(f"an amount below 0 or above {LARGEST_AMOUNT}")
+        for hold in holds:
+            if "\0" in hold.counter:
+                raise ValueError("a counter's name with a NUL")
+            if not 0 <= hold.amount <= LARGEST_AMOUNT:
+                raise ValueError(f"an amount below 0 or above {LARGEST_AMOUNT}")
         verdict: Verdict = await self._ask(Reservation(reservation, tuple(holds), until, now))
         return verdict
 

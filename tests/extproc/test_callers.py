@@ -102,6 +102,35 @@ def test_keys_of_both_kinds_are_found() -> None:
     assert callers.grant_of(NOBODY, KEYS) is None
 
 
+def test_a_key_is_looked_up_once_for_a_request() -> None:
+    """What was found to identify a caller is known for its budgets; the next request finds what the key has become."""
+    known = Known(grant(MADE))
+    callers = Callers(known)
+    first = callers.identify(bearer(MADE), KEYS, NOW)
+    before, known.grants["made"] = known.grants["made"], grant(MADE, team="t")
+    assert callers.grant_of(first, KEYS) is before
+    second = callers.identify(bearer(MADE), KEYS, NOW)
+    assert callers.grant_of(second, KEYS) is known.grants["made"]
+    known.grants.clear()
+    with pytest.raises(AuthenticationError):
+        callers.identify(bearer(MADE), KEYS, NOW)
+
+
+def test_raises_are_looked_up_every_so_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests that come close together share one look; what was raised holds soon after."""
+    known, clock = Known(), 100.0
+    monkeypatch.setattr("router_extproc.extproc.callers.time.monotonic", lambda: clock)
+    callers = Callers(known)
+    assert callers.raises() == {"b": (Raise(5, 2_000.0),)}
+    known.is_broken = True
+    assert callers.raises() == {"b": (Raise(5, 2_000.0),)}
+    clock += 0.1
+    assert callers.raises() == {}
+    known.is_broken = False
+    clock += 0.1
+    assert callers.raises() == {"b": (Raise(5, 2_000.0),)}
+
+
 def test_keys_that_cannot_be_read_open_no_door() -> None:
     """Whoever may hold a key is asked to come back; declared keys go on, and nobody gets a raise."""
     callers = Callers(Known(is_broken=True))
