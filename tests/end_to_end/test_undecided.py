@@ -88,6 +88,20 @@ def test_what_its_route_allows_is_served_without_workers(instance: Instance, sim
     assert asked(simulators) == 4
 
 
+@pytest.mark.parametrize(
+    "more",
+    ['"model":"small"', '"tools":[{"model":"x"}],"Model":"small"', '"mod\\u0065l":"small"', '"x":"{","model":"vital"'],
+)
+def test_no_second_model_comes_in_beside_an_allowed_one(instance: Instance, simulators: Simulators, more: str) -> None:
+    """A body that names a route that is open, and once more another model, is not served undecided."""
+    body = f'{{"model":"vital","messages":[{{"role":"user","content":"Hello"}}],{more}}}'
+    with without_workers(instance), instance.http() as http:
+        refused(http.post(CHAT, content=body, headers={"content-type": "application/json"}))
+        tools = [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"model": {"type": "string"}}}}}]
+        assert instance.ask("vital", tools=tools).status_code == 200
+    assert asked(simulators) == 1
+
+
 def test_what_was_refused_is_in_the_decision_log(instance: Instance) -> None:
     """Whoever looks an answer up finds why nobody was called."""
     with without_workers(instance):

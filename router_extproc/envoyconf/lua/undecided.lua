@@ -16,6 +16,8 @@ local function named_model(handle)
   if string.find(json, "^%s*{") == nil then return nil end
   local first, last = find_model(json)
   if last == nil then return nil end
+  -- A provider may believe a second one, or one that is spelled with escapes.
+  if find_model(json, last) ~= nil or string.find(json, "\\u00[4-7]") ~= nil then return false end
   local name = string.sub(json, first + 1, last - 1)
   return string.find(name, "\\", 1, true) == nil and name
 end
