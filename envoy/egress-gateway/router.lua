@@ -15,10 +15,16 @@ local function string_end(json, first)
   end
 end
 
--- Where the string value of the top-level "model" starts and ends, quotes included; nil when there is none.
+local function is_model(name, in_any_case)
+  return name == '"model"' or (in_any_case ~= nil and string.lower(name) == '"model"')
+end
+
+-- Where the string value of the top-level "model" starts and ends, quotes included; nil when there is none. `after` is where
+-- the value of another member ended, to look for it behind that one, and then in any letter case.
 -- It walks from quote to quote and bracket to bracket, so that 20 MiB cost milliseconds.
-local function find_model(json)
+local function find_model(json, after)
   local position, depth = 1, 0
+  if after ~= nil then position, depth = after + 1, 1 end
   while true do
     position = string.find(json, '["{}%[%]]', position)
     if position == nil then return nil end
@@ -26,7 +32,7 @@ local function find_model(json)
     if character == QUOTE then
       local last = string_end(json, position)
       if last == nil then return nil end
-      if depth == 1 and last - position == 6 and string.sub(json, position, last) == '"model"' then
+      if depth == 1 and last - position == 6 and is_model(string.sub(json, position, last), after) then
         local value = string.match(json, "^%s*:%s*()", last + 1)
         if value ~= nil then
           if string.byte(json, value) ~= QUOTE then return nil end
