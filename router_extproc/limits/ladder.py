@@ -4,7 +4,7 @@ Rules of this file
 - Amounts are compared as whole numbers, shares as the decimals they are written as.
 - Near the cap the model becomes cheaper; what then does not fit is made shorter, then cheaper, then refused.
 - A budget never takes a request below a floor of its own: a safety-critical route, a risk, a tier that is asked for.
-- A budget on a place closes the place. Only when no place is left is the request refused.
+- A budget on a place closes the place. Only when no place is left is the request made shorter, and else refused.
 - Observed budgets change nothing and are reported.
 """
 
@@ -22,7 +22,7 @@ from router_extproc.limits.counter_names import counter_name
 from router_extproc.limits.figures import Figure, Figures, figures_of, remaining_of, tightest_of
 from router_extproc.limits.loop_guard import SUMMARY, SYSTEM_LINE, stage, strongest
 from router_extproc.limits.refusals import free_at, refusal_of
-from router_extproc.limits.selection import labels_of, matches
+from router_extproc.limits.selection import is_provider_limit, labels_of, matches
 from router_extproc.limits.shares import reaches
 from router_extproc.limits.steps import Again, Proceed, Refuse, Step
 from router_extproc.limits.without_store import LOCAL, Alone, on_store_failure
@@ -96,14 +96,17 @@ def _when_refused(case: _Case) -> Again | Refuse:
     budgets, refused = case.claim.budgets, case.verdict.refused
     own = [index for index in refused if not budgets[index].is_of_place]
     of_places = [index for index in refused if budgets[index].is_of_place]
-    constraints: Constraints | None = case.constraints
-    if own:
-        constraints = _shorter(case, own) or _cheaper_for(case, own)
-    if constraints is None:
+    if any(budgets[index].unit not in _SAVED for index in own):
         return _refuse(case, own)
     if of_places:
-        constraints = _closed(case, constraints, of_places)
-    return Again(constraints, _refuse(case, refused, None if own else constraints.opens_at))
+        # First: what is left may be cheaper, and need not be made shorter for the sake of places that are out anyway.
+        constraints = _closed(case, case.constraints, of_places)
+        refusal = _refuse(case, refused, None if own else constraints.opens_at)
+        shorter = _shorter(case, refused)
+        return Again(constraints, refusal if shorter is None else Again(shorter, refusal))
+    smaller = _shorter(case, own) or _cheaper_for(case, own)
+    refusal = _refuse(case, own)
+    return refusal if smaller is None else Again(smaller, refusal)
 
 
 def _refuse(case: _Case, refused: Sequence[int], opens_at: float | None = None) -> Refuse:
@@ -112,16 +115,17 @@ def _refuse(case: _Case, refused: Sequence[int], opens_at: float | None = None) 
     return Refuse(found.error, found.budget, found.wait_until, figures)
 
 
-def _shorter(case: _Case, own: Sequence[int]) -> Constraints | None:
+def _shorter(case: _Case, refused: Sequence[int]) -> Constraints | None:
     """A shorter answer that fits into what is left of every budget that refused, if it is still of use."""
     claim, measure = case.claim, case.claim.measure
     wished = claim.max_output_tokens or measure.longest_wish
     longest, name = wished, ""
-    for index in own:
+    for index in refused:
         hold, level, budget = claim.holds[index], case.verdict.levels[index], claim.budgets[index]
-        if budget.unit not in _SAVED:
+        if budget.unit not in _SAVED or is_provider_limit(budget):
             return None
-        fitting = measure.longest_answer(budget.unit, hold.limit - level.used, longest)
+        places = claim.account.held[index].deployments or None
+        fitting = measure.longest_answer(budget.unit, hold.limit - level.used, longest, places)
         if fitting < longest or not name:
             longest, name = fitting, budget.name
     if not max(1, min(measure.useful, wished)) <= longest < wished:

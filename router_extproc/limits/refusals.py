@@ -38,13 +38,27 @@ def free_at(claim: Claim, verdict: Verdict, index: int, now: float) -> float:
     """From when on (epoch seconds) a refused hold fits: infinity if never, now if only what is under way is in its way."""
     hold = claim.holds[index]
     if hold.amount > hold.limit:
-        return math.inf
+        return _free_for_less(claim, verdict.levels[index], index, now)
     found: float | None = dict(zip(verdict.refused, verdict.free_at, strict=False)).get(index)
     if found is None and _will_count(claim.budgets[index], verdict.levels[index]):
         found = claim.resets_at[index] or NEVER
     if found is None:
         return now
     return math.inf if found >= NEVER else max(found, now)
+
+
+def _free_for_less(claim: Claim, level: Level, index: int, now: float) -> float:
+    """The same for a request that never fits as it is: when it does with the shortest answer that is of use."""
+    hold, budget = claim.holds[index], claim.budgets[index]
+    if budget.unit not in ("usd", "tokens") or is_provider_limit(budget):
+        return math.inf
+    least = claim.measure.most(budget.unit, claim.measure.useful, claim.account.held[index].deployments or None)
+    if least > hold.limit:
+        return math.inf
+    if level.settled + least <= hold.limit:
+        return now
+    resets_at = claim.resets_at[index]
+    return math.inf if resets_at is None or resets_at >= NEVER else max(resets_at, now)
 
 
 def _will_count(budget: Budget, level: Level) -> bool:

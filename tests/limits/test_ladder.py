@@ -180,6 +180,42 @@ def test_what_never_fits_is_not_told_to_come_back() -> None:
     assert busy.wait_until is None
 
 
+def test_the_last_place_is_not_closed_while_a_shorter_answer_fits_there() -> None:
+    """A budget of a model that was asked for by name: where nothing else may answer, it answers more briefly."""
+    dear = Budget("dear", "usd", 30_000, DAY, match=(("model", "large"),))
+    step, decision = walk(registry(dear, usd(35_000, downgrade_at=None)), request("large"), ModelStore())
+    assert isinstance(step, Proceed)
+    assert step.reasons == ("max-tokens-lowered:dear",)
+    assert decision.chain[0].model == "large"
+    assert sum(held.amount for held in step.account.held if held.budget == "dear") <= 30_000
+    step, _ = walk(registry(dear), request("large"), spent(ModelStore(), "usd:dear", 29_000))
+    assert isinstance(step, Refuse)
+
+
+def test_no_answer_is_made_shorter_for_a_place_that_is_closed() -> None:
+    """When the dear place is out, what is left fits as it is."""
+    dear = Budget("dear", "usd", 100, DAY, match=(("model", "large"),))
+    step, decision = walk(registry(dear, usd(20_000, downgrade_at=None)), BEST, ModelStore())
+    assert isinstance(step, Proceed)
+    assert (step.reasons, step.max_output_tokens, decision.chain[0].model) == ((), None, "medium")
+
+
+def test_who_would_fit_with_a_shorter_answer_is_told_to_come_back() -> None:
+    """It passed before in a shorter form, and will again when that has ended, or when the window has."""
+    found, asked = registry(usd(30_000, downgrade_at=None)), request("large")
+    store = ModelStore()
+    first, _ = walk(found, asked, store, reservation="first")
+    assert isinstance(first, Proceed)
+    assert first.reasons == ("max-tokens-lowered:daily",)
+    second, _ = walk(found, asked, store, reservation="second")
+    assert isinstance(second, Refuse)
+    assert second.error.retry_after == 1
+    assert "when other requests of it have ended" in second.error.message
+    third, _ = walk(found, asked, spent(ModelStore(), "usd:daily", 30_000))
+    assert isinstance(third, Refuse)
+    assert third.error.retry_after == 43_200
+
+
 @pytest.mark.parametrize(
     ("window", "seconds"), [(DAY, 43_200), (Window(calendar="minute"), 60), (Window(rolling_seconds=60), 61), (Window(), None)]
 )
