@@ -41,8 +41,7 @@ def frame_texts(namespace: str, texts: Mapping[str, str]) -> bytes:
     pieces: list[bytes] = []
     for name, text in texts.items():
         value = text.encode()
-        size = _varint(len(value))
-        named, before = _named(name), _VALUE + _varint(len(_STRING) + len(size) + len(value)) + _STRING + size
+        named, before = _named(name), _before_text(len(value))
         pieces += (_FIELD, _varint(len(named) + len(before) + len(value)), named, before, value)
     struct = _field(_VALUE, _field(_STRUCT, b"".join(pieces)))
     return _field(_METADATA, _field(_FIELD, _named(namespace) + struct))
@@ -52,6 +51,13 @@ def frame_texts(namespace: str, texts: Mapping[str, str]) -> bytes:
 @functools.lru_cache(maxsize=256)
 def _named(name: str) -> bytes:
     return _field(_KEY, name.encode())
+
+
+@functools.lru_cache(maxsize=1_024)
+def _before_text(size: int) -> bytes:
+    """What stands before so many bytes of text as the value of a map's entry."""
+    text = _STRING + _varint(size)
+    return _VALUE + _varint(len(text) + size) + text
 
 
 def _field(tag: bytes, content: bytes) -> bytes:
