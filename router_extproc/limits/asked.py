@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from router_extproc.limits.unseen import file_tokens, has_unseen, payload_bytes
+from router_extproc.limits.unseen import has_unseen, payload_bytes, payload_tokens
 from router_extproc.request import Request
 
 # No amount is larger, so that sums of amounts stay exact in every store; answers beyond are as good as any number of them.
@@ -24,8 +24,8 @@ class Asked(NamedTuple):
     """``text_bytes`` are those of the body that may be text, ``token_ids`` how many tokens it holds as numbers.
 
     ``wish`` is the highest of the limits that the caller sets for each answer, ``answers`` how many may be written.
-    ``has_unseen``: the prompt goes on from, or will hold, something that only the provider has. ``file_tokens`` are those of
-    files in the body at the most.
+    ``has_unseen``: the prompt goes on from, or will hold, something that only the provider has. ``payload_tokens`` are those of
+    files and pictures at the most.
     """
 
     text_bytes: int
@@ -33,7 +33,7 @@ class Asked(NamedTuple):
     answers: int
     wish: int | None
     has_unseen: bool = False
-    file_tokens: int = 0
+    payload_tokens: int = 0
 
 
 class _Body(msgspec.Struct):
@@ -62,11 +62,11 @@ def read_asked(request: Request) -> Asked:
     if not request.body:
         return believed
     payload = payload_bytes(request)
-    text, files = len(request.body) - payload, file_tokens(request, payload)
+    text, others = len(request.body) - payload, payload_tokens(request, payload)
     try:
         body = _body.decode(request.body)
     except (msgspec.DecodeError, ValueError):
-        return believed._replace(text_bytes=text, file_tokens=files)
+        return believed._replace(text_bytes=text, payload_tokens=others)
     prompts, prompt_ids = _prompts(body.prompt)
     _, input_ids = _prompts(body.input)
     written = [limit for limit in (body.max_tokens, body.max_completion_tokens, body.max_output_tokens) if limit is not None]
@@ -82,7 +82,7 @@ def read_asked(request: Request) -> Asked:
         answers=min(answers, MOST_ANSWERS),
         wish=wish,
         has_unseen=unseen or has_unseen(request, body.tools, body.input),
-        file_tokens=files,
+        payload_tokens=others,
     )
 
 

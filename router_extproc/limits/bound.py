@@ -260,8 +260,8 @@ def _place(attempt: Attempt, prompt: int, registry: Registry, asked: Asked) -> P
     if asked.has_unseen and window is not None:
         # What the provider keeps or finds may fill the whole window.
         bound = max(bound, window)
-    elif asked.file_tokens:
-        bound = max(bound, min(bound + asked.file_tokens, bound + asked.file_tokens if window is None else window))
+    elif asked.payload_tokens:
+        bound = max(bound, min(bound + asked.payload_tokens, bound + asked.payload_tokens if window is None else window))
     return Place(attempt.deployment, attempt.model, provider, bound, limit, accepts, rates_of(model))
 
 

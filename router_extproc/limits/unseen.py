@@ -12,12 +12,16 @@ from typing import Any
 
 import msgspec
 
-from router_extproc.request import AUDIO, FILES, Request
+from router_extproc.request import AUDIO, FILES, VISION, Request
 
 # Members that hold a picture, a sound or a file, as a data URL or, where their names say so, in base64 alone.
 _DATA_URL = re.compile(rb'"(?:url|image_url|video_url|audio_url|file_url|file_data|data)"\s*:\s*"(data:[^"\s]*)"')
 _BARE = re.compile(rb'"(?:file_data|data)"\s*:\s*"([^"\s]*)"')
 _BASE64 = b"base64,"
+_PICTURE = re.compile(rb'"type"\s*:\s*"(?:image_url|input_image|image|computer_screenshot)"')
+# Tokens of one picture at the most: 1,536 patches at 1.62 tokens each
+# (https://platform.openai.com/docs/guides/images-vision, models with patches). A few small models count more, at a lower price.
+PICTURE_TOKENS = 2_500
 # A provider runs none of these: the client does, and sends what came of it.
 _OWN_TOOLS = frozenset({"function", "custom", None})
 _OWN_TYPES = frozenset({"item_reference"})
@@ -46,9 +50,13 @@ def payload_bytes(request: Request) -> int:
     return whole
 
 
-def file_tokens(request: Request, payload: int) -> int:
-    """The most tokens of the files in a body whose payloads have so many bytes in base64."""
-    return -(-payload * 3 // 4) if FILES in request.analysis.needs else 0
+def payload_tokens(request: Request, payload: int) -> int:
+    """The most tokens of the files and pictures in a body whose payloads have so many bytes in base64."""
+    needs = request.analysis.needs
+    files = -(-payload * 3 // 4) if FILES in needs else 0
+    # What the analysis could not take apart it counts as one picture.
+    pictures = max(request.analysis.images, len(_PICTURE.findall(request.body))) if VISION in needs else 0
+    return files + pictures * PICTURE_TOKENS
 
 
 def has_unseen(request: Request, tools: msgspec.Raw | msgspec.UnsetType, sent: msgspec.Raw | msgspec.UnsetType) -> bool:

@@ -15,6 +15,7 @@ from router_extproc.errors import RequestError
 from router_extproc.facts import Facts
 from router_extproc.limits.asked import MOST_ANSWERS, read_asked
 from router_extproc.limits.bound import measure
+from router_extproc.limits.unseen import PICTURE_TOKENS
 from router_extproc.request import CHAT_COMPLETIONS, Request
 from router_extproc.router import Router, read_request
 from router_extproc.simulator.openai.chat_request import ChatRequest, prompt_tokens
@@ -196,6 +197,14 @@ def test_a_picture_is_not_counted_as_text() -> None:
     part = {"type": "image_url", "image_url": {"url": url}}
     request = chat(messages=[{"role": "user", "content": [{"type": "text", "text": "what"}, part, part]}])
     assert read_asked(request).text_bytes < 400
+
+
+def test_every_picture_is_counted_whatever_holds_it() -> None:
+    """Of many pictures each counts, also in a message whose shape only its provider understands."""
+    picture = {"type": "image_url", "image_url": {"url": "https://example.com/x.png"}}
+    for message in ({"role": "user", "content": [picture] * 20}, {"role": "user", "content": [*[picture] * 20, 5]}):
+        assert 20 * PICTURE_TOKENS <= bound(chat(messages=[message])) <= 128_000
+    assert bound(chat(messages=[{"role": "user", "content": [picture] * 500}])) >= 128_000
 
 
 def test_without_a_body_the_analysis_is_believed() -> None:
