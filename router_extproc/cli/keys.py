@@ -102,6 +102,8 @@ def described(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _create(client: AdminClient, arguments: argparse.Namespace) -> None:
     made = client.post("/keys", described(arguments))
+    if "notice" in made:
+        print(f"router-extproc keys: {made['notice']}", file=sys.stderr)
     if arguments.json:
         print(json.dumps(made))
         return

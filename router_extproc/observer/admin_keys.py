@@ -61,7 +61,9 @@ class _Keys:
         if unknown := unknown_names(grant, desk.registry()):
             raise BadRequestError("; ".join(unknown))
         await desk.identities.put_key(grant, desk.entry(request, "key.create", grant.id, _detail(grant)))
-        return JSONResponse(_shown_once(grant, randomness.shown(grant.id)), 201)
+        mode = desk.registry().spending.auth.mode
+        notice = {} if mode in (None, "keys") else {"notice": f"auth.mode is {mode}: no caller is asked for a key"}
+        return JSONResponse(_shown_once(grant, randomness.shown(grant.id)) | notice, 201)
 
     async def rotate(self, request: Request) -> Response:
         """Gives a key another secret; the old one goes on for ``overlap``."""

@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from router_extproc.limits.identity import proves
-from router_extproc.registry.spending import KeyGrant, Spending
+from router_extproc.registry.spending import AuthMode, AuthSettings, KeyGrant, Spending
 from router_extproc.store.identities import IdentityReader
 from tests.observer.desks import NOW, Office
 from tests.observer.entries import REGISTRY
@@ -68,6 +68,16 @@ async def test_a_key_is_made_and_shown_once(office: Office, client: httpx.AsyncC
     audit = (await client.get("/audit")).text
     assert secret not in audit + str(shown)
     assert all(secret.encode() not in path.read_bytes() for path in office.folder.iterdir())
+
+
+@pytest.mark.parametrize(("mode", "is_noticed"), [(None, False), ("keys", False), ("jwt", True), ("none", True)])
+async def test_a_key_that_nobody_is_asked_for_is_noticed(
+    office: Office, client: httpx.AsyncClient, *, mode: AuthMode | None, is_noticed: bool
+) -> None:
+    """It is made, since the mode may be about to change, but not in silence."""
+    office.registry = replace(office.registry, spending=Spending(auth=AuthSettings(mode=mode)))
+    made = (await client.post("/keys", json={"tenant": "t"})).json()
+    assert ("notice" in made) == is_noticed
 
 
 async def test_the_first_key_leaves_a_flag(office: Office, client: httpx.AsyncClient) -> None:
