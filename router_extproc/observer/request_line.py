@@ -42,6 +42,7 @@ class RequestLine(msgspec.Struct, frozen=True, kw_only=True):
     method: str | None = None
     path: str | None = None
     route: str | None = None
+    reason: str | None = None
     model: str | None = None
     deployment: str | None = None
     stream: bool | None = None
@@ -54,6 +55,7 @@ class RequestLine(msgspec.Struct, frozen=True, kw_only=True):
     causes: dict[str, str] | None = None
     incomplete: bool | None = None
     first_byte_ms: float | None = None
+    bytes_sent: Any = None
     prompt_tokens: Any = None
     completion_tokens: Any = None
     cached_tokens: Any = None

@@ -16,7 +16,7 @@ import msgspec
 
 from router_extproc.account import Account, Held, Rates, decode_account
 from router_extproc.observer import causes
-from router_extproc.observer.request_line import RequestLine, Usage
+from router_extproc.observer.request_line import RequestLine, Usage, count_of
 from router_extproc.store.counters import Release
 from router_extproc.store.ledger import Charge, LedgerRow, Settlement, UsageSource
 
@@ -25,6 +25,8 @@ _CLIENT_LEFT = "DC"
 NOTHING = Usage(0)
 # The word of the log for an attempt that failed without an answer.
 NO_ANSWER = "no_answer"
+# What stands around the text of an event, and a token of English text (OpenAI's rule of thumb).
+_WRAPPING_BYTES, _BYTES_PER_TOKEN = 400, 4
 # In micro-dollars: the numbers of one of the stores are floating point, and whole up to here.
 LARGEST_COST = 2**53
 
@@ -78,7 +80,9 @@ def settle(line: RequestLine, places: Mapping[str, Place] | None = None) -> Sett
         OverflowError: a cost is beyond what every store can count exactly.
     """
     places = places or {}
-    if not line.account and not (line.decision and line.called()):
+    if not line.account and not line.called():
+        return _undecided(line)
+    if not line.account and not line.decision:
         return None
     account = decode_account(line.account) if line.account else _account_of_nobody(line, places)
     settlements = []
@@ -87,6 +91,15 @@ def settle(line: RequestLine, places: Mapping[str, Place] | None = None) -> Sett
         settlements.append(Settlement(row, _charges(account.held, row, is_last=attempt.is_last)))
     release = Release(account.reservation, tuple(held.counter for held in account.held))
     return Settled(account, tuple(settlements), release)
+
+
+def _undecided(line: RequestLine) -> Settled | None:
+    """A client that left while a worker decided, and a worker whose answer came too late: what it had set aside meanwhile is
+    known to no line, and is given back wherever it is. Where a worker's decision arrived there is nothing to give back.
+    """
+    if not line.decision or line.reason is not None:
+        return None
+    return Settled(Account(line.decision), (), Release(line.decision, ()))
 
 
 def _account_of_nobody(line: RequestLine, places: Mapping[str, Place]) -> Account:
@@ -129,6 +142,16 @@ def _cause_of_last(line: RequestLine) -> str:
     return NO_ANSWER if line.first_byte_ms is None else causes.cause_of(status, frozenset())
 
 
+def _streamed_tokens(line: RequestLine, account: Account) -> int:
+    """Tokens of the part of a stream that came: about one for each event but the first, which only opens the message.
+
+    Some providers send dozens of tokens in an event, and a client that leaves before the report would have them for one: what
+    events have beyond their wrapping is counted as well, up to the length that was expected.
+    """
+    beyond = (count_of(line.bytes_sent) or 0) - line.event_count * _WRAPPING_BYTES
+    return max(0, line.event_count - 1, min(beyond // _BYTES_PER_TOKEN, account.completion_tokens))
+
+
 def paid_for_answer(line: RequestLine, account: Account) -> Paid:
     """What the last attempt is paid for.
 
@@ -147,7 +170,7 @@ def paid_for_answer(line: RequestLine, account: Account) -> Paid:
     if status == 0 and not has_left:
         return _UNPAID
     if line.event_count or (line.stream and has_left):
-        return Paid(Usage(account.prompt_tokens, max(0, line.event_count - 1)), "events")
+        return Paid(Usage(account.prompt_tokens, _streamed_tokens(line, account)), "events")
     return Paid(Usage(account.prompt_tokens, account.completion_tokens), "estimate")
 
 

@@ -9,6 +9,7 @@ Rules of this file
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,13 +19,15 @@ from router_extproc.account import Held
 from router_extproc.observer.access_log_file import AccessLogFile
 from router_extproc.observer.request_line import read_line
 from router_extproc.observer.settlement import Place, Settled, settle
-from router_extproc.store.counters import StoreUnavailableError
+from router_extproc.store.counters import Release, StoreUnavailableError
 from router_extproc.store.ledger import Ledger, LedgerRow, Position
 
 # Read in one step: some hundred requests, settled within some milliseconds.
 _STEP_BYTES = 1 << 19
 # How often a position is stored when nothing was to be settled before it, in seconds.
 _POSITION_SECONDS = 1.0
+# When it is looked again for what was set aside for a request that its client had left: a worker may be that far behind.
+_BEHIND_SECONDS = (1.0, 10.0)
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +54,7 @@ class Settling:
         self._log: AccessLogFile | None = None
         self._stored: Position | None = None
         self._stored_at = 0.0
+        self._undecided: dict[float, deque[tuple[float, Release]]] = {delay: deque() for delay in _BEHIND_SECONDS}
 
     def step(self, places: Mapping[str, Place], now: float) -> Stretch:
         """Settles what was written since the last step, a stretch of the log at most; ``now`` is in epoch seconds.
@@ -59,6 +63,7 @@ class Settling:
             StoreUnavailableError: the ledger could not be written; the next step begins where it got to.
             OSError: the log cannot be read.
         """
+        self._give_back_again(now)
         reading = self._open().read()
         settled, unreadable = _understand(reading.lines, places)
         is_recent = 0 <= now - self._stored_at < _POSITION_SECONDS
@@ -70,8 +75,20 @@ class Settling:
             self.close()
             raise
         self._stored, self._stored_at = reading.position, now
+        undecided = [each.release for each in settled if not each.settlements and not each.release.counters]
+        for delay, waiting in self._undecided.items():
+            waiting.extend((now + delay, each) for each in undecided)
         held = {one.counter: one for each in settled for one in each.account.held}
         return Stretch(rows, held, unreadable, unsettled, reading.more)
+
+    def _give_back_again(self, now: float) -> None:
+        """A worker that was behind may have set something aside for a request whose line was read already."""
+        due: list[Release] = []
+        for waiting in self._undecided.values():
+            while waiting and waiting[0][0] <= now:
+                due.append(waiting.popleft()[1])
+        if due:
+            self._books.record([], due)
 
     def behind_bytes(self) -> int:
         """How much of the log is not settled yet."""

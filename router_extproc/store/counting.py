@@ -35,6 +35,7 @@ _GIVE_BACK = """
 delete from holds where (counter, reservation) in
 (select json_extract(value, '$[0]'), json_extract(value, '$[1]') from json_each(?))
 """
+_GIVE_BACK_ALL = "delete from holds where reservation in (select value from json_each(?))"
 _TAKE_OVER = """
 insert into totals (counter, bucket, amount, expires_at)
 select json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), json_extract(value, '$[3]')
@@ -92,6 +93,12 @@ def release(connection: sqlite3.Connection, releases: Iterable[Release]) -> None
     pairs = [(counter, over.reservation) for over in releases for counter in over.counters]
     if pairs:
         connection.execute(_GIVE_BACK, (_json(pairs),))
+
+
+def release_all(connection: sqlite3.Connection, reservations: Sequence[str]) -> None:
+    """Gives back all that these reservations have, in whichever counters."""
+    if reservations:
+        connection.execute(_GIVE_BACK_ALL, (_json(list(reservations)),))
 
 
 def take_over(connection: sqlite3.Connection, totals: Iterable[Total]) -> None:

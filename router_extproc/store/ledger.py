@@ -89,6 +89,9 @@ class Ledger:
     ) -> Recorded:
         """Adds rows and charges, gives back what was set aside, and moves the position (None: it stays), all or nothing.
 
+        A release without counters is of a reservation of which nobody knows them. Where this file is the store, all that it
+        has is given back; elsewhere it expires.
+
         Raises:
             StoreUnavailableError: nothing of it was done; go on from ``position``.
             ValueError: one of them can never be written; nothing was done.
@@ -102,6 +105,7 @@ class Ledger:
             added = [settlement for settlement, is_fresh in zip(settlements, fresh, strict=True) if is_fresh]
             totals = settling.add_charges(connection, [charge for settlement in added for charge in settlement.charges])
             counting.release(connection, releases)
+            counting.release_all(connection, [over.reservation for over in releases if not over.counters])
             if self._tells:
                 settling.note_untold(connection, totals, releases)
             if position is not None:

@@ -65,6 +65,14 @@ ENDS: dict[str, tuple[dict[str, Any], str]] = {
     "no usage reported": (unreported(), "100+50 estimate 750"),
     "a stream without usage": (unreported(stream=True, events=41), "100+40 events 650"),
     "a stream that the client left": (unreported(stream=True, events=11, flags="DC"), "100+10 events 350"),
+    "a stream of large events that the client left before its report": (
+        unreported(stream=True, events=11, flags="DC", bytes_sent=11 * 400 + 160),
+        "100+40 events 650",
+    ),
+    "a stream of huge events": (
+        unreported(stream=True, events=11, flags="DC", bytes_sent=1_000_000),
+        "100+50 events 750",
+    ),
     "a stream that the provider cut": (unreported(stream=True, events=11, flags="UPE"), "100+10 events 350"),
     "a stream that the client left before anything came": (
         unreported(stream=True, status=0, flags="DC", first_byte_ms=None),
@@ -258,13 +266,25 @@ def test_without_an_account_what_was_called_is_written_down(end: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"decision": ""}, {"attempts": 0, "tried": None, "deployment": None}], ids=["no id", "no call"]
+    "fields",
+    [{"decision": ""}, {"attempts": 0, "tried": None, "deployment": None, "reason": "budget_exceeded"}],
+    ids=["no id", "no call"],
 )
 def test_where_nobody_was_called_nothing_is_written(fields: dict[str, Any]) -> None:
     """Of a refusal, and of what has no name by which it could be written once."""
     line = read_line(request_line(**{"account": None, **fields}))
     assert line is not None
     assert settle(line) is None
+
+
+def test_what_no_decision_came_for_is_given_back() -> None:
+    """A client left while a worker decided: nothing is written, and whatever was set aside meanwhile is over."""
+    left = {"attempts": 0, "tried": None, "deployment": None, "status": 0, "flags": "DC", "reason": None}
+    line = read_line(request_line("d-3", account=None, **left))
+    assert line is not None
+    found = settle(line)
+    assert found is not None
+    assert (found.settlements, found.release) == ((), Release("d-3", ()))
 
 
 def test_an_account_that_is_none_is_told() -> None:

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from router_extproc.account import Rates
 from router_extproc.observer.settlement import Place
 from router_extproc.observer.settling import Settling, Stretch
-from router_extproc.store.counters import Hold, Query, StoreUnavailableError
+from router_extproc.store.counters import Hold, Level, Query, StoreUnavailableError
 from router_extproc.store.ledger import Ledger, Recorded, Settlement
 from router_extproc.store.sqlite_counters import SqliteCounters
 from tests.observer.lines import ACCOUNT, MONEY, attempt_line, request_line
@@ -110,6 +110,23 @@ def test_a_line_that_is_read_again_adds_nothing(log: Path, database: Path, books
         fresh = [row.request for stretch in settle_all(again) for row in stretch.rows]
     assert fresh == ["d-5"]
     assert total(database) == (6, 6 * COST)
+
+
+async def test_what_a_late_worker_sets_aside_is_given_back(log: Path, database: Path, settling: Settling) -> None:
+    """A client left before a decision came: what is set aside before and after its line is read is free again."""
+    counters = SqliteCounters(database)
+    hold = Hold("a", 0, 0, 5, 100, "enforce", int(NOW) + 3_600)
+    await counters.reserve("left", [hold], NOW + 3_600, NOW)
+    undecided = {"attempts": 0, "tried": None, "deployment": None, "status": 0, "flags": "DC"}
+    write(log, request_line("left", account=None, **undecided))
+    settle_all(settling)
+    assert await counters.read([Query("a", 0)], NOW) == (Level(0, 0),)
+    await counters.reserve("left", [hold], NOW + 3_600, NOW)
+    settle_all(settling, NOW + 0.5)
+    assert await counters.read([Query("a", 0)], NOW) == (Level(0, 5),)
+    settle_all(settling, NOW + 1)
+    assert await counters.read([Query("a", 0)], NOW) == (Level(0, 0),)
+    await counters.aclose()
 
 
 def test_the_next_observer_goes_on(log: Path, database: Path, books: Ledger, settling: Settling) -> None:

@@ -80,6 +80,17 @@ async def test_what_is_settled_is_no_longer_set_aside(path: Path, ledger: Ledger
     await counters.aclose()
 
 
+async def test_a_reservation_of_unknown_counters_is_given_back_in_all(path: Path, ledger: Ledger) -> None:
+    """What was set aside for it anywhere is free again, and nothing of others is."""
+    counters = SqliteCounters(path)
+    holds = [Hold(name, 960, 960, 5, 100, "enforce", 1_020) for name in ("a", "b")]
+    for reservation in ("lost", "kept"):
+        await counters.reserve(reservation, holds, NOW + 60, NOW)
+    ledger.record([], [Release("lost", ()), Release("nobody", ())])
+    assert await counters.read([Query("a", 960), Query("b", 960)], NOW) == (Level(0, 5), Level(0, 5))
+    await counters.aclose()
+
+
 def test_the_position_moves_with_what_was_settled(path: Path, ledger: Ledger) -> None:
     """It is there after a restart, and stays where nothing was said of it."""
     assert ledger.position() is None
