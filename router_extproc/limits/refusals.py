@@ -52,13 +52,25 @@ def _free_for_less(claim: Claim, level: Level, index: int, now: float) -> float:
     hold, budget = claim.holds[index], claim.budgets[index]
     if budget.unit not in ("usd", "tokens") or is_provider_limit(budget):
         return math.inf
-    least = claim.measure.most(budget.unit, claim.measure.useful, claim.account.held[index].deployments or None)
+    least = _least(claim, index)
     if least > hold.limit:
         return math.inf
     if level.settled + least <= hold.limit:
         return now
     resets_at = claim.resets_at[index]
     return math.inf if resets_at is None or resets_at >= NEVER else max(resets_at, now)
+
+
+def _least(claim: Claim, index: int) -> int:
+    """What a hold would ask for with the shortest answer that is of use."""
+    unit, measure = claim.budgets[index].unit, claim.measure
+    if unit not in ("usd", "tokens"):
+        return claim.holds[index].amount
+    return min(claim.holds[index].amount, measure.most(unit, measure.useful, claim.account.held[index].deployments or None))
+
+
+def _has_room_for_less(claim: Claim, verdict: Verdict, index: int) -> bool:
+    return verdict.levels[index].used + _least(claim, index) <= claim.holds[index].limit
 
 
 def _will_count(budget: Budget, level: Level) -> bool:
@@ -70,7 +82,8 @@ def _will_count(budget: Budget, level: Level) -> bool:
 
 def refusal_of(claim: Claim, verdict: Verdict, refused: Sequence[int], now: float, opens_at: float | None = None) -> Found:
     """The error for holds that were refused. ``opens_at`` is when a place that was closed before may have room again."""
-    worst = max(refused, key=lambda index: free_at(claim, verdict, index, now))
+    # Of those that are free at the same time, one that not even a short answer fits into now.
+    worst = max(refused, key=lambda index: (free_at(claim, verdict, index, now), not _has_room_for_less(claim, verdict, index)))
     at, budget = free_at(claim, verdict, worst, now), claim.budgets[worst]
     of_provider = all(claim.budgets[index].is_of_place for index in refused)
     if of_provider and opens_at is not None:

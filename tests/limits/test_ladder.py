@@ -216,6 +216,16 @@ def test_who_would_fit_with_a_shorter_answer_is_told_to_come_back() -> None:
     assert third.error.retry_after == 43_200
 
 
+def test_of_two_budgets_that_refuse_the_one_without_any_room_is_named() -> None:
+    """The other would have let a shorter answer pass: to look at it is of no use."""
+    tight = Budget("tight", "usd", 50_000, DAY, per=("tenant",), downgrade_at=None)
+    store = ModelStore()
+    store.held["other", "usd:tight|tenant=acme"] = 49_900
+    refused, _ = walk(registry(usd(30_000, downgrade_at=None), tight), request("large"), store)
+    assert isinstance(refused, Refuse)
+    assert refused.budget == "tight"
+
+
 @pytest.mark.parametrize(
     ("window", "seconds"), [(DAY, 43_200), (Window(calendar="minute"), 60), (Window(rolling_seconds=60), 61), (Window(), None)]
 )
