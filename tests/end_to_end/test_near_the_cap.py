@@ -87,6 +87,9 @@ def test_the_whole_way_to_a_cap(instance: Instance, simulators: Simulators) -> N
     assert spend(instance, simulators, "usual", 999).headers["x-router-budget-remaining"] == "0.000000"
     assert micro_usd(quiet_budget(instance, "usual-month")["settled_usd"]) == 10_000
     assert alerts(instance, "usual-month") == [0.8]
+    logged = (instance.state / "logs" / "observer.log").read_text().splitlines()
+    assert sum('"budget": "usual-month"' in line for line in logged) == 1
+    until(lambda: metric(instance, "router_budget_alerts_total", 'budget="usual-month"') == 1)
     asked = simulators.asked()
     with instance.client(max_retries=3) as client, pytest.raises(openai.RateLimitError) as refused:
         client.chat.completions.create(model="usual", messages=HELLO, max_tokens=1)  # type: ignore[arg-type]
@@ -155,11 +158,16 @@ def test_a_soft_budget_lets_pass_and_tells(instance: Instance, simulators: Simul
     assert "+over-budget:soft-month" in record["reason"]
 
 
-def observed(instance: Instance) -> float:
-    """How many requests a watched budget would have refused, as the metrics tell."""
+def metric(instance: Instance, name: str, label: str) -> float:
+    """The sum over all of a metric's series that have the label."""
     text = instance.admin.get(f"{instance.admin_url}/metrics").text
-    found = re.findall(r'^router_admission_measures_total\{[^}]*measure="observed"[^}]*\} (\S+)$', text, re.MULTILINE)
+    found = re.findall(rf"^{name}\{{[^}}]*{label}[^}}]*\}} (\S+)$", text, re.MULTILINE)
     return sum(float(one) for one in found)
+
+
+def observed(instance: Instance) -> float:
+    """How many requests a watched budget would have refused."""
+    return metric(instance, "router_admission_measures_total", 'measure="observed"')
 
 
 def test_watching_counts_what_enforcing_refuses(instance: Instance, simulators: Simulators) -> None:
