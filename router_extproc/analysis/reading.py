@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
-import string
 from collections.abc import Mapping
+from urllib.parse import unquote
 
 from router_extproc.analysis.analyser import Analyser
 from router_extproc.dialects.openai import is_multipart, read_head, read_multipart_model
@@ -28,9 +29,12 @@ _PROMPTS = (CHAT_COMPLETIONS, "/v1/completions", EMBEDDINGS, "/v1/responses")
 
 _SHOWN = 200
 _AN_OBJECT = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{")
-# What needs no escape in a path, or means something there: an escape of it is another spelling of some other path.
-_NEVER_ESCAPED = frozenset(string.ascii_letters + string.digits + "-._~/\\;%?#" + "".join(map(chr, range(32))) + "\x7f")
-_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})?")
+# What some servers take for the end of a path, and what no path holds.
+_PATH_END = re.compile(r"[?#;]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+# Some servers decode again what another one in front of them has decoded.
+_MOST_DECODINGS = 3
 
 
 def read_request(
@@ -77,10 +81,25 @@ def _plain(path: str) -> str:
     Raises:
         PathNotFoundError: it is spelled so that a provider may take it for another.
     """
-    escapes = _ESCAPE.findall(path) if "%" in path else ()
-    if "//" in path or "\\" in path or ";" in path or any(not one or chr(int(one, 16)) in _NEVER_ESCAPED for one in escapes):
+    if "//" in path or "\\" in path or ";" in path or ("%" in path and _leads_elsewhere(path)):
         raise PathNotFoundError(f"The path {path[:_SHOWN]} does not exist: write it without needless slashes and escapes.")
     return path if path == PREFIX else path.removesuffix("/")
+
+
+def _leads_elsewhere(path: str) -> bool:
+    """Whether a server that decodes the path finds another place in the API there, or none."""
+    decoded = path
+    for _ in range(_MOST_DECODINGS):
+        decoded = unquote(decoded, errors="replace")
+    if _NO_ESCAPE.search(path) is not None or _CONTROL.search(decoded) is not None:
+        return True
+    resolved = posixpath.normpath(_PATH_END.split(decoded.replace("\\", "/"))[0])
+    return _place(resolved) != _place(path)
+
+
+def _place(path: str) -> tuple[str, bool]:
+    """What a path is below: ``files`` of ``/v1/files/x``, and whether its body is a prompt."""
+    return path.removeprefix(PREFIX).partition("/")[0], _is_below(path, _PROMPTS)
 
 
 def _is_below(path: str, roots: tuple[str, ...]) -> bool:

@@ -128,6 +128,10 @@ def test_nothing_compressed_hides_its_model(path: str) -> None:
         "/v1/chat/completions%00",
         "/v1/chat/completions%",
         "/v1/chat/completions%3fx",
+        "/v1/chat/completion%2573",
+        "/v1/files/..%2fbatches",
+        "/v1/files/%252e%252e/responses",
+        "/v1%2fresponses",
     ],
 )
 def test_no_path_is_spelled_as_another(path: str) -> None:
@@ -136,9 +140,18 @@ def test_no_path_is_spelled_as_another(path: str) -> None:
         read(b'{"model":"m"}', path)
 
 
-def test_what_must_be_escaped_may_be() -> None:
-    """A colon or a letter beyond ASCII in a name is nothing to be suspicious of."""
-    path = "/v1/fine_tuning/checkpoints/ft%3Agpt%C3%A9/permissions"
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/fine_tuning/checkpoints/ft%3Agpt%C3%A9/permissions",
+        "/v1/files/file%2Fname",
+        "/v1/files/a%20b%252Fc",
+        "/v1/files/%7Ex",
+        "/v1/files/100%25",
+    ],
+)
+def test_what_is_escaped_within_a_name_stays(path: str) -> None:
+    """A colon, a slash or a letter beyond ASCII in a name leads nowhere else, and is nothing to be suspicious of."""
     assert read_request("GET", path, {}, b"", Analyser()).path == path
 
 
