@@ -54,9 +54,10 @@ from router_extproc.store.decisions import DecisionWriter
 # Envoy collects entries for a moment before it sends them, and every decider must know within a second.
 HEALTH_SECONDS = 0.1
 FLUSH_SECONDS = 0.2
-# Envoy writes its log file out every tenth of a second; what was spent shows everywhere within the next two.
-SETTLE_SECONDS = 0.1
-TELL_SECONDS = 0.1
+# Envoy writes its log file out fifty times a second. What a request took from limits must be free again as soon as it ended:
+# else callers who keep to a limit of requests in progress, one after the other, are refused by their own shadow.
+SETTLE_SECONDS = 0.02
+TELL_SECONDS = 0.02
 DELIVER_SECONDS = 1.0
 # A key that was revoked elsewhere is refused here within a second.
 FOLLOW_SECONDS = 0.2

@@ -33,7 +33,7 @@ def find_envoy() -> Path:
 
 def command_line(binary: Path, bootstrap: Path, log: Path, concurrency: int | None) -> list[str]:
     """How Envoy is started. File access logs are flushed often, because what they say must survive a crash."""
-    arguments = [str(binary), "-c", str(bootstrap), "--disable-hot-restart", "--file-flush-interval-msec", "100"]
+    arguments = [str(binary), "-c", str(bootstrap), "--disable-hot-restart", "--file-flush-interval-msec", "20"]
     arguments += ["--log-level", "warning", "--log-path", str(log), "--drain-strategy", "immediate"]
     return arguments if concurrency is None else [*arguments, "--concurrency", str(concurrency)]
 

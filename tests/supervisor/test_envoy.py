@@ -90,6 +90,6 @@ def test_the_command_line_flushes_logs_often() -> None:
     """What the file access log says must survive a crash; threads are Envoy's own choice unless they are configured."""
     line = command_line(Path("/bin/envoy"), Path("/b.json"), Path("/e.log"), None)
     assert line[:3] == ["/bin/envoy", "-c", "/b.json"]
-    assert line[line.index("--file-flush-interval-msec") + 1] == "100"
+    assert line[line.index("--file-flush-interval-msec") + 1] == "20"
     assert "--concurrency" not in line
     assert command_line(Path("/bin/envoy"), Path("/b.json"), Path("/e.log"), 2)[-2:] == ["--concurrency", "2"]
