@@ -89,7 +89,7 @@ def test_what_is_left_is_spent_in_the_end(spending: World) -> None:
     key = spending.create_key("patient", "--budget-usd", "0.004", "--window", "day")
     body = chat("small", max_tokens=60)
     served = 0
-    with spending.load(key, [body], requests=30, connections=1, pause=0.3) as load:
+    with spending.load(key, [body], requests=30, connections=1, pause=0.1) as load:
         load.join()
     served = sum(outcome.is_served for outcome in load.outcomes)
     bill = spending.billed()
