@@ -58,7 +58,7 @@ NO_CONSTRAINTS = Constraints()
 class Candidate(msgspec.Struct, frozen=True):
     """One deployment that was looked at. ``rejected`` is why it fell, or None when it stayed.
 
-    ``quota_resets_in_seconds`` is None unless its quota is used up: then it is tried after its model's others.
+    ``quota_resets_in_seconds`` is None unless its quota is used up: then it is tried after all that have room.
     ``token_ratio`` is by what the prompt's estimated tokens were multiplied for its model; None: by nothing.
     """
 

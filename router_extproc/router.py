@@ -40,7 +40,7 @@ from router_extproc.policy.health import seconds_until_back
 from router_extproc.policy.naming import Resolved, resolve
 from router_extproc.policy.narrowing import NOTHING, read_narrowing
 from router_extproc.policy.pool import Pool
-from router_extproc.policy.refusal import floor_refusal, refusal
+from router_extproc.policy.refusal import floor_refusal, quota_refusal, refusal
 from router_extproc.policy.rules import applies_to, first_matching
 from router_extproc.policy.strategy import AUTO
 from router_extproc.policy.timing import attempt_timeout
@@ -240,7 +240,20 @@ class Router:
             if (refused := floor_refusal(demand, route.name, back)) is not None:
                 raise refused
             chain = least_bad_chain(pool, situation.health)
+        if chain.opens_in is not None:
+            self._check_quota(chain.opens_in, pool, route, situation)
         return _decision(course, chain, request)
+
+    def _check_quota(self, opens_in: float, pool: Pool, route: Route, situation: Situation) -> None:
+        """Nothing that is ready has room by its provider's word: whoever may wait as long is decided, others are refused."""
+        waiting = self.registry.spending.waiting
+        if waiting.learned == "try" or opens_in * 1_000 <= waiting.max_wait_ms:
+            return
+        if pool.cooling:
+            opens_in = min(opens_in, seconds_until_back(pool.cooling, situation.health, situation.now))
+        if situation.constraints.opens_at is not None:
+            opens_in = min(opens_in, situation.constraints.opens_at - situation.now)
+        raise quota_refusal(route.name, opens_in)
 
     def _decide_by_path(self, request: Request, situation: Situation) -> Decision:
         """Files, batches and other paths without a model: always the same place, the first that serves the path."""

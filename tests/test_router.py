@@ -24,6 +24,7 @@ from router_extproc.errors import (
     ModelNotFoundError,
     PathNotFoundError,
     RequestError,
+    RequestLimitError,
     UnavailableError,
 )
 from router_extproc.facts import Facts
@@ -42,6 +43,7 @@ from router_extproc.registry.snapshot import (
     Tier,
     encode_registry,
 )
+from router_extproc.registry.spending import Spending, Waiting
 from router_extproc.request import CHAT_COMPLETIONS, EMBEDDINGS, Request
 from tests.policy import registries as build
 
@@ -129,19 +131,67 @@ def test_whatever_is_decided_keeps_every_promise(case: tuple[Registry, Request, 
             assert standing.state == CLOSED or standing.probe is not None
 
 
-@settings(max_examples=200, deadline=None)
-@given(cases())
-def test_a_quota_never_costs_more_than_an_order(case: tuple[Registry, Request, Situation]) -> None:
-    """Whatever is used up: what is answered, refused or marked, and by which model first, is as without that news."""
+@st.composite
+def used_up_cases(draw: st.DrawFn) -> tuple[Registry, Request, Situation]:
+    """Cases in which many deployments are used up, some for longer than anybody may wait."""
+    registry, request, situation = draw(cases())
+    resets = st.sampled_from([0.0, NOW, NOW + 1, NOW + 2, NOW + 2.5, NOW + 300])
+    until = {one.name: draw(resets) for one in registry.deployments()}
+    health = {
+        name: msgspec.structs.replace(situation.health.get(name, DeploymentHealth()), quota_until=reset)
+        for name, reset in until.items()
+    }
+    return registry, request, msgspec.structs.replace(situation, health=health)
+
+
+@settings(max_examples=300, deadline=None)
+@given(used_up_cases(), st.sampled_from(["enforce", "try"]))
+def test_a_quota_costs_an_order_or_a_wait(case: tuple[Registry, Request, Situation], learned: str) -> None:
+    """What is told of quotas makes nobody eligible and refuses nobody who has a candidate with room. Those with room go first;
+    where none has, whoever may wait as long is decided, by the earliest reset, and only the others are refused with its time.
+    """
     registry, request, situation = case
+    limits = registry.spending.waiting.max_wait_ms / 1_000
+    willing = msgspec.structs.replace(registry, spending=Spending(waiting=Waiting(learned="try")))
     unaware = {name: msgspec.structs.replace(one, quota_until=0.0) for name, one in situation.health.items()}
-    told = outcome(Router(registry), request, situation)
     untold = outcome(Router(registry), request, msgspec.structs.replace(situation, health=unaware))
-    if isinstance(told, RequestError) or isinstance(untold, RequestError):
-        assert str(told) == str(untold)
+    tried = outcome(Router(willing), request, situation)
+    told = outcome(Router(registry), request, situation) if learned == "enforce" else tried
+    if isinstance(tried, RequestError) or isinstance(untold, RequestError):
+        assert str(told) == str(tried) == str(untold)
         return
-    assert (told.route, told.reason, told.degraded) == (untold.route, untold.reason, untold.degraded)
-    assert told.chain[0].model == untold.chain[0].model
+    if not request.model or tried.degraded is not None:
+        assert told == tried == untold
+        return
+    waits = [max(0.0, situation.health[attempt.deployment].quota_until - NOW) for attempt in tried.chain]
+    with_room = waits.count(0)
+    assert not any(waits[:with_room])
+    assert waits[with_room:] == sorted(waits[with_room:])
+    candidates = Router(willing).explain(request, situation).candidates
+    floor = 0 if tried.tier_floor is None else Tier[tried.tier_floor.upper()]
+    able = [one for one in candidates if one.rejected is None and Tier[one.tier.upper()] >= floor]
+    assert waits[0] == min(one.quota_resets_in_seconds or 0.0 for one in able)
+    if learned == "enforce" and waits[0] > limits:
+        assert isinstance(told, RequestLimitError)
+        assert told.retry_after is not None
+        assert 1 <= told.retry_after <= math.ceil(waits[0])
+    else:
+        assert told == tried
+
+
+@settings(max_examples=100, deadline=None)
+@given(used_up_cases())
+def test_a_quota_blocks_no_longer_than_its_reset(case: tuple[Registry, Request, Situation]) -> None:
+    """From the last reset on everything is decided as if no quota had ever been told."""
+    registry, request, situation = case
+    later = msgspec.structs.replace(situation, now=NOW + 300)
+    unaware = {name: msgspec.structs.replace(one, quota_until=0.0) for name, one in situation.health.items()}
+    untold = outcome(Router(registry), request, msgspec.structs.replace(later, health=unaware))
+    told = outcome(Router(registry), request, later)
+    if isinstance(untold, RequestError):
+        assert str(told) == str(untold)
+    else:
+        assert told == untold
 
 
 @settings(max_examples=200, deadline=None)

@@ -126,7 +126,7 @@ def _outcome_of(candidate: Candidate) -> str | Text:
     if candidate.rejected is not None:
         return Text(f"falls: {candidate.rejected}", style="yellow")
     seconds = candidate.quota_resets_in_seconds
-    return "stays" if seconds is None else f"stays, after its model's others: quota used up for {seconds:.1f} s more"
+    return "stays" if seconds is None else f"stays, after all that have room: quota used up for {seconds:.1f} s more"
 
 
 def _chains(decision: Decision) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -30,6 +30,10 @@ class Waiting(Section):
     )
     max_waiters: Annotated[int, Field(ge=0, le=100_000)] = Field(
         100, description="How many requests of one worker may wait at once; 0 for none."
+    )
+    learned: Literal["enforce", "try"] = Field(
+        "enforce",
+        description="When all are used up by their own word for longer than that: answer 429, or ask the provider anyway.",
     )
     interactive_share: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.1, description="The share of every provider's limit that batch work leaves to interactive work."

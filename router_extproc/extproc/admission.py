@@ -119,13 +119,16 @@ class Admission:
                 levels = None
 
     async def wait(self, case: Case, lane: str, until: float) -> None:
-        """Waits for a limit that a provider itself told, until the time in epoch seconds; not at all in a full room."""
+        """Waits for a limit that a provider itself told, until the time in epoch seconds.
+
+        Raises:
+            NoRoomError: too many wait already.
+        """
         await case.be_patient()
         self._tally.waited += 1
         most, priority = case.registry.spending.waiting.max_waiters, case.request.caller.priority
-        with contextlib.suppress(NoRoomError):
-            async with self._room.turn(lane, priority, until - time.time(), most):
-                pass
+        async with self._room.turn(lane, priority, until - time.time(), most):
+            pass
 
     def abandon(self, admitted: Admitted) -> None:
         """Gives back what was set aside for a request that does not go on after all."""

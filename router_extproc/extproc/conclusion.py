@@ -16,7 +16,9 @@ from router_extproc.extproc.admission import Admission
 from router_extproc.extproc.case import SESSION_HEADER, Case, RefusedError
 from router_extproc.extproc.live import View
 from router_extproc.extproc.route_leg import Begun, DryRun, RouteLeg
+from router_extproc.extproc.waiting import NoRoomError
 from router_extproc.limits.loop_guard import fingerprint as fingerprint_of
+from router_extproc.policy.refusal import quota_refusal
 from router_extproc.registry.spending import LoopGuard
 from router_extproc.request import CHAT_COMPLETIONS, Request
 
@@ -75,7 +77,11 @@ async def _conclude_slowly(
     fingerprint = _fingerprint(request, begun.body, spending.loop_guard)
     case = Case(request, begun.decision, view.registry, view.health.token_ratios, decide, be_patient, fingerprint)
     if opens_at is not None:
-        await admission.wait(case, begun.decision.chain[0].deployment, opens_at)
+        try:
+            await admission.wait(case, begun.decision.chain[0].deployment, opens_at)
+        except NoRoomError:
+            if spending.waiting.learned != "try":
+                raise quota_refusal(begun.decision.route, opens_at - time.time()) from None
         begun = replace(begun, decision=leg.decide(request))
         case = replace(case, decision=begun.decision)
     if not admission.is_needed(spending):

@@ -2,6 +2,7 @@
 
 Rules of this file
 - Order: the first model on all its keys, the plan's further targets, their tier's other models, the last resort.
+- Whatever is used up by its provider's word stands behind all that has room, the last resort included, earliest reset first.
 - Nothing is tried twice, and never more than the route allows. The last place is kept for the last resort, and one for
   another model than the first, so that many keys of one model do not crowd out what would help when it is down.
 - Whoever may be probed goes first, because only a first attempt is sure to be made.
@@ -28,13 +29,17 @@ _ENOUGH = 2
 
 
 class Chain(NamedTuple):
-    """``first`` is the option behind the first attempt; ``half_open`` names the deployment that is probed."""
+    """``first`` is the option behind the first attempt; ``half_open`` names the deployment that is probed.
+
+    ``opens_in`` is set where no candidate has room: the seconds until the earliest, which is ``first``, has some again.
+    """
 
     first: Option
     attempts: tuple[Attempt, ...]
     after: dict[str, tuple[Attempt, ...]]
     half_open: str | None = None
     degraded: str | None = None
+    opens_in: float | None = None
 
 
 class _Place(NamedTuple):
@@ -53,18 +58,25 @@ class _Place(NamedTuple):
 def build_chain(menu: Menu, pool: Pool, max_attempts: int) -> Chain | None:
     """The chain for one request and those that follow its causes of failure; None when nothing is left to try."""
     idle: list[_Place] = []
-    resort = _ready(_places(menu.last_resort, ORDERED, LAST_RESORT, pool), pool, idle)
-    reserved = next(resort, None)
-    places = _head(menu, pool, max_attempts - 1 if reserved is not None and max_attempts > 1 else max_attempts, idle)
-    if reserved is not None:
-        _fill(places, itertools.chain((reserved,), resort), max_attempts)
+    candidates = _candidates(menu, pool)
+    resort: Iterable[_Place] = _places(menu.last_resort, ORDERED, LAST_RESORT, pool)
+    if pool.used_up:
+        candidates, resort = list(candidates), list(resort)
+        used_up = _used_up([*candidates, *resort], pool)
+        candidates, resort = _with_room(candidates, pool), _with_room(resort, pool)
+        if menu.plan.strategy == FAST:
+            candidates = _first_model_together(candidates)
+        places = _line(candidates, resort, pool, max_attempts, idle)
+        _add_used_up(places, used_up, pool, max_attempts, idle)
+    else:
+        places = _line(candidates, resort, pool, max_attempts, idle)
     # Better to try what may have recovered than to have nowhere to go.
     _fill(places, iter(idle), min(_ENOUGH, max_attempts))
     if not places:
         return None
     half_open = places[0].deployment if places[0].deployment in pool.probes else None
     after = {cause: chain for cause, groups in menu.after.items() if (chain := _after(groups, pool, max_attempts - 1))}
-    return Chain(places[0].option, _attempts(places), after, half_open)
+    return Chain(places[0].option, _attempts(places), after, half_open, None, pool.used_up.get(places[0].deployment))
 
 
 def least_bad_chain(pool: Pool, health: Mapping[str, DeploymentHealth]) -> Chain:
@@ -77,14 +89,44 @@ def _places(groups: Sequence[Group], strategy: str, level: str, pool: Pool) -> I
     return (_Place(option, LAST_RESORT if pool.is_last_resort(option) else level) for option in pool.options(groups, strategy))
 
 
-def _head(menu: Menu, pool: Pool, limit: int, idle: list[_Place]) -> list[_Place]:
-    """The targets and their tier, at most ``limit`` places; half-open deployments that cannot go first are left idle."""
+def _candidates(menu: Menu, pool: Pool) -> Iterable[_Place]:
+    """The targets and their tier, best first."""
     strategy = menu.plan.strategy
     candidates = _places(menu.targets, strategy, TARGET, pool)
     if menu.same_tier:
         candidates = itertools.chain(candidates, _places((Group(None, menu.same_tier),), strategy, SAME_TIER, pool))
-    if strategy == FAST:
-        candidates = _first_model_together(list(candidates))
+    return _first_model_together(list(candidates)) if strategy == FAST else candidates
+
+
+def _with_room(places: Iterable[_Place], pool: Pool) -> list[_Place]:
+    return [place for place in places if place.deployment not in pool.used_up]
+
+
+def _used_up(places: Iterable[_Place], pool: Pool) -> list[_Place]:
+    """Those that are used up, the earliest reset first."""
+    found = (place for place in places if place.deployment in pool.used_up)
+    return sorted(found, key=lambda place: pool.used_up[place.deployment])
+
+
+def _add_used_up(places: list[_Place], used_up: list[_Place], pool: Pool, limit: int, idle: list[_Place]) -> None:
+    """Lets those follow that have no room; before any of them, what may be probed and has."""
+    if not places:
+        places.extend((idle or used_up)[:1])
+    _fill(places, _ready(used_up, pool, idle), limit)
+
+
+def _line(candidates: Iterable[_Place], resort: Iterable[_Place], pool: Pool, limit: int, idle: list[_Place]) -> list[_Place]:
+    """The candidates, then the last resort, for which a place is kept; at most ``limit``."""
+    ready = _ready(resort, pool, idle)
+    reserved = next(ready, None)
+    places = _head(candidates, pool, limit - 1 if reserved is not None and limit > 1 else limit, idle)
+    if reserved is not None:
+        _fill(places, itertools.chain((reserved,), ready), limit)
+    return places
+
+
+def _head(candidates: Iterable[_Place], pool: Pool, limit: int, idle: list[_Place]) -> list[_Place]:
+    """The best candidates, at most ``limit``; half-open deployments that cannot go first are left idle."""
     places: list[_Place] = []
     seen: set[str] = set()
     other: _Place | None = None
@@ -93,8 +135,7 @@ def _head(menu: Menu, pool: Pool, limit: int, idle: list[_Place]) -> list[_Place
             continue
         seen.add(place.deployment)
         if place.deployment in pool.probes and places:
-            goes_first = place.model == places[0].model and place.deployment not in pool.used_up
-            if not goes_first or places[0].deployment in pool.probes:
+            if place.model != places[0].model or places[0].deployment in pool.probes:
                 idle.append(place)
                 continue
             places.insert(0, place)
@@ -133,8 +174,12 @@ def _fill(places: list[_Place], more: Iterator[_Place], limit: int) -> None:
 
 
 def _after(groups: tuple[Group, ...], pool: Pool, limit: int) -> tuple[Attempt, ...]:
+    found: Iterable[_Place] = _places(groups, ORDERED, TARGET, pool)
+    if pool.used_up:
+        found = list(found)
+        found = [*_with_room(found, pool), *_used_up(found, pool)]
     places: list[_Place] = []
-    _fill(places, _ready(_places(groups, ORDERED, TARGET, pool), pool, []), limit)
+    _fill(places, _ready(found, pool, []), limit)
     return tuple(place.option.attempt(place.level) for place in places)
 
 

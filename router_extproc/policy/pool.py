@@ -8,7 +8,7 @@ from router_extproc.policy.auto import Wish
 from router_extproc.policy.capability import Demand, Rejection, Stage, usable_deployments, why_deployment_not
 from router_extproc.policy.choice import Choice, Group, Option
 from router_extproc.policy.health import UNSEEN, Standing, describe, standing
-from router_extproc.policy.strategy import fresh_first, rank
+from router_extproc.policy.strategy import rank
 from router_extproc.policy.weights import Draws
 from router_extproc.registry.health import DeploymentHealth
 from router_extproc.registry.snapshot import Deployment
@@ -49,7 +49,7 @@ class Pool:
 
     def options(self, groups: Sequence[Group], strategy: str) -> Iterator[Option]:
         """What may be tried, best first, half-open deployments with a free probe included."""
-        ranked = rank(
+        return rank(
             groups,
             strategy,
             self.usable,
@@ -59,7 +59,6 @@ class Pool:
             wish=self._wish,
             token_ratios=self._demand.token_ratios,
         )
-        return fresh_first(ranked, self.used_up) if self.used_up else ranked
 
     def is_last_resort(self, option: Option) -> bool:
         """Whether the option is weaker than what the request asks for, and other options, tried before it, are not."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from router_extproc.errors import (
@@ -11,6 +12,7 @@ from router_extproc.errors import (
     PathNotFoundError,
     PermissionDeniedError,
     RequestError,
+    RequestLimitError,
     UnavailableError,
 )
 from router_extproc.policy.capability import Demand, Rejection, Stage
@@ -59,6 +61,13 @@ def forbidden(asked: str) -> PermissionDeniedError:
     """Nothing that the caller may use serves what it asks for: a name in ``model``, or a path."""
     message = f"You may not use '{asked[:_SHOWN]}'. GET /v1/models lists what you may."
     return PermissionDeniedError(message, param="model")
+
+
+def quota_refusal(route: str, seconds: float) -> RequestError:
+    """All that could serve the request is used up by its provider's word; the first has room again in ``seconds``."""
+    after = max(1, math.ceil(seconds))
+    message = f"Every provider that could serve '{route}' says that its rate limit is used up. The first resets in {after} s."
+    return RequestLimitError(message, retry_after=after)
 
 
 def floor_refusal(demand: Demand, route: str, retry_after: int) -> RequestError | None:

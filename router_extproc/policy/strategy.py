@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from router_extproc.policy.auto import Wish, in_order
 from router_extproc.policy.choice import Choice, Group, Option
@@ -56,19 +56,6 @@ def rank(
     if strategy == CHEAP:
         return _spread(sorted(choices, key=lambda choice: _price(choice.model, request, token_ratios)), usable, draws)
     return _spread(sorted(choices, key=lambda choice: _strength(choice.model, request, token_ratios)), usable, draws)
-
-
-def fresh_first(options: Iterable[Option], used_up: Collection[str]) -> Iterator[Option]:
-    """Yields a model's deployments named in ``used_up`` after its others. Between models nothing moves, nothing is left out.
-
-    Another key of the model is as good and draws no 429; another model is not as good, and trying is the only way to know.
-    """
-    found = list(options)
-    lines: dict[str, list[Option]] = {}
-    for option in found:
-        lines.setdefault(option.choice.name, []).append(option)
-    queues = {name: iter(sorted(line, key=lambda option: option.deployment.name in used_up)) for name, line in lines.items()}
-    return (next(queues[option.choice.name]) for option in found)
 
 
 def _spread(choices: Iterable[Choice], usable: Usable, draws: Draws) -> Iterator[Option]:

@@ -69,6 +69,7 @@ def compile_spending(config: RouterConfig, deployments: tuple[ConfiguredDeployme
         waiting=Waiting(
             max_wait_ms=config.waiting.max_wait,
             max_waiters=config.waiting.max_waiters,
+            learned=config.waiting.learned,
             interactive_share=config.waiting.interactive_share,
         ),
         refuses_undecided=is_guarded if on_router_failure is None else on_router_failure == "refuse",

@@ -171,10 +171,15 @@ class LoopGuard(msgspec.Struct, frozen=True):
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """How long a request may wait for a provider's limit to reset when nothing else has room, and how many may."""
+    """How long a request may wait for a provider's limit to reset when nothing else has room, and how many may.
+
+    ``learned`` is what follows where waiting does not help and the limits are those that providers tell themselves: ``enforce``
+    refuses, ``try`` asks the provider all the same.
+    """
 
     max_wait_ms: int = 2_000
     max_waiters: int = 100
+    learned: str = "enforce"
     # The share of every limit and queue that batch work leaves to interactive work.
     interactive_share: float = 0.1
 

@@ -134,7 +134,7 @@ def test_live_health_is_taken_into_account(here: Path, capsys: pytest.CaptureFix
 
 
 def test_a_quota_that_is_used_up_is_shown(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The table says why a deployment that stays is tried later than its model's others."""
+    """The table says why a deployment that stays is tried later than others."""
     state = StateDirectory.beside(here / "router.yaml")
     state.create()
     state.instance.write_text("{}")
@@ -142,7 +142,7 @@ def test_a_quota_that_is_used_up_is_shown(here: Path, capsys: pytest.CaptureFixt
     state.health.write_bytes(encode_health(health))
     assert main(["explain", "-m", "hello"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "stays, after its model's others: quota used up for" in shown
+    assert "stays, after all that have room: quota used up for" in shown
 
 
 def test_how_a_model_counts_tokens_is_shown_beside_its_cost(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

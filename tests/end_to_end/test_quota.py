@@ -1,4 +1,4 @@
-"""A key whose quota the provider calls used up is passed over while another can serve, before it has to refuse anybody."""
+"""A key whose quota its provider calls used up is passed over while anything else can serve; where nothing can: 429."""
 
 from __future__ import annotations
 
@@ -124,23 +124,40 @@ def test_it_ends_when_the_provider_said(instance: Instance, simulators: Simulato
     assert instance.health(f"one/{model}") == "closed"
 
 
-def test_the_only_deployment_is_used_as_before(instance: Instance, simulators: Simulators) -> None:
-    """Without another key nothing is refused, marked or given to another model, whatever the route promises."""
-    simulators.faults("one", **used_up("1h0m0s"))
+def refused(instance: Instance, model: str) -> httpx.Response:
+    answer = instance.ask(model)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+    assert answer.json()["error"]["type"] == "requests"
+    assert answer.headers["x-should-retry"] == "false"
+    return answer
+
+
+def test_another_model_serves_where_the_route_allows_it(instance: Instance, simulators: Simulators) -> None:
+    """Who names the model, or may have no weaker one, hears when its quota resets, and the provider is not asked again."""
+    simulators.faults("one", **used_up("1m0s"))
     instance.ask("alone")
     wait_until_told(instance, "one/alone")
-    for model in ("alone", "to-alone", "to-alone-or-other"):
-        assert providers_of([instance.ask(model) for _ in range(5)]) == {"one": 5}
+    asked = simulators.asked()["one"]
+    assert providers_of([instance.ask("to-alone-or-other") for _ in range(5)]) == {"two": 5}
+    for model in ("alone", "to-alone"):
+        answer = refused(instance, model)
+        left = quota_until(instance, "one/alone") - time.time()
+        assert left <= int(answer.headers["retry-after"]) <= left + 2
+        assert answer.elapsed.total_seconds() < 2
+    assert simulators.asked()["one"] == asked
+    assert instance.health("one/alone") == "closed"
 
 
-def test_when_all_are_used_up_all_are_used(instance: Instance, simulators: Simulators) -> None:
-    """Nobody knows better than to try: the keys are shared as if nothing had been said."""
-    for provider in ("one", "two"):
-        simulators.faults(provider, **used_up("1h0m0s"))
+def test_when_all_are_used_up_the_earliest_reset_is_told(instance: Instance, simulators: Simulators) -> None:
+    """Both keys are left alone, and the caller hears of the one that has room first."""
+    for provider, reset in (("one", "2m0s"), ("two", "1m0s")):
+        simulators.faults(provider, **used_up(reset))
         ask_until_answered_by(instance, provider, "both")
     wait_until_told(instance, "one/both")
     wait_until_told(instance, "two/both")
-    assert set(providers_of([instance.ask("both") for _ in range(40)])) == {"one", "two"}
+    asked = simulators.asked()
+    assert 40 < int(refused(instance, "both").headers["retry-after"]) <= 61
+    assert simulators.asked() == asked
 
 
 @pytest.mark.parametrize("reset", ["soon", "-1s", "1e9s", "9" * 200 + "s", "2026-11-21T10:00:00Z"], ids=lambda text: text[:8])

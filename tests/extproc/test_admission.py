@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from router_extproc.account import Account, decode_account
 from router_extproc.extproc import full_places
@@ -555,7 +557,23 @@ async def test_a_request_waits_for_a_quota_that_its_provider_gives_back_soon(sta
     assert 0.1 < time.monotonic() - started < 5
     assert stage.is_waiting.is_set()
     stage.is_waiting.clear()
-    for health, model in ((quota(30), "small"), (quota(0.2), "either")):
-        stage.health = health
-        assert (await stage.ask(view, model)).status == 200
+    stage.health = quota(0.2)
+    assert (await stage.ask(view, "either")).status == 200
     assert not stage.is_waiting.is_set()
+
+
+@pytest.mark.parametrize("budgets", [(), (usd(1_000),)], ids=["unlimited", "limited"])
+@pytest.mark.parametrize(
+    ("seconds", "waiting"), [(30, Waiting()), (1.5, Waiting(max_waiters=0))], ids=["too long", "a full waiting room"]
+)
+async def test_a_quota_that_nobody_can_wait_for_is_a_429(
+    stage: Stage, budgets: tuple[Budget, ...], seconds: float, waiting: Waiting
+) -> None:
+    """It says when the quota resets; the provider is asked all the same only where that is wished."""
+    stage.health = quota(seconds)
+    refused = await stage.ask(registry(*budgets, waiting=waiting))
+    assert (refused.status, refused.error["code"], refused.error["type"]) == (429, "rate_limit_exceeded", "requests")
+    assert refused.headers["retry-after"] == str(math.ceil(seconds))
+    assert refused.headers["x-should-retry"] == "false"
+    anyway = replace(waiting, learned="try")
+    assert (await stage.ask(registry(*budgets, waiting=anyway))).status == 200

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from router_extproc import Router, Situation
 from router_extproc.decision import Decision
+from router_extproc.errors import RequestLimitError
 from router_extproc.facts import Facts
 from router_extproc.registry.health import HALF_OPEN, OPEN, DeploymentHealth
 from router_extproc.registry.snapshot import Model, Plan, Route, Tier
+from router_extproc.registry.spending import Spending, Waiting
 from router_extproc.request import Request
 from tests.policy import registries as build
 
@@ -167,12 +170,12 @@ def test_a_cause_does_not_lead_to_what_is_down() -> None:
 USED_UP = DeploymentHealth(quota_until=9e9)
 
 
-def test_a_key_that_is_used_up_comes_after_its_models_others() -> None:
-    """It is tried last of its model's keys, before other models, and nothing about the decision is degraded."""
+def test_a_key_that_is_used_up_comes_after_all_that_has_room() -> None:
+    """It is tried behind its model's other keys and behind other models, and nothing about the decision is degraded."""
     plan = Plan(targets=build.targets("a", "b"), same_tier=False)
     decision = decide(plan, build.model("a", keys=2), build.model("b"), health={"p/a@1": USED_UP})
-    assert [attempt.deployment for attempt in decision.chain] == ["p/a@2", "p/a@1", "p/b@1"]
-    assert shown(decision) == ["a primary", "a same_model", "b target"]
+    assert [attempt.deployment for attempt in decision.chain] == ["p/a@2", "p/b@1", "p/a@1"]
+    assert shown(decision) == ["a primary", "b target", "a same_model"]
     assert decision.degraded is None
 
 
@@ -184,21 +187,84 @@ def test_many_keys_that_are_used_up_leave_no_fresh_one_out() -> None:
 
 
 @pytest.mark.parametrize("strategy", ["ordered", "cheap", "fast", "best"])
-def test_where_every_key_is_used_up_nothing_changes(strategy: str) -> None:
-    """The same chain as without the news: no refusal by a floor, no other model, no mark."""
-    plan = Plan(strategy, build.targets("a", "b"), min_tier=Tier.STANDARD, last_resort=build.targets("c"), same_tier=False)
-    models = build.model("a", keys=2), build.model("b"), build.model("c")
-    health = {"p/a@1": USED_UP, "p/a@2": USED_UP}
-    assert decide(plan, *models, health=health) == decide(plan, *models)
-    assert decide(plan, *models, health=health | {"p/b@1": USED_UP, "p/c@1": USED_UP}) == decide(plan, *models)
+def test_where_every_key_of_a_model_is_used_up_the_next_serves(strategy: str) -> None:
+    """Whatever has room goes first: a further target, then the tier's others, then the last resort; never what may not."""
+    plan = Plan(strategy, build.targets("a", "b"), min_tier=Tier.STANDARD, last_resort=build.targets("z"))
+    models = build.model("a", keys=2), build.model("b"), build.model("c"), build.model("z"), build.model("weak", Tier.ECONOMY)
+    used_up = {"p/a@1": USED_UP, "p/a@2": USED_UP}
+    first = [decide(plan, *models, health=used_up).chain[0].model]
+    for name in ("b", "c"):
+        used_up[f"p/{name}@1"] = USED_UP
+        first.append(decide(plan, *models, health=used_up).chain[0].model)
+    assert first == ["b", "c", "z"]
+    with pytest.raises(RequestLimitError):
+        decide(plan, *models, health=used_up | {"p/z@1": USED_UP})
+
+
+def test_the_level_says_where_a_place_with_room_comes_from() -> None:
+    """Who reads the decision sees that it was not the first choice."""
+    plan = Plan(targets=build.targets("a"), last_resort=build.targets("z"), same_tier=False)
+    decision = decide(plan, build.model("a"), build.model("z"), health={"p/a@1": USED_UP})
+    assert shown(decision) == ["z last_resort", "a target"]
+
+
+def test_a_cause_has_what_is_used_up_last() -> None:
+    """The chain of a cause goes by the same rule."""
+    plan = Plan(targets=build.targets("a"), after={"timeout": build.targets("b", "c")}, same_tier=False)
+    decision = decide(plan, build.model("a"), build.model("b"), build.model("c"), health={"p/b@1": USED_UP})
+    assert [attempt.model for attempt in decision.cause_chains["timeout"]] == ["c", "b"]
+
+
+def told(*resets: float, learned: str = "enforce", **others: DeploymentHealth) -> Decision:
+    """Decides at 1000 s for a model whose keys are used up until then; one may wait for two seconds."""
+    found = msgspec.structs.replace(
+        build.registry(build.model("a", keys=len(resets))), spending=Spending(waiting=Waiting(learned=learned))
+    )
+    health = {f"p/a@{key}": DeploymentHealth(quota_until=reset) for key, reset in enumerate(resets, 1)}
+    return Router(found).decide(build.chat("a"), Situation(health=health | others, draw=1, now=1_000))
+
+
+def test_a_model_that_may_not_be_replaced_is_waited_for_or_refused() -> None:
+    """Up to max_wait the earliest reset goes first; beyond it the caller hears when that is, rounded up, and of what kind."""
+    assert [attempt.deployment for attempt in told(1_001.9, 1_060, 1_001.5).chain] == ["p/a@3", "p/a@1", "p/a@2"]
+    with pytest.raises(RequestLimitError, match="rate limit is used up") as refused:
+        told(1_060, 1_002.1, 1_300)
+    assert (refused.value.status, refused.value.code, refused.value.retry_after) == (429, "rate_limit_exceeded", 3)
+
+
+def test_a_quota_ends_when_the_provider_said() -> None:
+    """From its reset on it is as if nothing had been told."""
+    assert {attempt.deployment for attempt in told(1_000, 999).chain} == {"p/a@1", "p/a@2"}
+
+
+def test_who_wishes_may_ask_anyway() -> None:
+    """With ``learned: try`` nobody is refused: what resets first is asked."""
+    assert [attempt.deployment for attempt in told(1_300, 1_060, learned="try").chain] == ["p/a@2", "p/a@1"]
+
+
+def test_what_cools_down_may_be_back_before_a_quota() -> None:
+    """The caller hears of the earlier of both."""
+    plan = Plan(targets=build.targets("a", "b"), same_tier=False)
+    router = Router(build.registry(build.model("a"), build.model("b"), routes=(Route("r", plan),)))
+    health = {"p/a@1": DeploymentHealth(quota_until=1_300), "p/b@1": DeploymentHealth(OPEN, open_until=1_030)}
+    with pytest.raises(RequestLimitError) as refused:
+        router.decide(build.chat("r"), Situation(health=health, now=1_000))
+    assert refused.value.retry_after == 30
 
 
 def test_a_probe_waits_until_its_quota_is_there_again() -> None:
-    """A half-open key that is used up is not put first while another of its model serves; alone it is."""
-    half_open = DeploymentHealth(HALF_OPEN, probe="1", quota_until=9e9)
+    """A half-open key that is used up is not put first while another of its model serves; alone it is, when one may wait."""
+    half_open = DeploymentHealth(HALF_OPEN, probe="1", quota_until=1)
     plan = Plan(targets=build.targets("a"), same_tier=False)
     waiting = decide(plan, build.model("a", keys=3), health={"p/a@1": half_open})
     assert {attempt.deployment for attempt in waiting.chain} == {"p/a@2", "p/a@3"}
     assert waiting.half_open is None
     alone = decide(plan, build.model("a"), health={"p/a@1": half_open})
     assert alone.half_open == "p/a@1"
+
+
+def test_a_probe_with_room_goes_before_what_is_used_up() -> None:
+    """It is booked, also where it is the last resort."""
+    plan = Plan(targets=build.targets("a"), last_resort=build.targets("z"), same_tier=False)
+    decision = decide(plan, build.model("a"), build.model("z"), health={"p/a@1": USED_UP, "p/z@1": FREE})
+    assert (shown(decision), decision.half_open) == (["z last_resort", "a target"], "p/z@1")

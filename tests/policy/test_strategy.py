@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-import pytest
-
 from router_extproc.facts import Facts
 from router_extproc.policy.auto import Wish
-from router_extproc.policy.choice import Choice, Option, make_menu
-from router_extproc.policy.strategy import fresh_first, rank
+from router_extproc.policy.choice import make_menu
+from router_extproc.policy.strategy import rank
 from router_extproc.policy.weights import Draws
 from router_extproc.registry.health import DeploymentHealth
 from router_extproc.registry.snapshot import Model, Plan, Prices, Registry, Route, Target, Tier
@@ -149,27 +147,3 @@ def test_a_rank_looks_no_further_than_asked() -> None:
         draws=Draws(0),
     )
     assert [next(ranked).choice.name for _ in range(3)] == ["m0", "m1", "m2"] == judged
-
-
-def fresh(ranked: str, used_up: str) -> str:
-    """Options of the models a and b (``a1 b1 a2``) with fresh ones first."""
-    choices = {name: Choice(build.model(name), name, None, ()) for name in "ab"}
-    options = [Option(choices[one[0]], build.deployment(one, one[0])) for one in ranked.split()]
-    return " ".join(option.deployment.name for option in fresh_first(options, set(used_up.split())))
-
-
-@pytest.mark.parametrize(
-    ("ranked", "used_up", "expected"),
-    [
-        ("a1 a2 a3 b1", "a1", "a2 a3 a1 b1"),
-        ("a1 a2 a3 b1", "a1 a2", "a3 a1 a2 b1"),
-        ("a1 a2 b1", "a1 a2", "a1 a2 b1"),
-        ("a1 b1", "a1", "a1 b1"),
-        ("a1 b1 a2 b2", "a1 b1", "a2 b2 a1 b1"),
-        ("a1 b1 a2", "b1", "a1 b1 a2"),
-        ("", "a1", ""),
-    ],
-)
-def test_what_is_used_up_stands_behind_its_models_others(ranked: str, used_up: str, expected: str) -> None:
-    """Each place keeps its model: another key comes first, another model never because of a quota, and nothing is lost."""
-    assert fresh(ranked, used_up) == expected

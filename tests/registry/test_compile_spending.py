@@ -342,11 +342,11 @@ def test_alerts_waiting_and_loops() -> None:
     """Each in the units of the registry."""
     found = spending(
         "alerts: {webhook: {file: hook}}\n"
-        "waiting: {max_wait: 500ms, max_waiters: 0, interactive_share: 0}\n"
+        "waiting: {max_wait: 500ms, max_waiters: 0, learned: try, interactive_share: 0}\n"
         "loop_guard: {mode: observe, repeats: 3, steps: 50, usd: 2.5, window: 1500ms}\n"
     )
     assert found.alerts == Alerts(webhook_file="hook")
-    assert found.waiting == Waiting(max_wait_ms=500, max_waiters=0, interactive_share=0.0)
+    assert found.waiting == Waiting(max_wait_ms=500, max_waiters=0, learned="try", interactive_share=0.0)
     assert found.loop_guard == LoopGuard(mode="observe", repeats=3, steps=50, cap=2_500_000, window_seconds=2)
 
 
