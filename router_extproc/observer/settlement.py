@@ -22,6 +22,8 @@ from router_extproc.store.ledger import Charge, LedgerRow, Settlement, UsageSour
 
 _FIRST_SUCCESS, _FIRST_ERROR = 200, 400
 _CLIENT_LEFT = "DC"
+# What the log gives as the reason where no worker's decision arrived in time.
+_UNDECIDED = frozenset((None, "default_chain", "router_unavailable"))
 NOTHING = Usage(0)
 # The word of the log for an attempt that failed without an answer.
 NO_ANSWER = "no_answer"
@@ -46,11 +48,11 @@ _UNKNOWN = Place()
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """All that one request's line says: rows with their charges, and the reservation that is over."""
+    """All that one request's line says: rows with their charges, and the reservation that is over, if there was one."""
 
     account: Account
     settlements: tuple[Settlement, ...]
-    release: Release
+    release: Release | None
 
 
 class Paid(msgspec.Struct, frozen=True):
@@ -80,26 +82,27 @@ def settle(line: RequestLine, places: Mapping[str, Place] | None = None) -> Sett
         OverflowError: a cost is beyond what every store can count exactly.
     """
     places = places or {}
-    if not line.account and not line.called():
-        return _undecided(line)
     if not line.account and not line.decision:
+        return None
+    if not line.account and not line.called() and line.reason not in _UNDECIDED:
         return None
     account = decode_account(line.account) if line.account else _account_of_nobody(line, places)
     settlements = []
     for attempt in _attempts(line, account):
         row = _row(line, account, attempt, places.get(attempt.deployment, _UNKNOWN))
         settlements.append(Settlement(row, _charges(account.held, row, is_last=attempt.is_last)))
-    release = Release(account.reservation, tuple(held.counter for held in account.held))
-    return Settled(account, tuple(settlements), release)
+    return Settled(account, tuple(settlements), _release(line, account))
 
 
-def _undecided(line: RequestLine) -> Settled | None:
-    """A client that left while a worker decided, and a worker whose answer came too late: what it had set aside meanwhile is
-    known to no line, and is given back wherever it is. Where a worker's decision arrived there is nothing to give back.
+def _release(line: RequestLine, account: Account) -> Release | None:
+    """What is given back.
+
+    A client that left while a worker decided, and a worker whose answer came too late: what it had set aside meanwhile is known
+    to no line, and is given back wherever it is. Where a worker's decision arrived without an account there is nothing.
     """
-    if not line.decision or line.reason is not None:
-        return None
-    return Settled(Account(line.decision), (), Release(line.decision, ()))
+    if account.held:
+        return Release(account.reservation, tuple(held.counter for held in account.held))
+    return Release(line.decision, ()) if not line.account and line.reason in _UNDECIDED else None
 
 
 def _account_of_nobody(line: RequestLine, places: Mapping[str, Place]) -> Account:

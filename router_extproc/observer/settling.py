@@ -75,7 +75,7 @@ class Settling:
             self.close()
             raise
         self._stored, self._stored_at = reading.position, now
-        undecided = [each.release for each in settled if not each.settlements and not each.release.counters]
+        undecided = [each.release for each in settled if each.release is not None and not each.release.counters]
         for delay, waiting in self._undecided.items():
             waiting.extend((now + delay, each) for each in undecided)
         held = {one.counter: one for each in settled for one in each.account.held}
@@ -133,7 +133,7 @@ class Settling:
 
     def _record(self, settled: list[Settled], position: Position | None) -> tuple[LedgerRow, ...]:
         settlements = [one for each in settled for one in each.settlements]
-        releases = [each.release for each in settled]
+        releases = [each.release for each in settled if each.release is not None]
         recorded = self._books.record(settlements, releases, position)
         return tuple(one.row for one, is_fresh in zip(settlements, recorded.fresh, strict=True) if is_fresh)
 

@@ -68,9 +68,10 @@ class Telling:
 def _of_all(pending: Pending) -> tuple[list[Total], list[Release]]:
     """What concerns all instances: counters of this one's own share are nobody else's."""
     totals = [total for total in pending.totals if not total.counter.startswith(LOCAL)]
-    releases = [
+    releases = [release for release in pending.releases if not release.counters]
+    releases += (
         Release(release.reservation, counters)
         for release in pending.releases
         if (counters := tuple(counter for counter in release.counters if not counter.startswith(LOCAL)))
-    ]
+    )
     return totals, releases

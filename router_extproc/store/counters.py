@@ -82,7 +82,7 @@ class Total(msgspec.Struct, frozen=True):
 
 
 class Release(msgspec.Struct, frozen=True):
-    """A reservation that is over, and the counters it had something set aside in."""
+    """A reservation that is over, and the counters it had something set aside in; none named: all of them, whichever."""
 
     reservation: str
     counters: tuple[str, ...]

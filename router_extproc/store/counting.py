@@ -88,17 +88,14 @@ def reserve(connection: sqlite3.Connection, reservations: Sequence[Reservation])
     return _with_times(connection, reservations, verdicts)
 
 
-def release(connection: sqlite3.Connection, releases: Iterable[Release]) -> None:
-    """Gives back what was set aside; what is not there is no error."""
+def release(connection: sqlite3.Connection, releases: Sequence[Release]) -> None:
+    """Gives back what was set aside, all that a reservation has where no counter is named; what is not there is no error."""
     pairs = [(counter, over.reservation) for over in releases for counter in over.counters]
     if pairs:
         connection.execute(_GIVE_BACK, (_json(pairs),))
-
-
-def release_all(connection: sqlite3.Connection, reservations: Sequence[str]) -> None:
-    """Gives back all that these reservations have, in whichever counters."""
-    if reservations:
-        connection.execute(_GIVE_BACK_ALL, (_json(list(reservations)),))
+    unnamed = [over.reservation for over in releases if not over.counters]
+    if unnamed:
+        connection.execute(_GIVE_BACK_ALL, (_json(unnamed),))
 
 
 def take_over(connection: sqlite3.Connection, totals: Iterable[Total]) -> None:

@@ -89,9 +89,6 @@ class Ledger:
     ) -> Recorded:
         """Adds rows and charges, gives back what was set aside, and moves the position (None: it stays), all or nothing.
 
-        A release without counters is of a reservation of which nobody knows them. Where this file is the store, all that it
-        has is given back; elsewhere it expires.
-
         Raises:
             StoreUnavailableError: nothing of it was done; go on from ``position``.
             ValueError: one of them can never be written; nothing was done.
@@ -105,7 +102,6 @@ class Ledger:
             added = [settlement for settlement, is_fresh in zip(settlements, fresh, strict=True) if is_fresh]
             totals = settling.add_charges(connection, [charge for settlement in added for charge in settlement.charges])
             counting.release(connection, releases)
-            counting.release_all(connection, [over.reservation for over in releases if not over.counters])
             if self._tells:
                 settling.note_untold(connection, totals, releases)
             if position is not None:
@@ -114,7 +110,8 @@ class Ledger:
         return Recorded(fresh, totals)
 
     def pending(self, limit: int = 500) -> Pending:
-        """What is to be told to the other store, of at most ``limit`` counters; those told longest ago come first.
+        """What is to be told to the other store, of at most ``limit`` counters; those told longest ago come first. Beside them
+        stand at most ``limit`` releases that name no counter.
 
         Raises:
             StoreUnavailableError: it cannot be read now.
@@ -123,9 +120,10 @@ class Ledger:
             counters, totals, releases = settling.untold(connection, self._told_until, limit)
             if not counters and self._told_until:
                 counters, totals, releases = settling.untold(connection, "", limit)
+            unnamed = settling.untold_unnamed(connection, limit)
         # Round and round: a counter that always has news must not keep others from being told.
         self._told_until = counters[-1] if len(counters) == limit else ""
-        return Pending(totals, releases)
+        return Pending(totals, (*releases, *unnamed))
 
     def told(self, pending: Pending) -> None:
         """The other store took it over; what has changed since stays pending.

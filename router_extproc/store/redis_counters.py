@@ -28,6 +28,7 @@ from router_extproc.store.redis_undo import SETTLING_SECONDS, Undoing
 # Lua's numbers are exact up to here.
 _LARGEST_AMOUNT = 2**53
 _COUNTERS_A_SCRIPT = 100
+_RESERVATIONS_A_SCRIPT = 100
 _SET, _KEPT, _REFUSED, _BEYOND, _RAISED = 1, 2, 3, 4, 5
 
 _Group = tuple[str, list[int]]
@@ -174,7 +175,7 @@ class RedisCounters:
     async def _reserve_group(
         self, tag: str, holds: Sequence[Hold], reservation: str, call: str, times: tuple[int, int]
     ) -> list[int]:
-        keys = [self._key(tag, "ready")]
+        keys = [self._key(tag, "ready"), self._key(tag, "of", reservation)]
         arguments: list[Argument] = [reservation, call, *times]
         for hold in holds:
             keys += (self._key(tag, kind, hold.counter) for kind in ("settled", "held", "ends"))
@@ -206,7 +207,8 @@ class RedisCounters:
                     self._undo(tag, fresh, reservation, call)
 
     def _undo(self, tag: str, holds: Sequence[Hold], reservation: str, call: str, delay: float = 0.0) -> None:
-        keys = [self._key(tag, kind, hold.counter) for hold in holds for kind in ("held", "ends")]
+        keys = [self._key(tag, "of", reservation)]
+        keys += (self._key(tag, kind, hold.counter) for hold in holds for kind in ("held", "ends"))
         self._undoing.add(tag, Command(script("undo"), keys, (reservation, call)), delay)
 
     async def _read_group(self, tag: str, queries: Sequence[Query], now: float) -> list[int]:
@@ -226,21 +228,42 @@ class RedisCounters:
         over: dict[str, list[str]] = defaultdict(list)
         for total in totals:
             told[total.counter].append(total)
-        for release in releases:
+        unnamed = [release.reservation for release in releases if not release.counters]
+        found = await self._find(unnamed, deadline) if unnamed else []
+        for release in (*releases, *found):
             for counter in release.counters:
                 over[counter].append(release.reservation)
         counters = list(dict.fromkeys((*told, *over)))
         commands: list[tuple[str, Command]] = []
         for tag, places in self._groups(counters):
             for first in range(0, len(places), _COUNTERS_A_SCRIPT):
+                some = [counters[place] for place in places[first : first + _COUNTERS_A_SCRIPT]]
                 keys: list[str] = []
-                arguments: list[Argument] = [self._instance, _milliseconds(now)]
-                for counter in (counters[place] for place in places[first : first + _COUNTERS_A_SCRIPT]):
+                arguments: list[Argument] = [self._instance, _milliseconds(now), len(some)]
+                for counter in some:
                     keys += (self._key(tag, kind, counter) for kind in ("settled", "told", "held", "ends"))
                     arguments += _totals(told[counter])
                     arguments += (len(over[counter]), *over[counter])
+                ended = dict.fromkeys(reservation for counter in some for reservation in over[counter])
+                keys += (self._key(tag, "of", reservation) for reservation in ended)
                 commands.append((tag, Command(script("settle"), keys, arguments)))
         await asyncio.gather(*(self._servers.run(tag, command, deadline=deadline) for tag, command in commands))
+
+    async def _find(self, reservations: Sequence[str], deadline: float) -> list[Release]:
+        """What these reservations have set aside, asked for wherever that may be."""
+        asked = [
+            (tag, reservations[first : first + _RESERVATIONS_A_SCRIPT])
+            for tag in self._servers.tags
+            for first in range(0, len(reservations), _RESERVATIONS_A_SCRIPT)
+        ]
+
+        async def ask(tag: str, some: Sequence[str]) -> list[Release]:
+            keys = [self._key(tag, "of", reservation) for reservation in some]
+            answer = await self._servers.run(tag, Command(script("named"), keys, ()), deadline=deadline)
+            named = zip(some, answer, strict=True)
+            return [Release(reservation, tuple(name.decode() for name in names)) for reservation, names in named if names]
+
+        return [release for found in await asyncio.gather(*(ask(*one) for one in asked)) for release in found]
 
     def _groups(self, counters: Sequence[str]) -> list[_Group]:
         """The places of the counters that lie together."""

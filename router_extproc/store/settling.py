@@ -14,6 +14,8 @@ import msgspec
 from router_extproc.store.counters import Release, Total
 from router_extproc.store.ledger_values import Charge, LedgerRow
 
+# Stands for the counters of a release that names none; no counter is called so, and ``_UNTOLD_COUNTERS`` passes over it.
+_UNNAMED = ""
 COLUMNS = LedgerRow.__struct_fields__
 _KNOWN = """
 select json_group_array(asked.key) from json_each(?) as asked cross join ledger
@@ -51,6 +53,9 @@ select
    from json_each(?1) cross join untold_totals on untold_totals.counter = value
    cross join totals on totals.counter = untold_totals.counter and totals.bucket = untold_totals.bucket),
   (select json_group_array(json_array(reservation, counter)) from json_each(?1) cross join untold_releases on counter = value)
+"""
+_UNTOLD_UNNAMED = """
+select json_group_array(reservation) from (select reservation from untold_releases where counter = ? limit ?)
 """
 _FORGET_TOTALS = """
 delete from untold_totals where (counter, bucket) in (
@@ -124,6 +129,12 @@ def untold(connection: sqlite3.Connection, after: str, limit: int) -> tuple[list
     )
 
 
+def untold_unnamed(connection: sqlite3.Connection, limit: int) -> tuple[Release, ...]:
+    """At most ``limit`` untold releases that name no counter."""
+    (reservations,) = _one(connection, _UNTOLD_UNNAMED, (_UNNAMED, limit))
+    return tuple(Release(reservation, ()) for reservation in reservations)
+
+
 def forget_untold(connection: sqlite3.Connection, totals: Sequence[Total], releases: Sequence[Release]) -> None:
     """These were told; a total that has changed since is still to be told."""
     if totals:
@@ -133,7 +144,7 @@ def forget_untold(connection: sqlite3.Connection, totals: Sequence[Total], relea
 
 
 def _pairs(releases: Sequence[Release]) -> list[tuple[str, str]]:
-    return [(counter, release.reservation) for release in releases for counter in release.counters]
+    return [(counter, release.reservation) for release in releases for counter in release.counters or (_UNNAMED,)]
 
 
 def _values(row: LedgerRow) -> list[Any]:

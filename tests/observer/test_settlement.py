@@ -176,6 +176,7 @@ def test_an_answer_that_is_read_again_is_not_paid_again(fields: dict[str, Any]) 
     found = settled(**fields)
     assert render(found) == ["1 openai/small 0+0 none 0"]
     assert charged(found) == {}
+    assert found.release is not None
     assert found.release.counters == (MONEY.counter,)
 
 
@@ -184,6 +185,7 @@ def test_each_unit_counts_its_own() -> None:
     units: tuple[Unit, ...] = ("usd", "tokens", "requests", "iterations", "parallel")
     found = settled(replace(ACCOUNT, held=tuple(held(unit) for unit in units)))
     assert charged(found) == {"usd": 575, "tokens": 150, "requests": 1, "iterations": 1}
+    assert found.release is not None
     assert found.release.counters == units
 
 
@@ -200,12 +202,14 @@ def test_a_request_counts_once_however_often_it_is_tried() -> None:
     tried = {"1": "openai/small", "2": "openai/large", "3": "azure/small"}
     found = settled(replace(ACCOUNT, held=counters), attempts=3, tried=tried, deployment="azure/small")
     assert charged(found) == {"of the tenant": 1, "of openai": 2, "of azure": 1, "money of azure": 575}
+    assert found.release is not None
     assert len(found.release.counters) == 6
 
 
 def test_who_was_admitted_and_called_nobody_gets_everything_back() -> None:
     """Such as a client that left before the first attempt: no row, no charge, and the reservation is over."""
     found = settled(status=0, flags="DC", attempts=0, tried=None, deployment=None, **unreported())
+    assert found.release is not None
     assert (found.settlements, found.release.reservation) == ((), "d-1")
 
 
@@ -255,14 +259,14 @@ NOBODY_PAYS: dict[str, tuple[dict[str, Any], list[str]]] = {
 def test_without_an_account_what_was_called_is_written_down(end: str) -> None:
     """At today's prices, of nobody, under the request's own id; no counter grows, and nothing has to be given back."""
     fields, told = NOBODY_PAYS[end]
-    line = read_line(request_line("d-2", account=None, **fields))
+    line = read_line(request_line("d-2", account=None, reason="auto:economy", **fields))
     assert line is not None
     # The other deployment has no price.
     found = settle(line, {"openai/small": Place("small", "openai", RATES), "azure/small": Place("small", "azure")})
     assert found is not None
     assert render(found) == told
     assert {(one.row.request, one.row.tenant, one.row.key, one.charges) for one in found.settlements} == {("d-2", "", "", ())}
-    assert found.release == Release("d-2", ())
+    assert found.release is None
 
 
 @pytest.mark.parametrize(
@@ -277,14 +281,21 @@ def test_where_nobody_was_called_nothing_is_written(fields: dict[str, Any]) -> N
     assert settle(line) is None
 
 
-def test_what_no_decision_came_for_is_given_back() -> None:
-    """A client left while a worker decided: nothing is written, and whatever was set aside meanwhile is over."""
-    left = {"attempts": 0, "tried": None, "deployment": None, "status": 0, "flags": "DC", "reason": None}
-    line = read_line(request_line("d-3", account=None, **left))
+UNDECIDED: dict[str, dict[str, Any]] = {
+    "a client left": {"attempts": 0, "tried": None, "deployment": None, "status": 0, "flags": "DC", "reason": None},
+    "refused": {"attempts": 0, "tried": None, "deployment": None, "status": 503, "reason": "router_unavailable"},
+    "served": {"reason": "default_chain"},
+}
+
+
+@pytest.mark.parametrize("end", UNDECIDED)
+def test_what_no_decision_came_for_is_given_back(end: str) -> None:
+    """Whatever a worker set aside that was not waited for is over, in whichever counters; a row is of who was called."""
+    line = read_line(request_line("d-3", account=None, **UNDECIDED[end]))
     assert line is not None
     found = settle(line)
     assert found is not None
-    assert (found.settlements, found.release) == ((), Release("d-3", ()))
+    assert (len(found.settlements), found.release) == (1 if end == "served" else 0, Release("d-3", ()))
 
 
 def test_an_account_that_is_none_is_told() -> None:

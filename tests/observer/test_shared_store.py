@@ -190,6 +190,25 @@ async def test_an_instance_s_own_share_is_nobody_else_s(replicas: list[Replica],
     assert not [name for name in names if LOCAL in name]
 
 
+async def test_what_a_client_left_is_given_back_everywhere(replicas: list[Replica], redis: RedisServer) -> None:
+    """Nobody knows what was set aside for a request without a decision: it is found, also when the store was away."""
+    await settled(replicas, 0)
+    store = replicas[0].books.store
+    assert store is not None
+    now = time.time()
+    holds = [Hold(name, HELD.bucket, HELD.since, 100, 10**9, "enforce", HELD.expires_at) for name in (HELD.counter, "other")]
+    await store.reserve("b-1", holds, now + 600, now)
+    redis.pause()
+    left = {"attempts": 0, "tried": None, "deployment": None, "status": 0, "flags": "DC"}
+    with replicas[0].state.access_log.open("ab") as log:
+        log.write(request_line("b-1", None, **left) + b"\n")
+    await stepped(replicas[:1], lambda: replicas[0].figure("router_store_behind_seconds") > 0)
+    redis.go_on()
+    await settled(replicas, 0)
+    with redis.client() as client:
+        assert not [*client.scan_iter("router:*:held:*"), *client.scan_iter("router:*:of:*")]
+
+
 def entry(action: str) -> AuditEntry:
     return AuditEntry(f"{action}-{time.monotonic_ns()}", time.time(), "local", action, "k1")
 

@@ -40,7 +40,8 @@ class CounterModel:
 
     def release(self, releases: Sequence[Release]) -> None:
         for release in releases:
-            for counter in release.counters:
+            unnamed = [counter for counter, reservation in self.holds if reservation == release.reservation]
+            for counter in release.counters or unnamed:
                 self.holds.pop((counter, release.reservation), None)
 
     def settle(self, totals: Sequence[Total], releases: Sequence[Release]) -> None:

@@ -91,6 +91,22 @@ async def test_a_reservation_of_unknown_counters_is_given_back_in_all(path: Path
     await counters.aclose()
 
 
+def test_a_release_that_names_no_counter_is_told(path: Path) -> None:
+    """It stays pending over a restart until it was told, however many there are, and never as a counter's name."""
+    with closing(Ledger(path, tells=True)) as ledger:
+        ledger.record([], [Release("left", ()), Release("known", ("a",)), *(Release(f"r{number}", ()) for number in range(5))])
+    found: list[Release] = []
+    with closing(Ledger(path, tells=True)) as again:
+        while pending := again.pending(limit=4):
+            assert len(pending.releases) <= 5
+            found += pending.releases
+            again.told(pending)
+        assert not again.pending()
+    unnamed = sorted(release.reservation for release in found if not release.counters)
+    assert unnamed == ["left", *(f"r{number}" for number in range(5))]
+    assert [release for release in found if release.counters] == [Release("known", ("a",))]
+
+
 def test_the_position_moves_with_what_was_settled(path: Path, ledger: Ledger) -> None:
     """It is there after a restart, and stays where nothing was said of it."""
     assert ledger.position() is None

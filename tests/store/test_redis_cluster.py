@@ -49,6 +49,15 @@ async def test_counters_are_spread_and_work_together(cluster: RedisCluster, writ
         assert [await store.claim("x", UNTIL, NOW) for _ in range(2)] == [True, False]
 
 
+async def test_who_knows_no_counters_gives_all_back(written: StoreSettings) -> None:
+    """Every place is asked; what another reservation has stays."""
+    async with opened(written) as store:
+        for reservation in ("gone", "stays"):
+            await store.reserve(reservation, [hold(name, 3, 10) for name in NAMES], UNTIL, NOW)
+        await store.release([Release("gone", ()), Release("unknown", ())], NOW)
+        assert await store.read([Query(name, 0) for name in NAMES], NOW) == (Level(0, 3),) * len(NAMES)
+
+
 async def test_at_once_over_several_places(written: StoreSettings) -> None:
     """Of two hundred requests that touch three masters each, never more are admitted than any limit has room for."""
     async with opened(written) as store, opened(written, "ledger-two") as other:

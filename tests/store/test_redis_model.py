@@ -82,15 +82,22 @@ def test_it_answers_as_the_model_does(server: RedisServer, tags: tuple[str, ...]
             queries = [Query(counter, since) for counter in _NAMES for since in (0, 940)]
             assert await store.read(queries, now) == model.read(queries, now)
         with server.client() as client:
-            for key in client.scan_iter(f"{store._prefix}:*:held:*"):
+            for key in map(str, client.scan_iter(f"{store._prefix}:*:held:*")):
                 amounts = client.hgetall(key)
                 assert int(amounts.pop("")) == sum(int(value.split()[0]) for value in amounts.values())
                 assert set(amounts) == set(client.zrange(key.replace(":held:", ":ends:"), 0, -1))
+                for reservation in amounts:
+                    assert client.hexists(_list_of(key, str(reservation)), key.partition("}:held:")[2])
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("router_extproc.store.redis_recovery.WAIT_MS", 0)
         patched.setattr("router_extproc.store.redis_servers.OneServer.tags", tags)
         asyncio.run(play())
+
+
+def _list_of(held: str, reservation: str) -> str:
+    """Where it stands in which counters of the same place the reservation has something."""
+    return f"{held.partition(':held:')[0]}:of:{reservation}"
 
 
 @settings(max_examples=20, deadline=None)

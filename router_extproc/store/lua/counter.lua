@@ -6,6 +6,9 @@
 --          call, and is missing where nothing was
 -- ends     sorted set: reservation -> when it expires (epoch milliseconds)
 --
+-- of       hash for each reservation: the counters in which it has something set aside, for who knows only its name. It goes
+--          with the last of them, or expires with the reservation.
+--
 -- ready    says that this very process has been told all totals: "RUN_ID:SINCE". A server that was started again, emptied,
 --          or has taken over from another has a different run id or no such key, and knows less than it should.
 -- The last argument of every script is the run id of the process that answers, as the connection knows it.
@@ -23,6 +26,11 @@ end
 
 local function amount_of(value)
   return tonumber(string.match(value, '^%d+'))
+end
+
+-- What a key of this kind is named after: a counter, or a reservation.
+local function name_in(key, kind)
+  return string.match(key, '}:' .. kind .. ':(.*)$')
 end
 
 -- Takes reservations out; those that are not there are no error. Empty counters leave nothing behind.

@@ -1,6 +1,6 @@
 -- Sets all amounts aside, or none. What is there already is raised where more is asked, and never becomes smaller.
 --
--- KEYS: ready, then for each hold: settled, held, ends
+-- KEYS: ready, of, then for each hold: settled, held, ends
 -- ARGV: reservation, call, until (ms), now (ms), then for each hold: since, amount, limit, kind, seconds a part counts
 -- Returns nil where not all totals are known; else for each hold: settled, held by others, what became of it, and when
 -- enough will have left the window (epoch seconds; -1: no time can be told).
@@ -26,9 +26,9 @@ if not is_ready(KEYS[1]) then
 end
 local reservation, call, ends_at, now = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local answer, is_refused, own = {}, false, {}
-local count = (#KEYS - 1) / 3
+local count = (#KEYS - 2) / 3
 for hold = 1, count do
-  local settled_key, held_key, ends_key = KEYS[hold * 3 - 1], KEYS[hold * 3], KEYS[hold * 3 + 1]
+  local settled_key, held_key, ends_key = KEYS[hold * 3], KEYS[hold * 3 + 1], KEYS[hold * 3 + 2]
   local first = hold * 5
   local amount, limit, kind = tonumber(ARGV[first + 1]), tonumber(ARGV[first + 2]), ARGV[first + 3]
   local parts, settled = settled_since(settled_key, tonumber(ARGV[first]))
@@ -51,8 +51,9 @@ end
 if is_refused then
   return answer
 end
+local names = {}
 for hold = 1, count do
-  local held_key, ends_key, place = KEYS[hold * 3], KEYS[hold * 3 + 1], hold * 4
+  local held_key, ends_key, place = KEYS[hold * 3 + 1], KEYS[hold * 3 + 2], hold * 4
   local amount = ARGV[hold * 5 + 1]
   local before = own[hold] and string.format('%.0f', own[hold])
   -- Whoever asked before may have given up, and must not take away what is this caller's now.
@@ -65,9 +66,15 @@ for hold = 1, count do
     end
     keep_alive(held_key, tonumber(ends_at) - tonumber(now))
     keep_alive(ends_key, tonumber(ends_at) - tonumber(now))
+    names[#names + 1] = name_in(held_key, 'held')
+    names[#names + 1] = ''
     answer[place - 1] = before and RAISED or SET
   elseif answer[place - 1] == KEPT then
     redis.call('HSET', held_key, reservation, before .. ' ' .. mark)
   end
+end
+if #names > 0 then
+  redis.call('HSET', KEYS[2], unpack(names))
+  keep_alive(KEYS[2], tonumber(ends_at) - tonumber(now))
 end
 return answer

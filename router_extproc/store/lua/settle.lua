@@ -1,12 +1,12 @@
 -- Takes over an instance's totals and gives back what was set aside for what they contain.
 --
--- KEYS: for each counter: settled, told, held, ends
--- ARGV: instance, now (ms), then for each counter: number of totals, each as part, amount, when it is of no more interest
---       (epoch seconds); number of reservations that are over, each
+-- KEYS: for each counter: settled, told, held, ends; then of, for each reservation that is over
+-- ARGV: instance, now (ms), number of counters, then for each counter: number of totals, each as part, amount, when it
+--       is of no more interest (epoch seconds); number of reservations that are over, each
 -- A total below the one told before came late, and changes nothing.
 
-local instance, now = ARGV[1], tonumber(ARGV[2])
-local at = 2
+local instance, now, counters = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local at = 3
 
 local function next_argument()
   at = at + 1
@@ -43,7 +43,12 @@ local function tell(settled, told, part, amount, expires)
   end
 end
 
-for counter = 1, #KEYS / 4 do
+local lists, names = {}, {}
+for place = counters * 4 + 1, #KEYS do
+  local reservation = name_in(KEYS[place], 'of')
+  lists[reservation], names[reservation] = KEYS[place], {}
+end
+for counter = 1, counters do
   local settled, told = KEYS[counter * 4 - 3], KEYS[counter * 4 - 2]
   for _ = 1, tonumber(next_argument()) do
     tell(settled, told, next_argument(), next_argument(), next_argument())
@@ -51,9 +56,14 @@ for counter = 1, #KEYS / 4 do
   local over = {}
   for place = 1, tonumber(next_argument()) do
     over[place] = next_argument()
+    local those = names[over[place]]
+    those[#those + 1] = name_in(KEYS[counter * 4 - 1], 'held')
   end
   if #over > 0 then
     give_back(KEYS[counter * 4 - 1], KEYS[counter * 4], over)
   end
+end
+for reservation, list in pairs(lists) do
+  redis.call('HDEL', list, unpack(names[reservation]))
 end
 return 1
