@@ -89,7 +89,7 @@ def ask_until_answered_by(instance: Instance, provider: str, model: str, *, stre
 
 def test_no_request_meets_an_empty_quota(instance: Instance, simulators: Simulators) -> None:
     """A key's last answer moves everything to the other key: no 429 comes, to the client or from the provider."""
-    answers = []
+    answers: list[httpx.Response] = []
     while not answers or answers[-1].headers["x-ratelimit-remaining-requests"] != "0":
         answers.append(ask_until_answered_by(instance, "limited", "rationed"))
     wait_until_told(instance, "limited/rationed")
