@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import difflib
+from datetime import date, datetime
 from typing import Annotated, Literal, get_args
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from router_extproc.account import Unit
 from router_extproc.config.redaction import shown
 from router_extproc.config.section import Section
-from router_extproc.config.values import Amount, Count, Dollars, Instant, Label, LabelValue, Milliseconds, Share, is_duration
+from router_extproc.config.values import (
+    Amount,
+    Count,
+    Dollars,
+    Instant,
+    Label,
+    LabelValue,
+    Milliseconds,
+    Rollover,
+    Share,
+    is_duration,
+)
 
 UNITS: tuple[Unit, ...] = ("usd", "tokens", "requests", "parallel", "iterations")
 FOREVER = "forever"
@@ -174,6 +186,11 @@ class Budget(_Sized, _Counted):
     assume_max_output_tokens: Count | None = Field(
         None, description="Set aside for the answer of a request without max_tokens. Default: the model's limit."
     )
+    rollover: Rollover = Field(
+        default=False,
+        description="What a calendar window leaves unused is added to the next, at most one window's amount: true, or a date "
+        "or time from which on windows begin that leave something.",
+    )
 
     @field_validator("per", mode="before", json_schema_input_type=Label | tuple[Label, ...])
     @classmethod
@@ -186,6 +203,32 @@ class Budget(_Sized, _Counted):
         if len(set(value)) != len(value):
             raise PydanticCustomError("duplicate_name", "a label is written twice", {"fix": "write each once"})
         return value
+
+    @field_validator("rollover")
+    @classmethod
+    def _has_windows(cls, value: Rollover, info: ValidationInfo) -> Rollover:
+        # A window or amount that is wrong itself is missing here, and told of already.
+        window = info.data.get("window")
+        if value is False or window is None:
+            return value
+        if info.data.get("parallel") is not None:
+            message = "requests in progress are counted now: no window leaves any to the next"
+            raise PydanticCustomError("contradiction", message, {"fix": "remove `rollover`"})
+        if window.calendar is None:
+            found = "a rolling window has no next one" if window.rolling is not None else "a budget forever has no next window"
+            context = {"found": found, "fix": "write a calendar window, as in window: month, or remove `rollover`"}
+            raise PydanticCustomError("contradiction", "{found} to leave anything to", context)
+        return value
+
+    @property
+    def rollover_since(self) -> float | None:
+        """Windows that begin then (epoch seconds) or later leave what they do not use to the next; None: no window does."""
+        if isinstance(self.rollover, bool):
+            return 0.0 if self.rollover else None
+        if isinstance(self.rollover, date):
+            day = self.rollover
+            return datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(self.window.timezone)).timestamp()
+        return self.rollover
 
     @model_validator(mode="after")
     def _fits_together(self) -> Budget:

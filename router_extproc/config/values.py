@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal
@@ -147,6 +147,17 @@ def read_instant(value: object) -> object:
     return moment.timestamp()
 
 
+def read_rollover(value: object) -> object:
+    """Lets ``true`` and ``false`` be; a day without a time stays a day, because where it begins is up to the window's zone."""
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, str) or not value[:4].isdecimal():
+        fix = {"fix": "write the date from which on, for example 2030-06-01"}
+        raise PydanticCustomError("rollover", "expected true, false, a date or a time", fix)
+    instant = read_instant(value)
+    return date.fromisoformat(value) if len(value) == len("2026-12-31") else instant
+
+
 def read_revocation(value: object) -> object:
     """Turns ``true`` into the beginning of time, ``false`` into None, and a time into epoch seconds."""
     if isinstance(value, bool):
@@ -211,6 +222,9 @@ Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Dollars = Annotated[int, BeforeValidator(read_dollars), WithJsonSchema(AMOUNT_SCHEMA)]
 Amount = Annotated[int, Field(ge=0, le=MOST)]
 Instant = Annotated[float, BeforeValidator(read_instant), WithJsonSchema(INSTANT_SCHEMA)]
+Rollover = Annotated[
+    bool | float | date, BeforeValidator(read_rollover), WithJsonSchema({"anyOf": [{"type": "boolean"}, INSTANT_SCHEMA]})
+]
 Revocation = Annotated[
     float | None, BeforeValidator(read_revocation), WithJsonSchema({"anyOf": [{"type": "boolean"}, INSTANT_SCHEMA]})
 ]

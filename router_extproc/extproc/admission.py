@@ -21,6 +21,7 @@ from router_extproc.caller import INTERACTIVE
 from router_extproc.decision import NO_CONSTRAINTS, Constraints, Decision
 from router_extproc.errors import RequestError, UnavailableError
 from router_extproc.extproc.callers import Callers
+from router_extproc.extproc.carried import CarriedAmounts
 from router_extproc.extproc.case import Admitted, Case, RefusedError, Stores
 from router_extproc.extproc.full_places import FullPlaces
 from router_extproc.extproc.waiting import NoRoomError, WaitingRoom
@@ -57,6 +58,7 @@ class Admission:
         self._stores, self._callers, self._tally = stores, callers, tally
         self._room = WaitingRoom()
         self._full = FullPlaces()
+        self._carried = CarriedAmounts()
         self._errands: set[asyncio.Task[None]] = set()
         self._is_store_there = True
 
@@ -179,7 +181,8 @@ class Admission:
         budgets = self._budgets(case)
         decision, constraints = case.decision, NO_CONSTRAINTS
         for _ in range(_MOST_STEPS):
-            claim = self._plan(case, decision, budgets, constraints)
+            planned = self._plan(case, decision, budgets, constraints)
+            claim = await self._carried.add_to(planned, case.registry, lambda: self._stores.shared, time.time())
             guess = self._full.guess(claim, time.monotonic())
             if guess is not None:
                 elsewhere = next_step(claim, guess, case.registry, case.request, decision, time.time())

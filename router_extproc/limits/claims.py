@@ -187,6 +187,16 @@ def _part(budget: Budget, now: float, lasting: int) -> Part:
     return Part(0, 0, int(now) + 2 * lasting, None)
 
 
+def _kept_until(budget: Budget, window: Part) -> int:
+    """When nobody asks any more what was settled in the window. Where it leaves something to the next, not before that one's
+    end; a window more, because Redis forgets what is as old as the part told last is long, and months differ in length.
+    """
+    if budget.rollover_since is None or budget.window.calendar is None or budget.unit == "parallel":
+        return window.expires_at
+    following = part(budget.window, window.expires_at)
+    return part(budget.window, following.expires_at).expires_at
+
+
 def _held(one: _Wanted, window: Part, amount: int, cap: int) -> Held:
     budget = one.budget
     return Held(
@@ -195,7 +205,7 @@ def _held(one: _Wanted, window: Part, amount: int, cap: int) -> Held:
         bucket=window.bucket,
         since=window.since,
         amount=amount,
-        expires_at=window.expires_at,
+        expires_at=_kept_until(budget, window),
         budget=budget.name,
         limit=cap,
         warn_at=budget.warn_at,

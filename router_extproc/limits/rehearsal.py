@@ -18,6 +18,7 @@ from router_extproc.decision import NO_CONSTRAINTS, Constraints, Decision
 from router_extproc.errors import RequestError, UnavailableError
 from router_extproc.limits.claims import Claim, plan
 from router_extproc.limits.ladder import Again, Proceed, Refuse, Step, next_step
+from router_extproc.limits.rollover import Carry, carries_of, most_used, with_carried
 from router_extproc.limits.selection import labels_of
 from router_extproc.limits.unambiguous import refuse_ambiguous
 from router_extproc.limits.windows import NEVER
@@ -70,11 +71,14 @@ def rehearse(  # noqa: PLR0917 - what admission goes by
                 constraints=constraints,
                 token_ratios=token_ratios,
             )
-            missing = tuple(_query(hold) for hold in claim.holds if (hold.counter, hold.since) not in levels)
+            carries = carries_of(claim)
+            queries = [*map(_query, claim.holds), *(query for carry in carries for query in carry.queries)]
+            missing = tuple(query for query in dict.fromkeys(queries) if (query.counter, query.since) not in levels)
             if missing and is_known:
                 read = yield missing
                 is_known = read is not None
                 levels.update(zip(((one.counter, one.since) for one in missing), read or (), strict=False))
+            claim = with_carried(claim, _used(carries, levels, registry, now))
             verdict = _verdict(claim, [levels.get((hold.counter, hold.since), Level()) for hold in claim.holds])
             _look_at(looked_at, claim, verdict, labels, is_known=is_known)
             step, smaller = _decided(decide, next_step(claim, verdict, registry, request, decision, now))
@@ -118,6 +122,18 @@ def _decided(decide: Callable[[Constraints], Decision], step: Step) -> tuple[Ste
         except RequestError:
             step = step.otherwise
     return step, None
+
+
+def _used(
+    carries: Sequence[Carry], levels: Mapping[tuple[str, int], Level], registry: Registry, now: float
+) -> dict[Carry, int]:
+    """What the last windows used; those that nobody can read are missing."""
+    found = {}
+    for carry in carries:
+        since_previous, since_this = (levels.get((query.counter, query.since)) for query in carry.queries)
+        if since_previous is not None and since_this is not None:
+            found[carry] = most_used(since_previous, since_this, is_settled=carry.is_settled(registry, now))
+    return found
 
 
 def _query(hold: Hold) -> Query:

@@ -22,7 +22,7 @@ from router_extproc.limits.selection import budgets_for
 from router_extproc.observer.admin_access import guarded
 from router_extproc.observer.admin_errors import NotFoundError, answering
 from router_extproc.observer.alerts import text_of
-from router_extproc.observer.budget_report import Standing, counters_of, report
+from router_extproc.observer.budget_report import counters_of, report, standings_of
 from router_extproc.observer.budget_words import amounts
 from router_extproc.observer.desk import LARGEST_LIMIT, Desk, body_of, limit_of, number_of, show_time
 from router_extproc.observer.key_changes import moment_of, problems_of
@@ -66,8 +66,8 @@ class _Budgets:
         keys += await desk.identities.keys(tenant=tenant, after="", limit=LARGEST_LIMIT)
         find = functools.partial(counters_of, registry, keys, raises, tenant=tenant, ledger=desk.ledger, now=now)
         counters = await run_in_threadpool(find)
-        levels = await _levels(self._store(), [counter.query for counter in counters], now)
-        standings = [Standing(counter, level) for counter, level in zip(counters, levels, strict=True)]
+        levels = await _levels(self._store(), [query for counter in counters for query in counter.queries], now)
+        standings = standings_of(registry, counters, levels, now)
         return JSONResponse(await run_in_threadpool(report, tenant, standings, desk.ledger))
 
     async def grow(self, request: Request) -> Response:

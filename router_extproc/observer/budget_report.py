@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from router_extproc.limits.counter_names import counter_name, is_within_tenant
+from router_extproc.limits.rollover import Carry, carried, carry_into, most_used
 from router_extproc.limits.selection import budgets_for, cap_at, is_provider_limit, matches
 from router_extproc.limits.windows import Part, part
 from router_extproc.observer.budget_words import amounts, scope_of, show_window
@@ -35,21 +36,33 @@ class Counter(NamedTuple):
     cap: int
 
     @property
-    def query(self) -> Query:
-        """What is asked of the store."""
-        return Query(self.name, self.part.since)
+    def carry(self) -> Carry | None:
+        """Where the window has something from beside its own amount."""
+        return carry_into(self.budget, self.name, self.part.bucket)
+
+    @property
+    def queries(self) -> tuple[Query, ...]:
+        """What is asked of the store: its level first, then what the last window left."""
+        carry = self.carry
+        return (Query(self.name, self.part.since), *(() if carry is None else carry.queries))
 
 
 class Standing(NamedTuple):
-    """A counter and how full it is."""
+    """A counter, how full it is, and what the last window left; what may still be settled in that one counts as used."""
 
     counter: Counter
     level: Level
+    carried: int = 0
+
+    @property
+    def cap(self) -> int:
+        """The cap in force."""
+        return self.counter.cap + self.carried
 
     @property
     def remaining(self) -> int:
         """What is left of the cap, 0 when it is overdrawn."""
-        return max(0, self.counter.cap - self.level.used)
+        return max(0, self.cap - self.level.used)
 
 
 def counters_of(
@@ -116,6 +129,19 @@ def report(tenant: str | None, standings: Sequence[Standing], ledger: Path) -> d
     }
 
 
+def standings_of(registry: Registry, counters: Sequence[Counter], levels: Sequence[Level], now: float) -> list[Standing]:
+    """The counters with the levels that were read for all their queries, in that order."""
+    read = iter(levels)
+    found = []
+    for counter in counters:
+        level, carry, left = next(read), counter.carry, 0
+        if carry is not None:
+            used = most_used(next(read), next(read), is_settled=carry.is_settled(registry, now))
+            left = carried(counter.budget, used)
+        found.append(Standing(counter, level, left))
+    return found
+
+
 def _may_concern(budget: Budget, known: Mapping[str, str], ledger: Path) -> bool:
     """Whether requests of the tenant may fall under it: by its own labels, else by what the tenant has called."""
     labels = {label for label, _ in budget.match}
@@ -157,7 +183,7 @@ def _labels(standing: Standing) -> set[str]:
 def _show(standing: Standing) -> dict[str, Any]:
     counter, level = standing.counter, standing.level
     budget = counter.budget
-    figures = {"cap": counter.cap, "reserved": level.held, "settled": level.settled, "remaining": standing.remaining}
+    figures = {"cap": standing.cap, "reserved": level.held, "settled": level.settled, "remaining": standing.remaining}
     return {
         "name": budget.name,
         "scope": scope_of(budget, counter.labels),
@@ -165,6 +191,7 @@ def _show(standing: Standing) -> dict[str, Any]:
         "window": show_window(budget.window),
         "mode": budget.mode,
         **amounts(budget.unit, figures),
+        **({} if counter.carry is None else amounts(budget.unit, {"carried": standing.carried})),
         **({"raised": True} if counter.cap != budget.cap else {}),
         "resets_at": show_time(counter.part.resets_at),
     }

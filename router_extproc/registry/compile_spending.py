@@ -147,6 +147,7 @@ def _budget(name: str, written: written_budgets.Budget) -> Budget:
         per=written.per,
         downgrade_at=None if downgrade_at == 1 else downgrade_at,
         assume_max_output_tokens=written.assume_max_output_tokens,
+        rollover_since=written.rollover_since,
     )
 
 

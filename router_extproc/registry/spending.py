@@ -48,7 +48,8 @@ class Budget(msgspec.Struct, frozen=True):
 
     ``match`` are (label, value) pairs that all must hold, a value ending in ``*`` by prefix. A request that lacks a label of
     ``per`` is not counted. ``warn_at`` and ``downgrade_at`` are shares of the cap, ``local_share`` the share of it that this
-    instance may spend alone while the store cannot be reached.
+    instance may spend alone while the store cannot be reached. Calendar windows that begin at ``rollover_since`` (epoch
+    seconds) or later leave what they did not use to the next one; None: no window does.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Budget(msgspec.Struct, frozen=True):
     local_share: float = 0.1
     assume_max_output_tokens: int | None = None
     raises: tuple[Raise, ...] = ()
+    rollover_since: float | None = None
 
     @property
     def is_of_place(self) -> bool:

@@ -13,7 +13,11 @@ from typing import Any
 import httpx
 import pytest
 
+from router_extproc.limits.counter_names import counter_name
 from router_extproc.limits.identity import digest_of
+from router_extproc.limits.windows import part
+from router_extproc.registry.spending import Budget, Window
+from router_extproc.store.ledger import Charge, Ledger, LedgerRow, Settlement
 from tests.end_to_end.running import CHAT, HELLO, Instance, Simulators, until
 from tests.end_to_end.spending import command, micro_usd, quiet_budget
 
@@ -37,6 +41,7 @@ CALLERS: dict[str, str] = {
     "elsewhere": "tenant: other",
     "alone": "tenant: wide, budgets: {slot: {parallel: 1}}",
     "raised": "tenant: wide, budgets: {pace: {requests: 1, window: month}}",
+    "rolled": "tenant: wide, budgets: {pace: {requests: 3, window: month, rollover: true}}",
     "quick": "tenant: wide, budgets: {pace: {requests: 2, window: {rolling: 3s}}}",
     "counting": "tenant: wide, budgets: {words: {tokens: 1000, window: month}}",
     "poor": "tenant: wide, budgets: {nothing: {usd: 0, window: month}}",
@@ -209,6 +214,20 @@ def test_a_raise_counts_until_its_end(instance: Instance) -> None:
     assert statuses(instance, "raised") == [429]
     raised = [entry for entry in command(instance, "audit")["entries"] if entry["action"] == "budget.raise"]
     assert [entry["subject"] for entry in raised] == ["key:raised:pace"] * 2
+
+
+def test_what_the_last_month_left_can_be_used_in_this_one(instance: Instance) -> None:
+    """Of three requests two were made last month: this month has four, and not one more."""
+    budget = Budget("key:rolled:pace", "requests", 3, Window(calendar="month"), match=(("key", "rolled"),))
+    counter, this = counter_name(budget, {"tenant": "wide", "key": "rolled"}), part(budget.window, time.time())
+    last = part(budget.window, this.bucket - 1)
+    assert counter is not None
+    row = LedgerRow(request="last-month", attempt=1, at=float(last.bucket), tenant="wide", key="rolled")
+    with contextlib.closing(Ledger(instance.state / "ledger.sqlite")) as ledger:
+        ledger.record([Settlement(row, (Charge(counter, last.bucket, 2, this.expires_at),))])
+    assert statuses(instance, *["rolled"] * 5) == [200, 200, 200, 200, 429]
+    shown = quiet_budget(instance, "key:rolled:pace")
+    assert (shown["cap"], shown["carried"], shown["settled"], shown["remaining"]) == (4, 1, 4, 0)
 
 
 def test_a_rolling_window_frees_when_it_was_told(instance: Instance) -> None:

@@ -89,6 +89,22 @@ async def test_a_budget_of_a_tenant(office: Office, client: httpx.AsyncClient) -
     }
 
 
+async def test_what_the_last_window_left_is_shown(office: Office, client: httpx.AsyncClient) -> None:
+    """The cap is the one in force, and what of it was carried is told; what may still be settled in that window is not."""
+    tenants = replace(TENANTS, rollover_since=0.0, raises=(Raise(1_000_000, until=NOW + 60),))
+    february = MARCH - 28 * 86_400
+    configure(office, tenants, replace(EVERYBODY, name="words", unit="tokens", cap=500, rollover_since=0.0))
+    settle(office, 4_000_000, "usd:tenants|tenant=acme", bucket=february, tenant="acme")
+    settle(office, 2_000_000, "usd:tenants|tenant=acme", tenant="acme")
+    shown = (await show(client, "acme"))["budgets"]
+    names = ("cap_usd", "carried_usd", "settled_usd", "remaining_usd", "raised")
+    assert [shown[0][name] for name in names] == ["17.000000", "6.000000", "2.000000", "15.000000", True]
+    assert (shown[1]["cap"], shown[1]["carried"], "raised" in shown[1]) == (1_000, 500, False)
+    configure(office, replace(tenants, raises=(), rollover_since=float(MARCH)))
+    [without] = (await show(client, "acme"))["budgets"]
+    assert (without["cap_usd"], "carried_usd" in without) == ("10.000000", False)
+
+
 async def test_what_is_overdrawn_has_nothing_left(office: Office, client: httpx.AsyncClient) -> None:
     """An aborted stream may cost more than was likely; nothing is negative."""
     configure(office, TENANTS)

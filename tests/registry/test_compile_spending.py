@@ -130,6 +130,23 @@ def test_windows(written: str, window: Window) -> None:
     assert budget(f"{{usd: 1, window: {written}}}").window == window
 
 
+@pytest.mark.parametrize(
+    ("written", "since"),
+    [
+        ("month, rollover: true", 0.0),
+        ("month, rollover: false", None),
+        ("month", None),
+        ("month, rollover: 2030-06-01", 1_906_502_400.0),
+        ("{calendar: month, timezone: Europe/Berlin}, rollover: 2030-06-01", 1_906_495_200.0),
+        ("{calendar: month, timezone: America/New_York}, rollover: 2030-06-01", 1_906_516_800.0),
+        ("{calendar: month, timezone: Europe/Berlin}, rollover: 2030-06-01T00:00:00Z", 1_906_502_400.0),
+    ],
+)
+def test_a_day_of_rollover_begins_where_its_window_does(written: str, since: float | None) -> None:
+    """The window that begins on that day there is the first one that leaves something; a time says its own zone."""
+    assert budget(f"{{usd: 1, window: {written}}}").rollover_since == since
+
+
 def test_every_key_of_a_budget_arrives() -> None:
     """Nothing that is written is lost."""
     assert budget(
