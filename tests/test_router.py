@@ -135,6 +135,9 @@ def test_whatever_is_decided_keeps_every_promise(case: tuple[Registry, Request, 
 def used_up_cases(draw: st.DrawFn) -> tuple[Registry, Request, Situation]:
     """Cases in which many deployments are used up, some for longer than anybody may wait."""
     registry, request, situation = draw(cases())
+    if draw(st.booleans()):
+        # Most requests of all kinds are refused for other reasons: half of these ask for nothing special.
+        request = build.chat(draw(st.sampled_from([*registry.routes, *registry.models])))
     resets = st.sampled_from([0.0, NOW, NOW + 1, NOW + 2, NOW + 2.5, NOW + 300])
     until = {one.name: draw(resets) for one in registry.deployments()}
     health = {
