@@ -65,7 +65,10 @@ class Link:
         """Closes all connections."""
         idle, self._idle = self._idle, []
         for connection, _ in idle:
-            await self._drop(connection)
+            # To its end: a TLS connection says goodbye first, and the loop may be about to stop.
+            with contextlib.suppress(RedisError, OSError):
+                await connection.disconnect()
+            await self._client.connection_pool.release(connection)
         for part in (self._client, self._sentinel):
             if part is not None:
                 with contextlib.suppress(RedisError, OSError):
