@@ -116,6 +116,9 @@ def plan(
         held.append(_held(one, window, amount, cap))
         resets_at.append(window.resets_at)
     account = _account(request, labels.get("user", ""), measured, tuple(held))
+    if written is not None:
+        # An answer that was cut short is not estimated at more than it may be: what is settled must fit what was set aside.
+        account = replace(account, completion_tokens=min(account.completion_tokens, written * measured.answers))
     return Claim(
         holds=tuple(holds),
         budgets=counting,

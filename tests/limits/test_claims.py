@@ -133,6 +133,7 @@ def test_a_bound_that_rests_on_an_assumption_is_written_into_the_body() -> None:
     asked = request(max_output_tokens=None)
     found = claim(registry(usd("b", assume_max_output_tokens=300)), asked)
     assert found.max_output_tokens == 300
+    assert found.account.completion_tokens == 300, "the estimate must fit what was set aside for it"
     assert found.holds[0].amount == PROMPT * 10 + 300 * 40
     only_seen = claim(registry(usd("b", assume_max_output_tokens=300, mode="observe")), asked)
     assert only_seen.max_output_tokens is None
