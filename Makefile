@@ -55,6 +55,7 @@ bench: $(VENV)/.installed-dev ## measure against Envoy alone and a bare servicer
 .PHONY: soak
 soak: $(VENV)/.installed-dev ## the races and kills of 200 seeds, and a million tenants (hours)
 	scripts/require-command redis-server redis-server
+	$(BIN)/python -m pytest -m soak $(PYTEST_ARGS)
 	SOAK_SEEDS=200 $(BIN)/python -m pytest tests/end_to_end/test_exact_spending.py --timeout 0 $(PYTEST_ARGS)
 	$(BIN)/python -m tests.bench.tenants
 

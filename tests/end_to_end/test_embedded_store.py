@@ -13,7 +13,7 @@ import pytest
 from tests.end_to_end.load import Load, chat
 from tests.end_to_end.running import Instance, Simulators, running, until
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.soak]
 
 ALLOWED = 25
 CONFIGURATION = f"""

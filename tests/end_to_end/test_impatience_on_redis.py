@@ -22,7 +22,7 @@ from tests.end_to_end.spending import MODEL
 from tests.redis_servers import RedisServer, single_redis
 from tests.store.redis_counting import opened
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.soak]
 
 SIMULATED = {"one": {"models": ["small"]}}
 CONFIGURATION = f"""

@@ -16,7 +16,7 @@ import pytest
 from router_extproc.account import decode_account
 from tests.end_to_end.running import HELLO, Instance, Simulators, running, until
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.soak]
 
 # An output token costs a micro-dollar from the small model and ten from the large one.
 CONFIGURATION = """

@@ -13,7 +13,7 @@ import pytest
 from router_extproc.limits.identity import digest_of
 from tests.end_to_end.running import Instance, Simulators, until
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.soak]
 
 
 def secret(name: str) -> str:
