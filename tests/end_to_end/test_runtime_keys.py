@@ -13,7 +13,7 @@ import pytest
 from tests.end_to_end.running import HELLO, Instance, Simulators, until
 from tests.end_to_end.spending import command, settled
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("healed")]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.soak, pytest.mark.usefixtures("healed")]
 
 SIMULATED: dict[str, dict[str, Any]] = {"here": {}, "abroad": {}}
 TOOLS: Any = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}]
