@@ -14,11 +14,10 @@ from router_extproc.cli.admin_client import AdminClient, AdminError
 from router_extproc.config.state import StateDirectory
 from router_extproc.decision import Constraints, Decision
 from router_extproc.errors import StartError
-from router_extproc.extproc.case import SESSION_HEADER
 from router_extproc.limits.claims import budgets_for
 from router_extproc.limits.identity import bearer_of, believed, caller_of_grant, caller_of_key, caller_of_tenant, key_id
-from router_extproc.limits.loop_guard import fingerprint
 from router_extproc.limits.rehearsal import rehearse
+from router_extproc.limits.sessions import compared_by, session_of
 from router_extproc.outlook import Rehearsal
 from router_extproc.registry.spending import KeyGrant, Raise, Spending
 from router_extproc.request import Request
@@ -98,7 +97,7 @@ def rehearsal_of(  # noqa: PLR0917 - a request, what it is decided by, and where
         return router.decide(request, replace(situation, constraints=constraints))
 
     spending, caller = router.registry.spending, request.caller
-    session = request.headers.get(SESSION_HEADER, "").strip()
+    session = session_of(request.headers)
     readings = rehearse(
         request,
         decision,
@@ -107,7 +106,7 @@ def rehearsal_of(  # noqa: PLR0917 - a request, what it is decided by, and where
         decide,
         situation.now,
         session=session,
-        fingerprint=fingerprint(request.body) if session and spending.loop_guard.mode != "off" else "",
+        fingerprint=compared_by(request, request.body, spending.loop_guard),
         token_ratios=situation.token_ratios,
     )
     levels: Sequence[Level] | None = None

@@ -27,11 +27,11 @@ from router_extproc.extproc.full_places import FullPlaces
 from router_extproc.extproc.waiting import NoRoomError, WaitingRoom
 from router_extproc.limits.claims import Claim, budgets_for, plan
 from router_extproc.limits.ladder import Again, Proceed, Refuse, Step, next_step, on_store_failure
-from router_extproc.limits.rehearsal import rehearse
+from router_extproc.limits.rehearsal import rehearse, with_levels
 from router_extproc.limits.unambiguous import refuse_ambiguous
 from router_extproc.outlook import Rehearsal
 from router_extproc.registry.spending import Budget, Spending
-from router_extproc.store.counters import CounterStore, Level, Release, StoreUnavailableError, Verdict
+from router_extproc.store.counters import CounterStore, Release, StoreUnavailableError, Verdict
 from router_extproc.telemetry.worker_figures import Admissions
 
 # How the reasons begin that say what was made of a request.
@@ -108,17 +108,7 @@ class Admission:
             fingerprint=case.fingerprint,
             token_ratios=case.token_ratios,
         )
-        levels: Sequence[Level] | None = None
-        while True:
-            try:
-                queries = readings.send(levels)
-            except StopIteration as end:
-                rehearsal: Rehearsal = end.value
-                return rehearsal
-            try:
-                levels = await self._stores.shared.read(queries, now)
-            except StoreUnavailableError:
-                levels = None
+        return await with_levels(readings, lambda queries: self._stores.shared.read(queries, now))
 
     async def wait(self, case: Case, lane: str, until: float) -> None:
         """Waits for a limit that a provider itself told, until the time in epoch seconds.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
@@ -11,13 +10,10 @@ import msgspec
 from router_extproc.account import Account
 from router_extproc.decision import Constraints, Decision
 from router_extproc.limits.ladder import Figures, Refuse
+from router_extproc.limits.sessions import session_of
 from router_extproc.registry.snapshot import Registry
 from router_extproc.request import Request
 from router_extproc.store.counters import CounterStore
-
-SESSION_HEADER = "x-router-session"
-# A session's name travels through metadata, counters and logs: what is longer is cut, and told apart by its hash.
-_LONGEST_SESSION = 128
 
 
 class Admitted(msgspec.Struct, frozen=True):
@@ -82,7 +78,4 @@ class Case(msgspec.Struct, frozen=True):
     @property
     def session(self) -> str:
         """What the client calls its conversation."""
-        name = self.request.headers.get(SESSION_HEADER, "").strip()
-        if len(name) <= _LONGEST_SESSION:
-            return name
-        return f"{name[: _LONGEST_SESSION // 2]}~{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:32]}"
+        return session_of(self.request.headers)

@@ -10,19 +10,14 @@ from collections.abc import Awaitable, Callable
 from msgspec.structs import replace
 
 from router_extproc.decision import Constraints, Decision
-from router_extproc.dialects.openai_edits import COMPLETIONS, RESPONSES
 from router_extproc.errors import RequestError
 from router_extproc.extproc.admission import Admission
-from router_extproc.extproc.case import SESSION_HEADER, Case, RefusedError
+from router_extproc.extproc.case import Case, RefusedError
 from router_extproc.extproc.live import View
 from router_extproc.extproc.route_leg import Begun, DryRun, RouteLeg
 from router_extproc.extproc.waiting import NoRoomError
-from router_extproc.limits.loop_guard import fingerprint as fingerprint_of
+from router_extproc.limits.sessions import compared_by
 from router_extproc.policy.refusal import quota_refusal
-from router_extproc.registry.spending import LoopGuard
-from router_extproc.request import CHAT_COMPLETIONS, Request
-
-_CONVERSATIONS = frozenset({CHAT_COMPLETIONS, COMPLETIONS, RESPONSES})
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +52,7 @@ async def _conclude_dry_run(
     def decide(constraints: Constraints) -> Decision:
         return leg.foresee(request, constraints)
 
-    fingerprint = _fingerprint(request, asked.body, spending.loop_guard)
+    fingerprint = compared_by(request, asked.body, spending.loop_guard)
     case = Case(request, decision, view.registry, view.health.token_ratios, decide, be_patient, fingerprint)
     try:
         return leg.tell(asked, await admission.rehearse(case))
@@ -74,7 +69,7 @@ async def _conclude_slowly(
         return leg.decide(request, constraints)
 
     spending = view.registry.spending
-    fingerprint = _fingerprint(request, begun.body, spending.loop_guard)
+    fingerprint = compared_by(request, begun.body, spending.loop_guard)
     case = Case(request, begun.decision, view.registry, view.health.token_ratios, decide, be_patient, fingerprint)
     if opens_at is not None:
         try:
@@ -112,9 +107,3 @@ def _opens_at(decision: Decision, view: View, now: float) -> float | None:
             return None
         soonest = min(soonest, found.quota_until)
     return soonest if soonest <= now + view.registry.spending.waiting.max_wait_ms / 1_000 else None
-
-
-def _fingerprint(request: Request, body: bytes, guard: LoopGuard) -> str:
-    """What the request is compared by with others of its session; nothing where nobody compares."""
-    is_looked_at = guard.mode != "off" and request.path in _CONVERSATIONS and request.headers.get(SESSION_HEADER)
-    return fingerprint_of(body) if is_looked_at and request.model else ""

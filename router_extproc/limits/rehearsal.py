@@ -2,14 +2,14 @@
 
 Rules of this file
 - The same plan and the same ladder as in earnest; only the store's answer is worked out from levels that were read.
-- Whoever drives it reads the levels: a generator asks, so that nothing here waits. Where nobody can read them, counters are
-  taken as empty, and what is shown says so.
+- Whoever calls reads the levels: a generator asks for them, and ``with_levels`` passes on what it is told. Where nobody can
+  read them, counters are taken as empty, and what is shown says so.
 - Money is decimal text in USD, other units are whole numbers: this is read by people and scripts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -27,7 +27,7 @@ from router_extproc.registry.health import NO_RATIOS
 from router_extproc.registry.snapshot import Registry
 from router_extproc.registry.spending import Budget
 from router_extproc.request import Request
-from router_extproc.store.counters import Hold, Level, Query, Verdict
+from router_extproc.store.counters import Hold, Level, Query, StoreUnavailableError, Verdict
 
 _MICRO = 1_000_000
 # As in earnest: the ladder ends by itself, this bounds a mistake in it.
@@ -92,15 +92,19 @@ def rehearse(  # noqa: PLR0917 - what admission goes by
         return Rehearsal(is_known, tuple(looked_at.values()), refusal=_refused(error))
 
 
-def without_levels(readings: Readings) -> Rehearsal:
-    """The rehearsal where nobody can read levels."""
-    try:
-        next(readings)
-        while True:
-            readings.send(None)
-    except StopIteration as end:
-        rehearsal: Rehearsal = end.value
-        return rehearsal
+async def with_levels(readings: Readings, read: Callable[[tuple[Query, ...]], Awaitable[Sequence[Level]]]) -> Rehearsal:
+    """The rehearsal with the levels that ``read`` tells; where it raises ``StoreUnavailableError``, counters count as empty."""
+    levels: Sequence[Level] | None = None
+    while True:
+        try:
+            queries = readings.send(levels)
+        except StopIteration as end:
+            rehearsal: Rehearsal = end.value
+            return rehearsal
+        try:
+            levels = await read(queries)
+        except StoreUnavailableError:
+            levels = None
 
 
 def _concluded(shown: Rehearsal, step: Step, decision: Decision) -> Rehearsal:

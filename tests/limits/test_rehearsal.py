@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,13 +11,13 @@ from hypothesis import strategies as st
 from router_extproc.decision import Constraints, Decision
 from router_extproc.limits.claims import budgets_for
 from router_extproc.limits.ladder import Proceed, Refuse
-from router_extproc.limits.rehearsal import rehearse, without_levels
+from router_extproc.limits.rehearsal import rehearse, with_levels
 from router_extproc.outlook import Rehearsal
 from router_extproc.registry.snapshot import Registry
 from router_extproc.registry.spending import Budget, Window
 from router_extproc.request import Request
 from router_extproc.router import Router, Situation
-from router_extproc.store.counters import Level, Query
+from router_extproc.store.counters import Level, Query, StoreUnavailableError
 from tests.limits.cases import NOON, decide, registry, request, walk
 from tests.limits.model_store import ModelStore
 
@@ -33,14 +35,11 @@ def readings(found: Registry, asked: Request):  # type: ignore[no-untyped-def]  
 
 def rehearsed(found: Registry, asked: Request, store: ModelStore) -> Rehearsal:
     """Driven with the levels of a store that nothing is asked of but these."""
-    going, answer = readings(found, asked), None
-    try:
-        while True:
-            queries = going.send(answer)
-            answer = [level(store, query) for query in queries]
-    except StopIteration as end:
-        rehearsal: Rehearsal = end.value
-        return rehearsal
+
+    async def read(queries: tuple[Query, ...]) -> list[Level]:
+        return [level(store, query) for query in queries]
+
+    return asyncio.run(with_levels(readings(found, asked), read))
 
 
 def level(store: ModelStore, query: Query) -> Level:
@@ -97,7 +96,11 @@ def test_what_only_watches_changes_nothing_and_says_what_it_would_do() -> None:
 
 def test_without_levels_counters_are_empty_and_it_is_said() -> None:
     """Which budgets apply and what is wanted is known without a store; what is used is not."""
-    shown = without_levels(readings(registry(Budget("daily", "usd", 10_000_000, DAY)), BEST))
+
+    async def read(_: tuple[Query, ...]) -> list[Level]:
+        raise StoreUnavailableError("it is away")
+
+    shown = asyncio.run(with_levels(readings(registry(Budget("daily", "usd", 10_000_000, DAY)), BEST), read))
     assert not shown.levels_known
     assert [(one.name, one.settled, one.reserved, one.outcome) for one in shown.budgets] == [("daily", None, None, "fits")]
     assert shown.refusal is None
