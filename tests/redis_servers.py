@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -153,30 +153,33 @@ ROUTER_COMMANDS = (
     "+hget +hset +hdel +hincrby +hgetall +hkeys +zadd +zrem +zcard +zrangebyscore +zscore +lpush +rpop +llen"
 )
 """What a user needs who may do nothing else: the documentation says the same."""
+SENTINEL_COMMANDS = "+sentinel|masters"
+"""The same of a user of the sentinels."""
 
 
 @contextlib.contextmanager
 def encrypted_redis(folder: Path, user: str, password: str, commands: str = ROUTER_COMMANDS) -> Iterator[RedisServer]:
     """One server that speaks only TLS, to one user; its authority is ``authority.pem`` in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    authority = Authority(folder)
-    certificate, key = authority.issue("127.0.0.1")
-    options = [
-        f"tls-cert-file {certificate}",
-        f"tls-key-file {key}",
-        f"tls-ca-cert-file {authority.file}",
-        "tls-auth-clients no",
-        "user default off",
-        f"user {user} on >{password} ~router:* {commands}",
-        "user looker on >looker ~* +@all",
-    ]
-    client_options = {"ssl": True, "ssl_ca_certs": str(authority.file), "username": "looker", "password": "looker"}
-    server = RedisServer(folder, options, client_options, is_encrypted=True)
+    encryption, client_options = _encryption(folder)
+    server = RedisServer(folder, [*encryption, *_users(user, password, commands)], client_options, is_encrypted=True)
     try:
         server.start()
         yield server
     finally:
         server.kill()
+
+
+def _encryption(folder: Path) -> tuple[list[str], dict[str, object]]:
+    """Lines of a server that speaks only TLS, and what a client needs that looks into it."""
+    authority = Authority(folder)
+    certificate, key = authority.issue("127.0.0.1")
+    lines = [f"tls-cert-file {certificate}", f"tls-key-file {key}", f"tls-ca-cert-file {authority.file}", "tls-auth-clients no"]
+    return lines, {"ssl": True, "ssl_ca_certs": str(authority.file), "username": "looker", "password": "looker"}
+
+
+def _users(user: str, password: str, commands: str) -> list[str]:
+    return ["user default off", f"user {user} on >{password} ~router:* {commands}", "user looker on >looker ~* &* +@all"]
 
 
 @dataclass
@@ -248,11 +251,75 @@ class WatchedRedis:
         return next(server for server in self.servers if server.port == int(port))
 
 
+@dataclass(frozen=True)
+class Guard:
+    """Lines of configuration by which servers, and the sentinels that watch them, let in only some."""
+
+    servers: Sequence[str] = ()
+    sentinels: Sequence[str] = ()
+    server_options: Mapping[str, object] = field(default_factory=dict)
+    sentinel_options: Mapping[str, object] = field(default_factory=dict)
+    is_encrypted: bool = False
+
+
+def password_guard(server_password: str, sentinel_password: str) -> Guard:
+    """Everybody needs a password and nobody a name: one for the servers, another one for the sentinels."""
+    return Guard(
+        [f"requirepass {server_password}", f"masterauth {server_password}"],
+        [f"requirepass {sentinel_password}", f"sentinel auth-pass {WatchedRedis.service} {server_password}"],
+        {"password": server_password},
+        {"password": sentinel_password},
+    )
+
+
+def user_guard(folder: Path, server: tuple[str, str], sentinel: tuple[str, str]) -> Guard:
+    """TLS everywhere, and users (name, password) with few rights, as the documentation names them.
+
+    The authority is ``authority.pem`` in the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    encryption, client_options = _encryption(folder)
+    encryption = [*encryption, "tls-replication yes"]
+    name, password = sentinel
+    return Guard(
+        [*encryption, *_users(*server, ROUTER_COMMANDS), "masteruser looker", "masterauth looker"],
+        [
+            *encryption,
+            "user default off",
+            f"user {name} on >{password} {SENTINEL_COMMANDS}",
+            "user looker on >looker ~* &* +@all",
+            "sentinel sentinel-user looker",
+            "sentinel sentinel-pass looker",
+            f"sentinel auth-user {WatchedRedis.service} looker",
+            f"sentinel auth-pass {WatchedRedis.service} looker",
+        ],
+        client_options,
+        client_options,
+        is_encrypted=True,
+    )
+
+
 @contextlib.contextmanager
-def watched_redis(folder: Path) -> Iterator[WatchedRedis]:
+def watched_redis(folder: Path, guard: Guard = Guard()) -> Iterator[WatchedRedis]:
     """The replica takes over about a second after the master is gone."""
-    master, replica = (RedisServer(folder / name, ["repl-diskless-sync-delay 0"]) for name in ("one", "two"))
-    sentinels = [RedisServer(folder / f"sentinel-{number}", is_sentinel=True) for number in range(3)]
+    master, replica = (
+        RedisServer(
+            folder / name,
+            ["repl-diskless-sync-delay 0", *guard.servers],
+            dict(guard.server_options),
+            is_encrypted=guard.is_encrypted,
+        )
+        for name in ("one", "two")
+    )
+    sentinels = [
+        RedisServer(
+            folder / f"sentinel-{number}",
+            client_options=dict(guard.sentinel_options),
+            is_sentinel=True,
+            is_encrypted=guard.is_encrypted,
+        )
+        for number in range(3)
+    ]
     watched = WatchedRedis([master, replica], sentinels)
     try:
         master.start()
@@ -265,6 +332,7 @@ def watched_redis(folder: Path) -> Iterator[WatchedRedis]:
                 f"sentinel monitor {watched.service} 127.0.0.1 {master.port} 2",
                 f"sentinel down-after-milliseconds {watched.service} 500",
                 f"sentinel failover-timeout {watched.service} 3000",
+                *guard.sentinels,
             ]
             sentinel.start()
         with sentinels[0].client() as client:

@@ -140,7 +140,8 @@ def _store(config: RouterConfig, source: Source) -> Iterator[Problem]:
         return
     key = "url" if redis.url is not None else "cluster" if redis.cluster else "sentinel"
     path: Path = ("store", "redis", key)
-    if redis.password is not None and any(_is_plain(url) for url in redis.urls):
+    passwords = (redis.password, None if redis.sentinel is None else redis.sentinel.password)
+    if passwords != (None, None) and any(_is_plain(url) for url in redis.urls):
         yield _warn(source, path, "the password travels unencrypted", "use rediss://", "plain_key", key=True)
     if redis.certificate_authority is not None and not any(url.startswith("rediss:") for url in redis.urls):
         message = "has no effect: Redis is spoken to without TLS"
@@ -162,6 +163,8 @@ def _surroundings(config: RouterConfig, source: Source, environ: Mapping[str, st
         ("alerts", "webhook"): (config.alerts.webhook, "the address"),
         ("store", "redis", "password"): (None if redis is None else redis.password, "the password"),
     }
+    if redis is not None and redis.sentinel is not None:
+        secrets["store", "redis", "sentinel", "password"] = (redis.sentinel.password, "the password")
     for path, (secret, what) in secrets.items():
         if secret is not None and secret.env is not None and (finding := check_variable(secret.env, environ, what)):
             yield _warn(source, (*path, "env"), *finding, "missing_secret")

@@ -17,6 +17,13 @@ class Sentinel(Section):
 
     service: LabelValue = Field(description="Under which name the Sentinels know the master.")
     urls: tuple[RedisUrl, ...] = Field(min_length=1, description="Addresses of the Sentinels.")
+    username: OwnId | None = Field(None, description="The Sentinels' own ACL user. Default: their default user.")
+    password: Secret | None = Field(None, description="Where the password for the Sentinels is read from.")
+
+    @model_validator(mode="after")
+    def _named_user(self) -> Sentinel:
+        _refuse_lone_username(self)
+        return self
 
 
 class Redis(Section):
@@ -40,6 +47,10 @@ class Redis(Section):
         if (self.certificate is None) != (self.key is None):
             message = "`certificate` and `key` belong together"
             raise PydanticCustomError("contradiction", message, {"fix": "write both or neither"})
+        if len({url.partition(":")[0] for url in self.urls}) > 1:
+            message = "some addresses ask for TLS, and some do not"
+            raise PydanticCustomError("contradiction", message, {"fix": "write all with rediss://, or all with redis://"})
+        _refuse_lone_username(self)
         return self
 
     @property
@@ -48,6 +59,13 @@ class Redis(Section):
         if self.sentinel is not None:
             return self.sentinel.urls
         return self.cluster or (str(self.url),)
+
+
+def _refuse_lone_username(written: Sentinel | Redis) -> None:
+    """Redis knows no user without a password: who writes a name alone would be its default user."""
+    if written.username is not None and written.password is None:
+        message = "`username` without `password` has no effect"
+        raise PydanticCustomError("contradiction", message, {"fix": "write password: {env: NAME_OF_A_VARIABLE} beside it"})
 
 
 class Store(Section):

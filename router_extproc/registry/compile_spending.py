@@ -206,8 +206,10 @@ def _store(written: Store) -> StoreSettings:
     redis = written.redis
     if redis is None:
         return StoreSettings(deadline_ms=written.deadline, reservation_ms=written.reservation)
+    sentinel = redis.sentinel
+    sentinel_password = None if sentinel is None else sentinel.password
     return StoreSettings(
-        kind="redis_cluster" if redis.cluster else "redis_sentinel" if redis.sentinel else "redis",
+        kind="redis_cluster" if redis.cluster else "redis_sentinel" if sentinel else "redis",
         urls=redis.urls,
         username=redis.username,
         password_env=None if redis.password is None else redis.password.env,
@@ -215,7 +217,10 @@ def _store(written: Store) -> StoreSettings:
         certificate_authority=redis.certificate_authority,
         certificate=redis.certificate,
         key=redis.key,
-        sentinel_service="" if redis.sentinel is None else redis.sentinel.service,
+        sentinel_service="" if sentinel is None else sentinel.service,
+        sentinel_username=None if sentinel is None else sentinel.username,
+        sentinel_password_env=None if sentinel_password is None else sentinel_password.env,
+        sentinel_password_file=None if sentinel_password is None else sentinel_password.file,
         prefix=redis.prefix,
         deadline_ms=written.deadline,
         reservation_ms=written.reservation,

@@ -137,7 +137,8 @@ class AuthSettings(msgspec.Struct, frozen=True):
 class StoreSettings(msgspec.Struct, frozen=True):
     """Where counters live. ``kind`` sqlite needs nothing else. Passwords are read where they lie, never put here.
 
-    ``urls`` are ``redis://`` or ``rediss://`` without password, several for a cluster or for sentinels.
+    ``urls`` are ``redis://`` or ``rediss://`` without password, several for a cluster or for sentinels. Sentinels have a user
+    and a password of their own.
     """
 
     kind: Literal["sqlite", "redis", "redis_cluster", "redis_sentinel"] = "sqlite"
@@ -149,6 +150,9 @@ class StoreSettings(msgspec.Struct, frozen=True):
     certificate: str | None = None
     key: str | None = None
     sentinel_service: str = ""
+    sentinel_username: str | None = None
+    sentinel_password_env: str | None = None
+    sentinel_password_file: str | None = None
     prefix: str = "router"
     deadline_ms: int = 20
     reservation_ms: int = 3_600_000

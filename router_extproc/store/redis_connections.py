@@ -26,7 +26,7 @@ from router_extproc.registry.spending import StoreSettings
 from router_extproc.store.redis_link import SOCKET_SECONDS, Link
 from router_extproc.store.redis_processes import Processes
 
-__all__ = ["SOCKET_SECONDS", "Address", "Connections", "password_reader"]
+__all__ = ["SOCKET_SECONDS", "Address", "Connections"]
 
 _DEFAULT_PORT = 6379
 _DEFAULT_SENTINEL_PORT = 26379
@@ -46,12 +46,12 @@ class Address(NamedTuple):
 class _Credentials(CredentialProvider):
     """User and password for each new connection."""
 
-    def __init__(self, username: str | None, read_password: Callable[[], str | None]) -> None:
+    def __init__(self, username: str | None, read_password: Callable[[], str]) -> None:
         self._username = username
         self._read_password = read_password
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        password = self._read_password() or ""
+        password = self._read_password()
         return (self._username, password) if self._username else (password,)
 
     async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
@@ -65,7 +65,7 @@ class Connections:
         """Reads addresses and certificates' places, connects to nothing.
 
         Raises:
-            StartError: an address cannot be read, or the password is not where it is said to be.
+            StartError: an address cannot be read, or a password is not where it is said to be.
         """
         self._settings = settings
         default_port = _DEFAULT_SENTINEL_PORT if settings.kind == "redis_sentinel" else _DEFAULT_PORT
@@ -85,17 +85,18 @@ class Connections:
             "protocol": 2,
         }
         self._is_encrypted = parts[0].scheme == "rediss"
+        self._encryption: dict[str, Any] = {"ssl": True} if self._is_encrypted else {}
         if self._is_encrypted:
             self._options |= {
                 "ssl_ca_certs": settings.certificate_authority,
                 "ssl_certfile": settings.certificate,
                 "ssl_keyfile": settings.key,
             }
-        read_password = password_reader(settings, environ)
-        self._credentials: dict[str, Any] = {}
-        if read_password is not None:
-            read_password()
-            self._credentials = {"credential_provider": _Credentials(settings.username, read_password)}
+        read_password = _password_reader("store.redis.password", settings.password_env, settings.password_file, environ)
+        self._credentials = _credentials(settings.username, read_password)
+        env, file = settings.sentinel_password_env, settings.sentinel_password_file
+        read_password = _password_reader("store.redis.sentinel.password", env, file, environ)
+        self._sentinel_credentials = _credentials(settings.sentinel_username, read_password)
 
     def client(self, address: Address) -> Redis:
         """A client for one server."""
@@ -116,44 +117,55 @@ class Connections:
         """Connections to one server."""
         return Link(self.client(address), self._processes)
 
+    def sentinels(self) -> Sentinel:
+        """Who knows the master. One that is silent, or lets nobody in, is passed over for the next."""
+        patience = {"socket_timeout": SOCKET_SECONDS}
+        options = self._options | self._encryption | patience | self._sentinel_credentials
+        return Sentinel(self.addresses, sentinel_kwargs=options)
+
     def link_by_sentinels(self) -> Link:
         """Connections to whichever server the sentinels call the master."""
-        encryption: dict[str, Any] = {"ssl": True} if self._is_encrypted else {}
-        # A sentinel that is silent is passed over for the next.
-        sentinel = Sentinel(self.addresses, sentinel_kwargs=self._options | encryption | {"socket_timeout": SOCKET_SECONDS})
+        sentinel = self.sentinels()
         client = sentinel.master_for(
             self._settings.sentinel_service,
             db=self.database,
             redis_connect_func=self._processes.greet,
             **self._options,
             **self._credentials,
-            **encryption,
+            **self._encryption,
         )
         return Link(client, self._processes, sentinel)
 
 
-def password_reader(settings: StoreSettings, environ: Mapping[str, str]) -> Callable[[], str | None] | None:
-    """What reads the password; None where the settings name none.
+def _credentials(username: str | None, read_password: Callable[[], str] | None) -> dict[str, Any]:
+    """What a client is made with; the password is tried to be read, and forgotten."""
+    if read_password is None:
+        return {}
+    read_password()
+    return {"credential_provider": _Credentials(username, read_password)}
+
+
+def _password_reader(key: str, variable: str | None, file: str | None, environ: Mapping[str, str]) -> Callable[[], str] | None:
+    """What reads the password of the ``key`` in ``router.yaml``; None where neither variable nor file is named.
 
     Calling it raises ``StartError`` while the variable or file is missing.
     """
-    if settings.password_env is not None:
-        variable = settings.password_env
+    if variable is not None:
 
-        def from_environment() -> str | None:
+        def from_environment() -> str:
             password = environ.get(variable)
             if not password:
-                raise StartError(f"store.redis.password: the environment variable {variable} is not set")
+                raise StartError(f"{key}: the environment variable {variable} is not set")
             return password
 
         return from_environment
-    if settings.password_file is not None:
-        path = Path(settings.password_file)
+    if file is not None:
+        path = Path(file)
 
-        def from_file() -> str | None:
+        def from_file() -> str:
             with contextlib.suppress(OSError, UnicodeDecodeError):
                 return path.read_text("utf-8").strip()
-            raise StartError(f"store.redis.password: the file {path} cannot be read")
+            raise StartError(f"{key}: the file {path} cannot be read")
 
         return from_file
     return None

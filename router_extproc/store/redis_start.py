@@ -20,6 +20,8 @@ COMMANDS = (
     "+hget +hset +hdel +hincrby +hgetall +hkeys +zadd +zrem +zcard +zrangebyscore +zscore +lpush +rpop +llen"
 )
 """What the user has to be allowed, as an access rule; in a cluster also ``+cluster|slots``."""
+SENTINEL_COMMANDS = "+sentinel|masters"
+"""The same for the user of the sentinels."""
 
 _OLDEST = (6, 0)
 _LARGEST_SKEW_SECONDS = 5.0
@@ -36,18 +38,22 @@ async def check_redis(settings: StoreSettings, environ: Mapping[str, str]) -> No
     """
     connections = Connections(settings, environ)
     try:
+        by_sentinels = settings.kind == "redis_sentinel"
+        if by_sentinels:
+            async with asyncio.timeout(_SECONDS):
+                await _check_sentinels(connections, settings)
         async with asyncio.timeout(_SECONDS):
-            by_sentinels = settings.kind == "redis_sentinel"
             link = connections.link_by_sentinels() if by_sentinels else connections.link(connections.addresses[0])
             try:
                 await _check(link, settings)
             finally:
                 await link.aclose()
     except AuthenticationError as error:
-        fix = "look at store.redis.username and store.redis.password"
-        raise StartError(f"store.redis: Redis refuses {_who(settings)}: {_text(error)}; {fix}") from error
+        who, fix = _who(settings.username), "look at store.redis.username and store.redis.password"
+        raise StartError(f"store.redis: Redis refuses {who}: {_text(error)}; {fix}") from error
     except NoPermissionError as error:
-        raise StartError(f"store.redis: Redis refuses {_who(settings)}: {_text(error)}; allow {_rule(settings)}") from error
+        who = _who(settings.username)
+        raise StartError(f"store.redis: Redis refuses {who}: {_text(error)}; allow {_rule(settings)}") from error
     except MovedError as error:
         raise StartError("store.redis: this server belongs to a cluster: write its nodes under store.redis.cluster") from error
     except ResponseError as error:
@@ -56,6 +62,27 @@ async def check_redis(settings: StoreSettings, environ: Mapping[str, str]) -> No
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
             raise StartError(f"store.redis: its certificate cannot be trusted: {_text(error)}") from error
         _log.warning("store cannot be reached at the start", extra={"reason": _text(error)})
+
+
+async def _check_sentinels(connections: Connections, settings: StoreSettings) -> None:
+    """Later one that refuses is passed over as if it were away: that all of them do, only a start can say."""
+    sentinels = connections.sentinels()
+    try:
+        asked = (sentinel.sentinel_masters() for sentinel in sentinels.sentinels)
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+    finally:
+        await sentinels.aclose()
+    refusals: list[str] = []
+    for address, answer in zip(connections.addresses, answers, strict=True):
+        if isinstance(answer, AuthenticationError | ResponseError):
+            refusals.append(f"the Sentinel at {address} refuses {_who(settings.sentinel_username)}: {_text(answer)}")
+        elif isinstance(answer, Exception) and "CERTIFICATE_VERIFY_FAILED" in str(answer):
+            raise answer
+    if refusals and all(isinstance(answer, Exception) for answer in answers):
+        fix = "look at store.redis.sentinel.username and store.redis.sentinel.password"
+        raise StartError(f"store.redis.sentinel: {refusals[0]}; {fix}, and allow {SENTINEL_COMMANDS}")
+    for refusal in refusals:
+        _log.warning("a Sentinel does not let us in: it is passed over", extra={"reason": refusal})
 
 
 async def _check(link: Link, settings: StoreSettings) -> None:
@@ -85,8 +112,8 @@ def _judge(answer: list[str], settings: StoreSettings) -> None:
         _log.warning("store has another time; windows and reservations need clocks that agree", extra={"seconds": round(skew)})
 
 
-def _who(settings: StoreSettings) -> str:
-    return f"the user {settings.username}" if settings.username else "its default user"
+def _who(username: str | None) -> str:
+    return f"the user {username}" if username else "its default user"
 
 
 def _rule(settings: StoreSettings) -> str:

@@ -29,7 +29,7 @@ def test_each_good_file_compiles(file: pathlib.Path) -> None:
 def test_everything_holds_every_key() -> None:
     """The examples with every key have indeed every key of the schema, so that none is left untried."""
     tried: set[str] = set()
-    for name in ("everything", "mesh", "cluster"):
+    for name in ("everything", "mesh", "cluster", "sentinels"):
         written = plain(read_tree((GOOD / f"{name}.yaml").read_text(encoding="utf-8"))[0])
         tried |= set(keys_in_use(written, ()))
     assert set(keys_of_schema(())) - tried == set()

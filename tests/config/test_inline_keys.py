@@ -41,6 +41,8 @@ def problems(text: str) -> tuple[Problem, ...]:
         f"store: {{redis: {{cluster: ['rediss://me:{PASTED}@host:6379']}}}}",
         f"store: {{redis: {{sentinel: {{service: main, urls: ['redis://{PASTED}@host:26379']}}}}}}",
         f"store: {{redis: {{url: 'redis://host', password: {PASTED}}}}}",
+        f"store: {{redis: {{sentinel: {{service: main, urls: ['redis://host:26379'], password: {PASTED}}}}}}}",
+        f"store: {{redis: {{sentinel: {{service: main, urls: ['redis://host:26379'], password: {{env: {PASTED}}}}}}}}}",
         f"alerts: {{webhook: 'https://hooks.slack.com/services/T0/B0/{PASTED}'}}",
         f"alerts: {{webhook: {{url: 'https://discord.com/api/webhooks/1/{PASTED}'}}}}",
         f"alerts: {{webhook: {{url: 'https://acme.webhook.office.com/webhookb2/{PASTED}'}}}}",

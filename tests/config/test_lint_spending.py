@@ -147,6 +147,9 @@ def test_what_travels_unencrypted() -> None:
     assert warnings(redis.format("redis://redis.example:6379"), environ) == [
         "store.redis.url: plain_key: the password travels unencrypted"
     ]
+    sentinel = "store: {{redis: {{sentinel: {{service: s, urls: ['{}://s.example:26379'], password: {{env: P}}}}}}}}\n"
+    assert warnings(sentinel.format("rediss"), environ) == []
+    assert warnings(sentinel.format("redis"), environ) == ["store.redis.sentinel: plain_key: the password travels unencrypted"]
 
 
 def test_a_certificate_authority_that_nobody_asks(tmp_path: Path) -> None:
@@ -171,6 +174,11 @@ def test_files_and_variables_that_are_not_there(tmp_path: Path) -> None:
         "alerts.webhook.env: missing_secret: the environment variable HOOK is empty",
         f"store.redis.password.file: missing_secret: {tmp_path}/password does not exist",
         f"auth.jwt.jwks_file: missing_file: {tmp_path}/keys.json does not exist",
+    ]
+    sentinel = f"{{service: s, urls: ['rediss://r:1'], password: {{file: {tmp_path}/password}}}}"
+    assert warnings(f"store: {{redis: {{sentinel: {sentinel}, password: {{env: P}}}}}}\n") == [
+        f"store.redis.sentinel.password.file: missing_secret: {tmp_path}/password does not exist",
+        "store.redis.password.env: missing_secret: the environment variable P is not set",
     ]
     (tmp_path / "password").write_text("hunter2")
     (tmp_path / "keys.json").write_text("{}")

@@ -8,9 +8,10 @@ from router_extproc.store.redis_identities import MOST_AUDIT_ENTRIES
 from router_extproc.store.redis_lane import _DEADLINES_OF_SILENCE, _MOST_REPRIEVES
 from router_extproc.store.redis_recovery import LONGEST_WAIT_MS, WAIT_MS
 from router_extproc.store.redis_servers import ClusterServers
+from router_extproc.store import redis_start
 from router_extproc.store.redis_start import COMMANDS
 from tests.docs.documents import ROOT, prose
-from tests.redis_servers import ROUTER_COMMANDS
+from tests.redis_servers import ROUTER_COMMANDS, SENTINEL_COMMANDS
 
 PAGE = "docs/redis.md"
 
@@ -19,6 +20,8 @@ def test_the_rights_are_those_that_are_enough() -> None:
     """The rule that the page shows is the one that the tests run with and that a refused start names."""
     shown = re.findall(r"^ACL SETUSER router on >PASSWORD ~router:\* (.*)$", (ROOT / PAGE).read_text("utf-8"), re.MULTILINE)
     assert shown == [COMMANDS] == [ROUTER_COMMANDS]
+    shown = re.findall(r"^ACL SETUSER router on >PASSWORD (\+sentinel.*)$", (ROOT / PAGE).read_text("utf-8"), re.MULTILINE)
+    assert shown == [redis_start.SENTINEL_COMMANDS] == [SENTINEL_COMMANDS]
 
 
 def test_figures() -> None:

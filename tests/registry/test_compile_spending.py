@@ -348,6 +348,26 @@ def test_the_file_s_own_word_about_undecided_requests_is_kept() -> None:
                 password_file="secret",  # noqa: S106 - the path of a file
             ),
         ),
+        (
+            "{redis: {sentinel: {service: main, urls: ['rediss://s:26379'], username: watcher, password: {env: S}}}}",
+            StoreSettings(
+                kind="redis_sentinel",
+                urls=("rediss://s:26379",),
+                sentinel_service="main",
+                sentinel_username="watcher",
+                sentinel_password_env="S",  # noqa: S106 - the name of a variable
+            ),
+        ),
+        (
+            "{redis: {sentinel: {service: main, urls: ['redis://s:26379'], password: {file: watched}}, password: {env: P}}}",
+            StoreSettings(
+                kind="redis_sentinel",
+                urls=("redis://s:26379",),
+                password_env="P",  # noqa: S106 - the name of a variable
+                sentinel_service="main",
+                sentinel_password_file="watched",  # noqa: S106 - the path of a file
+            ),
+        ),
     ],
 )
 def test_stores(written: str, settings: StoreSettings) -> None:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from router_extproc.errors import StartError
 from router_extproc.registry.spending import StoreSettings
 from router_extproc.store.counters import Level, Query, StoreUnavailableError, Total
 from router_extproc.store.redis_counters import RedisCounters
+from router_extproc.store.redis_identities import RedisIdentities
 from router_extproc.store.redis_start import check_redis
-from tests.redis_servers import WatchedRedis, watched_redis
-from tests.store.redis_counting import NOW, UNTIL, hold, opened
+from tests.redis_servers import RedisServer, WatchedRedis, password_guard, user_guard, watched_redis
+from tests.store.redis_counting import NOW, UNTIL, hold, opened, ready
 
 TOTAL = Total("c", 0, 9, int(NOW) + 3_600)
+ENVIRON = {"REDIS_PASSWORD": "horse", "SENTINEL_PASSWORD": "battery"}
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +72,155 @@ async def test_a_lost_master_is_replaced(watched: WatchedRedis, written: StoreSe
         assert watched.master() is not lost
         assert await store.read([Query("c", 0)], NOW) == (Level(9, 0),)
         assert not await store.claim("alert", UNTIL, NOW)
+
+
+@pytest.fixture(scope="module", params=["password", "user"])
+def guarded(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[WatchedRedis, StoreSettings]]:
+    """Sentinels that let in only who has their password, or over TLS who has their user's; servers that have others."""
+    folder = tmp_path_factory.mktemp(request.param)
+    by_user = request.param == "user"
+    guard = user_guard(folder, ("router", "horse"), ("watcher", "battery")) if by_user else password_guard("horse", "battery")
+    with watched_redis(folder, guard) as watched:
+        yield (
+            watched,
+            StoreSettings(
+                kind="redis_sentinel",
+                urls=watched.urls,
+                sentinel_service=watched.service,
+                username="router" if by_user else None,
+                password_env="REDIS_PASSWORD",  # noqa: S106 - a variable's name
+                sentinel_username="watcher" if by_user else None,
+                sentinel_password_env="SENTINEL_PASSWORD",  # noqa: S106 - a variable's name
+                certificate_authority=str(folder / "authority.pem") if by_user else None,
+                deadline_ms=500,
+            ),
+        )
+
+
+async def test_sentinels_that_ask_who_is_there(guarded: tuple[WatchedRedis, StoreSettings]) -> None:
+    """Each has its own password: with both of them, and the rights that the documentation names, everything works."""
+    _, written = guarded
+    await check_redis(written, ENVIRON)
+    store, identities = RedisCounters(written, ENVIRON, "ledger"), RedisIdentities(written, ENVIRON)
+    try:
+        await ready(store)
+        await store.settle([TOTAL], [], NOW)
+        assert await store.read([Query("c", 0)], NOW) == (Level(9, 0),)
+        assert (await identities.latest(0)).changes.keys == ()
+    finally:
+        await store.aclose()
+        await identities.aclose()
+
+
+@pytest.mark.parametrize("environ", [None, "wrong-battery", "horse"])
+async def test_sentinels_that_let_nobody_in_are_named_at_the_start(
+    guarded: tuple[WatchedRedis, StoreSettings], caplog: pytest.LogCaptureFixture, environ: str | None
+) -> None:
+    """Without a password, or with another one, the servers' included: the start ends with the keys to look at, every call
+    later fails, and no password is shown.
+    """
+    caplog.set_level(logging.DEBUG)
+    _, written = guarded
+    given = {"REDIS_PASSWORD": "horse", "SENTINEL_PASSWORD": environ or ""}
+    if environ is None:
+        written = replace(written, sentinel_username=None, sentinel_password_env=None)
+    with pytest.raises(StartError, match=r"store\.redis\.sentinel\.username and store\.redis\.sentinel\.password") as refused:
+        await check_redis(written, given)
+    assert str(refused.value).startswith("store.redis.sentinel: the Sentinel at 127.0.0.1:")
+    store = RedisCounters(written, given)
+    try:
+        with pytest.raises(StoreUnavailableError) as failed:
+            await store.reserve("a", [hold("c", 1, 10)], UNTIL, NOW)
+    finally:
+        await store.aclose()
+    shown = [str(refused.value), str(failed.value), repr(store.__dict__), *(repr(record.__dict__) for record in caplog.records)]
+    assert not [text for text in shown if "battery" in text or "horse" in text]
+
+
+async def test_a_wrong_password_of_the_servers_is_not_blamed_on_the_sentinels(
+    guarded: tuple[WatchedRedis, StoreSettings],
+) -> None:
+    """Which of the two passwords is wrong can be told from the message."""
+    _, written = guarded
+    with pytest.raises(StartError, match=r"store\.redis: Redis refuses .*store\.redis\.username and store\.redis\.password"):
+        await check_redis(written, ENVIRON | {"REDIS_PASSWORD": "battery"})
+
+
+async def test_a_sentinel_that_refuses_is_passed_over(
+    guarded: tuple[WatchedRedis, StoreSettings], caplog: pytest.LogCaptureFixture
+) -> None:
+    """While others let us in the store works, and the log says which one does not."""
+    watched, written = guarded
+    refusing = watched.sentinels[0]
+    _change_password(refusing, written, "staple")
+    try:
+        await check_redis(written, ENVIRON)
+        async with _opened(written, ENVIRON) as store:
+            await ready(store)
+    finally:
+        _change_password(refusing, written, "battery")
+    reasons = [getattr(record, "reason", "") for record in caplog.records]
+    assert [reason for reason in reasons if f"the Sentinel at 127.0.0.1:{refusing.port} refuses" in reason]
+
+
+async def test_the_sentinels_password_is_read_when_a_connection_is_made(
+    guarded: tuple[WatchedRedis, StoreSettings], tmp_path: Path
+) -> None:
+    """A password that is changed in its file is used by the next connection, without a restart."""
+    watched, written = guarded
+    file = tmp_path / "password"
+    file.write_text("battery\n")
+    async with _opened(replace(written, sentinel_password_env=None, sentinel_password_file=str(file)), ENVIRON) as store:
+        await ready(store)
+        try:
+            for sentinel in watched.sentinels:
+                _change_password(sentinel, written, "staple")
+            file.write_text("staple")
+            with watched.master().client() as looker:
+                looker.client_kill_filter(_type="normal", skipme=True)
+            await ready(store)
+        finally:
+            for sentinel in watched.sentinels:
+                _change_password(sentinel, written, "battery")
+
+
+def _change_password(sentinel: RedisServer, written: StoreSettings, password: str) -> None:
+    """Connections that are there already are ended."""
+    name = written.sentinel_username or "default"
+    with sentinel.client() as looker:
+        looker.execute_command("ACL", "SETUSER", name, "resetpass", f">{password}")
+        looker.client_kill_filter(_type="normal", skipme=True)
+    if name == "default":
+        sentinel.client_options["password"] = password
+
+
+@asynccontextmanager
+async def _opened(written: StoreSettings, environ: dict[str, str]) -> AsyncIterator[RedisCounters]:
+    store = RedisCounters(written, environ, "ledger")
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+async def test_servers_that_are_no_sentinels_are_said(guarded: tuple[WatchedRedis, StoreSettings]) -> None:
+    """The servers' own addresses under `sentinel.urls` can never work: the start ends, and says what was asked."""
+    watched, written = guarded
+    given = replace(written, urls=tuple(server.url for server in watched.servers), sentinel_username=written.username)
+    with pytest.raises(StartError, match=r"store\.redis\.sentinel: .*(?i:sentinel)"):
+        await check_redis(given, ENVIRON | {"SENTINEL_PASSWORD": "horse"})
+
+
+async def test_a_password_of_the_sentinels_that_is_nowhere(written: StoreSettings) -> None:
+    """A variable that is not set and a file that does not exist end the start, by the key's name."""
+    for source, what in (
+        ({"sentinel_password_env": "NOT_SET"}, "NOT_SET"),
+        ({"sentinel_password_file": "/nonexistent"}, "cannot"),
+    ):
+        with pytest.raises(StartError, match=rf"store\.redis\.sentinel\.password: .*{what}"):
+            await check_redis(replace(written, **source), {})
 
 
 async def _tell_again(store: RedisCounters, memory: str) -> bool:
