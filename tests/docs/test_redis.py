@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
+from router_extproc.store import redis_start
 from router_extproc.store.redis_identities import MOST_AUDIT_ENTRIES
 from router_extproc.store.redis_lane import _DEADLINES_OF_SILENCE, _MOST_REPRIEVES
 from router_extproc.store.redis_recovery import LONGEST_WAIT_MS, WAIT_MS
 from router_extproc.store.redis_servers import ClusterServers
-from router_extproc.store import redis_start
 from router_extproc.store.redis_start import COMMANDS
 from tests.docs.documents import ROOT, prose
 from tests.redis_servers import ROUTER_COMMANDS, SENTINEL_COMMANDS
