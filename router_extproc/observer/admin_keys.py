@@ -68,25 +68,30 @@ class _Keys:
     async def rotate(self, request: Request) -> Response:
         """Gives a key another secret; the old one goes on for ``overlap``."""
         desk, now = self._desk, self._desk.clock()
-        overlap = _overlap(await body_of(request))
-        grant = await self._changeable(request)
-        if (state := state_of(grant, now)) != "active":
-            raise ConflictError(f"this key is {state}")
-        randomness = desk.randomness()
-        changed = rotated(grant, randomness, now, overlap)
-        entry = desk.entry(request, "key.rotate", grant.id, {"tenant": grant.tenant, "overlap": f"{overlap / 1_000:g}s"})
-        await desk.identities.put_key(changed, entry)
+        overlap, randomness = _overlap(await body_of(request)), desk.randomness()
+
+        def rotate(grant: KeyGrant | None) -> tuple[KeyGrant, AuditEntry]:
+            known = _known(grant)
+            if (state := state_of(known, now)) != "active":
+                raise ConflictError(f"this key is {state}")
+            detail = {"tenant": known.tenant, "overlap": f"{overlap / 1_000:g}s"}
+            return rotated(known, randomness, now, overlap), desk.entry(request, "key.rotate", known.id, detail)
+
+        changed = await desk.identities.change_key(self._changeable(request), rotate)
         ends = show_time(now + overlap / 1_000)
-        return JSONResponse(_shown_once(changed, randomness.shown(grant.id)) | {"previous_valid_until": ends})
+        return JSONResponse(_shown_once(changed, randomness.shown(changed.id)) | {"previous_valid_until": ends})
 
     async def revoke(self, request: Request) -> Response:
         """Ends a key now. Again: it stays ended."""
         desk, now = self._desk, self._desk.clock()
-        grant = await self._changeable(request)
-        changed = revoked(grant, now)
-        if changed != grant:
-            entry: AuditEntry = desk.entry(request, "key.revoke", grant.id, {"tenant": grant.tenant})
-            await desk.identities.put_key(changed, entry)
+
+        def revoke(grant: KeyGrant | None) -> tuple[KeyGrant, AuditEntry | None]:
+            known = _known(grant)
+            changed = revoked(known, now)
+            entry = desk.entry(request, "key.revoke", known.id, {"tenant": known.tenant})
+            return changed, None if changed == known else entry
+
+        changed = await desk.identities.change_key(self._changeable(request), revoke)
         return JSONResponse(show_key(changed, now, _API))
 
     async def audit(self, request: Request) -> Response:
@@ -108,14 +113,12 @@ class _Keys:
         ]
         return JSONResponse({"entries": entries, "next": found[-1][0] if len(found) == limit else None})
 
-    async def _changeable(self, request: Request) -> KeyGrant:
-        key_id = request.path_params["id"]
+    def _changeable(self, request: Request) -> str:
+        """The id of the key that the request names."""
+        key_id: str = request.path_params["id"]
         if key_id in self._desk.registry().spending.keys:
             raise ConflictError("this key is declared in router.yaml: change it there")
-        grant = await self._desk.identities.find(key_id)
-        if grant is None:
-            raise NotFoundError("no such key")
-        return grant
+        return key_id
 
 
 def show_key(grant: KeyGrant, now: float, source: str) -> dict[str, Any]:
@@ -141,6 +144,12 @@ def show_key(grant: KeyGrant, now: float, source: str) -> dict[str, Any]:
         "expires_at": show_time(grant.expires_at),
         "revoked_at": show_time(grant.revoked_at),
     }
+
+
+def _known(grant: KeyGrant | None) -> KeyGrant:
+    if grant is None:
+        raise NotFoundError("no such key")
+    return grant
 
 
 def _shown_once(grant: KeyGrant, shown: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 Rules of this file
 - Without a shared store the file of this machine is the authority; with one that is, and the file is its mirror.
 - Every change comes with its audit entry. The flag that the first key leaves is there before its owner can read the key.
+- A change of a key is made of what the key is at that moment, whoever else changes it: nothing undoes a revocation.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from router_extproc.config.state import StateDirectory
 from router_extproc.errors import RouterError
 from router_extproc.registry.spending import KeyGrant, Raise, StoreSettings
 from router_extproc.store.counters import StoreUnavailableError
-from router_extproc.store.identities import AuditEntry, IdentityReader, IdentityWriter, StoredRaise
+from router_extproc.store.identities import AuditEntry, IdentityReader, IdentityWriter, KeyChange, StoredRaise
 
 T = TypeVar("T")
 
@@ -34,6 +35,13 @@ class Authority(Protocol):
 
     async def put_key(self, grant: KeyGrant, entry: AuditEntry) -> None:
         """Adds or replaces a key.
+
+        Raises:
+            StoreUnavailableError: whether it was done is not known.
+        """
+
+    async def change_key(self, key: str, change: KeyChange) -> KeyGrant:
+        """Changes the key of this id, and returns it as it is then.
 
         Raises:
             StoreUnavailableError: whether it was done is not known.
@@ -57,8 +65,9 @@ class Authority(Protocol):
 class OwnFile:
     """The file of this machine as the authority. Blocking work is done on one thread of its own."""
 
-    def __init__(self, writer: IdentityWriter) -> None:
-        self._writer = writer
+    def __init__(self, writer: IdentityWriter, reader: IdentityReader) -> None:
+        """``reader`` is used here alone."""
+        self._writer, self._reader = writer, reader
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="identities")
 
     async def put_key(self, grant: KeyGrant, entry: AuditEntry) -> None:
@@ -68,6 +77,21 @@ class OwnFile:
             StoreUnavailableError: nothing was written.
         """
         await self._run(lambda: self._writer.put_key(grant, entry))
+
+    async def change_key(self, key: str, change: KeyChange) -> KeyGrant:
+        """As ``Authority.change_key``.
+
+        Raises:
+            StoreUnavailableError: nothing was written.
+        """
+
+        def read_and_write() -> KeyGrant:
+            grant, entry = change(self._reader.find(key))
+            if entry is not None:
+                self._writer.put_key(grant, entry)
+            return grant
+
+        return await self._run(read_and_write)
 
     async def add_raise(self, stored: StoredRaise, entry: AuditEntry) -> None:
         """As ``Authority.add_raise``.
@@ -81,8 +105,8 @@ class OwnFile:
         """Nobody else writes here."""
         return False
 
-    async def _run(self, work: Callable[[], None]) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, work)
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
 
 class Identities:
@@ -140,6 +164,14 @@ class Identities:
         await self._there().put_key(grant, entry)
         await self._flag()
 
+    async def change_key(self, key: str, change: KeyChange) -> KeyGrant:
+        """Changes the key of this id, and returns it as it is then; other changes of it come before or after, not between.
+
+        Raises:
+            StoreUnavailableError: whether it was done is not known.
+        """
+        return await self._there().change_key(key, change)
+
     async def add_raise(self, stored: StoredRaise, entry: AuditEntry) -> None:
         """Adds a raise.
 
@@ -191,17 +223,17 @@ class Identities:
         self._authority = None
         writer = IdentityWriter(self._state.identities)
         self._closing.callback(writer.close)
+        reader = IdentityReader(self._state.identities)
+        self._closing.callback(reader.close)
         if settings.kind == "sqlite":
-            self._authority = OwnFile(writer)
+            self._authority = OwnFile(writer, reader)
         else:
             from router_extproc.store.identity_mirror import IdentityMirror  # noqa: PLC0415 - only what is used is loaded
             from router_extproc.store.redis_identities import RedisIdentities  # noqa: PLC0415 - as above
 
             shared = RedisIdentities(settings, self._environ)
             self._closing.push_async_callback(shared.aclose)
-            mirrored = IdentityReader(self._state.identities)
-            self._closing.callback(mirrored.close)
-            self._authority = IdentityMirror(shared, writer, mirrored)
+            self._authority = IdentityMirror(shared, writer, reader)
         self._settings = settings
         await self._flag()
 

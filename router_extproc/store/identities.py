@@ -16,10 +16,10 @@ import msgspec
 from router_extproc.registry.spending import KeyGrant
 from router_extproc.store.identity_file import IDENTITIES
 from router_extproc.store.identity_reader import IdentityReader
-from router_extproc.store.identity_values import AuditEntry, Changes, StoredRaise
+from router_extproc.store.identity_values import AuditEntry, Changes, KeyChange, StoredRaise
 from router_extproc.store.mended_file import MendedFile
 
-__all__ = ["AuditEntry", "Changes", "IdentityReader", "IdentityWriter", "StoredRaise"]
+__all__ = ["AuditEntry", "Changes", "IdentityReader", "IdentityWriter", "KeyChange", "StoredRaise"]
 
 
 class IdentityWriter:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TypeVar
 
 from router_extproc.registry.spending import KeyGrant
-from router_extproc.store.identities import AuditEntry, IdentityReader, IdentityWriter, StoredRaise
+from router_extproc.store.identities import AuditEntry, IdentityReader, IdentityWriter, KeyChange, StoredRaise
 from router_extproc.store.redis_identities import BehindError, Record, RedisIdentities
 
 _AT_ONCE = 500
@@ -36,7 +36,23 @@ class IdentityMirror:
         Raises:
             StoreUnavailableError: Redis or the file cannot be used; whether the change was made is not known.
         """
-        await self._put((grant, entry))
+        await self._put(lambda: (grant, entry))
+
+    async def change_key(self, key: str, change: KeyChange) -> KeyGrant:
+        """Changes the key of this id, made of what it is for all instances, and returns it as it is then.
+
+        Raises:
+            StoreUnavailableError: Redis or the file cannot be used; whether the change was made is not known.
+        """
+        changed: list[KeyGrant] = []
+
+        def records() -> Sequence[Record]:
+            grant, entry = change(self._reader.find(key))
+            changed[:] = [grant]
+            return () if entry is None else (grant, entry)
+
+        await self._put(records)
+        return changed[0]
 
     async def add_raise(self, stored: StoredRaise, entry: AuditEntry) -> None:
         """As ``IdentityWriter.add_raise``, for all instances.
@@ -44,7 +60,7 @@ class IdentityMirror:
         Raises:
             StoreUnavailableError: Redis or the file cannot be used; whether the change was made is not known.
         """
-        await self._put((stored, entry))
+        await self._put(lambda: (stored, entry))
 
     async def add_entry(self, entry: AuditEntry) -> None:
         """As ``IdentityWriter.add_entry``, for all instances.
@@ -52,7 +68,7 @@ class IdentityMirror:
         Raises:
             StoreUnavailableError: Redis or the file cannot be used; whether the change was made is not known.
         """
-        await self._put((entry,))
+        await self._put(lambda: (entry,))
 
     async def follow(self) -> bool:
         """Takes over what other instances changed; to be called a few times a second. True where anything had changed.
@@ -63,11 +79,16 @@ class IdentityMirror:
         async with self._lock:
             return await self._follow()
 
-    async def _put(self, records: Sequence[Record]) -> None:
+    async def _put(self, make: Callable[[], Sequence[Record]]) -> None:
+        """Puts what ``make`` makes of what is mirrored, and makes it anew where that was old."""
         async with self._lock:
             for attempt in range(_ATTEMPTS):
+                known = await _in_thread(self._writer.applied)
+                records = await _in_thread(make)
+                if not records:
+                    return
                 try:
-                    await self._identities.put(records, await _in_thread(self._writer.applied))
+                    await self._identities.put(records, known)
                 except BehindError:
                     if attempt == _ATTEMPTS - 1:
                         raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from router_extproc.registry.spending import KeyGrant, Raise
@@ -24,6 +26,13 @@ class StoredRaise(msgspec.Struct, frozen=True):
     id: str
     budget: str
     granted: Raise
+
+
+KeyChange = Callable[[KeyGrant | None], tuple[KeyGrant, AuditEntry | None]]
+"""What becomes of a key, from what it is at that moment (None: there is none); without an entry nothing is changed.
+
+It is asked again where another change came first, and may raise: then nothing is changed either.
+"""
 
 
 class Changes(msgspec.Struct, frozen=True):

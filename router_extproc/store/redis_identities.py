@@ -29,7 +29,9 @@ _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 
 class BehindError(StoreUnavailableError):
-    """Redis is new to this instance: it has to bring what it has, by ``seed``, and then to ask for ``changes``."""
+    """Redis is new to this instance, which has to bring what it has, by ``seed``; or it knows a newer version of a key that is
+    to be changed. What helps is to ask for what is new.
+    """
 
 
 class Latest(msgspec.Struct, frozen=True):
@@ -57,12 +59,14 @@ class RedisIdentities:
     async def put(self, records: Sequence[Record], known: int) -> None:
         """Makes changes that belong together: a key or raise with its audit entry. They come back with ``latest``.
 
+        A key is changed only where nobody changed it after ``known``: what is put was made of what it was then.
+
         Raises:
             BehindError: nothing was changed.
             StoreUnavailableError: Redis does not answer; whether anything was changed is not known.
         """
         if await self._run("identities_put", (known, MOST_AUDIT_ENTRIES, *_fields(records))) is None:
-            raise BehindError("the store is new to this instance")
+            raise BehindError("the store is new to this instance, or ahead of it")
 
     async def seed(self, records: Sequence[Record], known: int) -> None:
         """Brings what this instance has, some hundreds of records at a time; doing it again changes nothing.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -199,6 +200,29 @@ async def test_what_is_over_is_not_rotated_and_revoking_twice_is_once(office: Of
     assert (first["state"], first["revoked_at"]) == ("revoked", second["revoked_at"])
     assert (await client.post(f"/keys/{made['id']}/rotate", json={})).status_code == 409
     assert [entry["action"] for entry in (await client.get("/audit")).json()["entries"]] == ["key.revoke", "key.create"]
+
+
+@pytest.mark.parametrize("order", [("revoke", "rotate"), ("rotate", "revoke")])
+async def test_no_rotation_undoes_a_revocation(office: Office, client: httpx.AsyncClient, order: tuple[str, str]) -> None:
+    """A key that is revoked while somebody rotates it is revoked, whichever comes first."""
+    for _ in range(10):
+        key_id = (await create(client))["id"]
+        answers = await asyncio.gather(*(client.post(f"/keys/{key_id}/{action}", json={}) for action in order))
+        told = dict(zip(order, (answer.status_code for answer in answers), strict=True))
+        assert told["revoke"] == 200
+        assert told["rotate"] in {200, 409}
+        assert (await grant_of(office, key_id)).revoked_at == NOW
+
+
+async def test_of_two_rotations_at_once_none_is_lost(office: Office, client: httpx.AsyncClient) -> None:
+    """Every secret that was shown is accepted, as if one rotation had come after the other."""
+    for _ in range(10):
+        made = await create(client)
+        path = f"/keys/{made['id']}/rotate"
+        answers = await asyncio.gather(*(client.post(path, json={"overlap": "1h"}) for _ in range(3)))
+        grant = await grant_of(office, made["id"])
+        shown = [made["key"], *(answer.json()["key"] for answer in answers)]
+        assert [proves(grant, each, NOW) for each in shown] == [True] * 4
 
 
 async def test_unknown_and_declared_keys(office: Office, client: httpx.AsyncClient) -> None:

@@ -98,6 +98,27 @@ async def test_a_revocation_is_everywhere_after_one_look(three: list[Instance]) 
         assert found.revoked_at == 2.5
 
 
+async def test_a_change_is_made_of_what_others_made_of_the_key(three: list[Instance]) -> None:
+    """Who changes a key that another instance just revoked is told so first; a change without entry leaves no trace."""
+    first, second, _ = three
+    await first.mirror.put_key(key("one"), entry("a"))
+    await second.mirror.follow()
+    await second.mirror.put_key(msgspec.structs.replace(key("one"), revoked_at=2.5), entry("b"))
+    seen: list[float | None] = []
+
+    def rename(grant: KeyGrant | None) -> tuple[KeyGrant, AuditEntry | None]:
+        assert grant is not None
+        seen.append(grant.revoked_at)
+        return msgspec.structs.replace(grant, team="other"), entry(f"c{len(seen)}")
+
+    changed = await first.mirror.change_key("one", rename)
+    assert (seen, changed.revoked_at, changed.team) == ([None, 2.5], 2.5, "other")
+    await second.mirror.follow()
+    assert second.reader.find("one") == first.reader.find("one") == changed
+    assert await first.mirror.change_key("one", lambda _: (changed, None)) == changed
+    assert sorted(kept.id for _, kept in first.reader.audit()) == ["a", "b", "c2"]
+
+
 async def test_keys_of_before_redis_are_taken_along(three: list[Instance]) -> None:
     """Keys that were made while the file was all there was are in Redis after the first look, and then everywhere."""
     first, second, _ = three
