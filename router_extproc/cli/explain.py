@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import sys
 import time
@@ -13,14 +14,17 @@ from msgspec.structs import replace
 
 from router_extproc.analysis.classifier import NOTHING_LEARNED, Classifier
 from router_extproc.analysis.location import artefact_folder
-from router_extproc.cli.explain_budgets import Identities, add_caller_arguments, caller_of, rehearsal_of, says_who_would_matter
+from router_extproc.cli.explain_instance import InstanceHere
 from router_extproc.config.state import StateDirectory, find_instance
 from router_extproc.errors import RequestError, StartError
+from router_extproc.explaining import Question, explain
 from router_extproc.policy.explanation import Explanation, explain_error, explain_request
 from router_extproc.registry.health import Health, read_health
 from router_extproc.registry.snapshot import Registry, read_registry
+from router_extproc.registry.spending import Spending
 from router_extproc.request import CHAT_COMPLETIONS, Request
 from router_extproc.router import Router, Situation
+from router_extproc.store.counters import StoreUnavailableError
 
 NAME = "explain"
 HELP = "show how one request would be routed, and why"
@@ -37,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="what the request asks for (default: the file's own, auto for a message)")
     parser.add_argument("--path", default=CHAT_COMPLETIONS, help="default: %(default)s")
     parser.add_argument("--header", action="append", default=[], metavar="NAME:VALUE", help="a request header; may be repeated")
-    add_caller_arguments(parser)
+    who = parser.add_mutually_exclusive_group()
+    who.add_argument("--tenant", help="with whose permissions and budgets (default: nobody's)")
+    who.add_argument("--key", metavar="ID", help="the same for a virtual key, by what `keys list` calls it")
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="default: ./router.yaml, else the running instance, else the environment"
     )
@@ -56,7 +62,13 @@ def run(arguments: argparse.Namespace) -> int:
     router = Router(_registry(arguments.config), _classifier(), time.perf_counter)
     health = _health(arguments.config)
     situation = Situation(health.deployments, arguments.draw, time.time(), health.token_ratios)
-    explanation = _explain(router, arguments, headers, body, situation)
+    question = Question(arguments.path, headers, body, arguments.tenant, arguments.key)
+    explanation = _explain(router, arguments, question, situation)
+    if _says_who_would_matter(router.registry.spending, explanation):
+        print(
+            "router-extproc explain: --tenant or --key says whose permissions and budgets are to be shown; these are nobody's",
+            file=sys.stderr,
+        )
     refusal = explanation.refusal or (explanation.admission and explanation.admission.refusal)
     if arguments.json:
         print(msgspec.json.format(msgspec.json.encode(explanation)).decode())
@@ -67,32 +79,24 @@ def run(arguments: argparse.Namespace) -> int:
     return FINE if refusal is None else FOUND_SOMETHING
 
 
-def _explain(
-    router: Router, arguments: argparse.Namespace, headers: dict[str, str], body: bytes, situation: Situation
-) -> Explanation:
+def _explain(router: Router, arguments: argparse.Namespace, question: Question, situation: Situation) -> Explanation:
     from router_extproc.dialects.openai import splice_model  # noqa: PLC0415 - beside its only use
 
     try:
         if arguments.model is not None:
-            body = splice_model(body, arguments.model)
-        state = _state(arguments.config)
-        spending = router.registry.spending
-        identities = Identities(spending, state)
-        request = router.read("POST", arguments.path, headers, body)
-        request = replace(request, caller=caller_of(arguments, headers, spending, identities))
+            question = question._replace(body=splice_model(question.body, arguments.model))
+        return asyncio.run(explain(question, router, situation, InstanceHere(_state(arguments.config))))
     except RequestError as error:
-        unread = explain_request(Request(arguments.path, arguments.model or "", headers=headers))
+        unread = explain_request(Request(arguments.path, arguments.model or "", headers=question.headers))
         return replace(unread, refusal=explain_error(error))
-    if says_who_would_matter(spending, request.caller):
-        print(
-            "router-extproc explain: --tenant or --key says whose permissions and budgets are to be shown; these are nobody's",
-            file=sys.stderr,
-        )
-    explanation = router.explain(request, situation)
-    if explanation.decision is None:
-        return explanation
-    admission = rehearsal_of(router, request, explanation.decision, situation, identities, state)
-    return replace(explanation, admission=admission)
+    except StoreUnavailableError as error:
+        raise StartError(f"keys cannot be read: {error}") from error
+
+
+def _says_who_would_matter(spending: Spending, explanation: Explanation) -> bool:
+    """Whether an explanation for nobody leaves out what most requests meet."""
+    is_for_nobody = explanation.caller is None and explanation.decision is not None
+    return is_for_nobody and bool(spending.tenants or spending.keys or spending.auth.mode in ("keys", "jwt", "mesh"))
 
 
 def _headers(written: list[str]) -> dict[str, str]:

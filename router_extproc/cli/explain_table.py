@@ -1,12 +1,15 @@
-"""An explanation as tables for a terminal: the request, the rules, every candidate, the chain, the prices."""
+"""An explanation as tables for a terminal: the request, who asks, the rules, every candidate, the chain, the prices."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import msgspec
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from router_extproc.caller import Caller
 from router_extproc.decision import Attempt, Candidate, Decision
 from router_extproc.outlook import Rehearsal
 from router_extproc.policy.explanation import Explanation
@@ -22,16 +25,8 @@ def print_explanation(explanation: Explanation, console: Console | None = None) 
         console = Console()
         if not console.is_terminal:
             console = Console(width=_PLAIN_WIDTH, color_system=None)
-    console.print(_request(explanation))
-    if explanation.signals:
-        console.print(_signals(explanation))
-    if explanation.rules:
-        console.print(_rules(explanation))
-    if explanation.candidates:
-        console.print(_candidates(explanation))
-    if explanation.decision is not None:
-        console.print(_chains(explanation.decision))
-        console.print(_outcome(explanation.decision))
+    for part in _parts(explanation):
+        console.print(part)
     if explanation.admission is not None:
         _print_admission(explanation.admission, console)
     if explanation.prices:
@@ -39,6 +34,22 @@ def print_explanation(explanation: Explanation, console: Console | None = None) 
     if explanation.refusal is not None:
         refusal = explanation.refusal
         console.print(Text(f"Refused with {refusal.status} {refusal.code or ''}: {refusal.message}", style="bold red"))
+
+
+def _parts(explanation: Explanation) -> Iterator[Table]:
+    """What is known of the request and its decision, in the order in which it was found out."""
+    yield _request(explanation)
+    if explanation.caller is not None:
+        yield _caller(explanation.caller)
+    if explanation.signals:
+        yield _signals(explanation)
+    if explanation.rules:
+        yield _rules(explanation)
+    if explanation.candidates:
+        yield _candidates(explanation)
+    if explanation.decision is not None:
+        yield _chains(explanation.decision)
+        yield _outcome(explanation.decision)
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -74,6 +85,25 @@ def _request(explanation: Explanation) -> Table:
     ):
         table.add_row(name, value)
     return table
+
+
+def _caller(caller: Caller) -> Table:
+    table = _table("\nCaller", "of", "value")
+    tags = ", ".join(f"{name}={value}" for name, value in caller.tags.items())
+    proved = {"tenant": caller.tenant, "team": caller.team, "user": caller.user, "key": caller.key, "tier": caller.tier}
+    for name, value in {**proved, "features": ", ".join(caller.features), "tags": tags}.items():
+        if value:
+            table.add_row(name, value)
+    table.add_row("priority", caller.priority)
+    for field, allowed in msgspec.structs.asdict(caller.permissions).items():
+        if allowed is not None:
+            name = field.replace("_", " ")
+            table.add_row(f"may use {name}" if isinstance(allowed, tuple) else name, _allowed(allowed))
+    return table
+
+
+def _allowed(allowed: tuple[str, ...] | int) -> str:
+    return str(allowed) if isinstance(allowed, int) else ", ".join(allowed) or "none"
 
 
 def _signals(explanation: Explanation) -> Table:

@@ -104,7 +104,7 @@ def admin_app(answers: Answers) -> Starlette:
             Route("/health/deployments", show_health),
             Route("/decisions", list_decisions),
             Route("/decisions/{id}", show_decision),
-            explain_route(answers.router, answers.health, answers.token_ratios),
+            explain_route(answers.desk, answers.router, answers.health, answers.token_ratios),
             *key_routes(answers.desk),
             *budget_routes(answers.desk),
         ]

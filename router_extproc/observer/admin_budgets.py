@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import secrets
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -26,17 +24,15 @@ from router_extproc.observer.budget_report import counters_of, report, standings
 from router_extproc.observer.budget_words import amounts
 from router_extproc.observer.desk import LARGEST_LIMIT, Desk, body_of, limit_of, number_of, show_time
 from router_extproc.observer.key_changes import moment_of, problems_of
+from router_extproc.observer.levels import read_levels
 from router_extproc.observer.money import show_usd
 from router_extproc.registry.snapshot import Registry
 from router_extproc.registry.spending import Budget, KeyGrant, Raise
-from router_extproc.store.counters import CounterStore, Level, Query, StoreUnavailableError
+from router_extproc.store.counters import Query
 from router_extproc.store.identities import StoredRaise
 from router_extproc.store.ledger import ledger_rows, spent
 
 _LARGEST_SEQUENCE = 10**15
-_READ_AT_ONCE = 50
-_MOST_TRIES = 10
-_PAUSE_SECONDS = 0.1
 # What the query of /ledger asks for beside labels.
 _NO_LABELS = frozenset({"per", "since", "until", "limit", "before"})
 
@@ -66,7 +62,7 @@ class _Budgets:
         keys += await desk.identities.keys(tenant=tenant, after="", limit=LARGEST_LIMIT)
         find = functools.partial(counters_of, registry, keys, raises, tenant=tenant, ledger=desk.ledger, now=now)
         counters = await run_in_threadpool(find)
-        levels = await _levels(self._store(), [query for counter in counters for query in counter.queries], now)
+        levels = await read_levels(desk, [query for counter in counters for query in counter.queries])
         standings = standings_of(registry, counters, levels, now)
         return JSONResponse(await run_in_threadpool(report, tenant, standings, desk.ledger))
 
@@ -93,14 +89,8 @@ class _Budgets:
             queries = msgspec.convert((await body_of(request)).get("queries"), list[Query])
         except msgspec.ValidationError as error:
             raise BadRequestError(f"queries: {error}") from None
-        levels = await _levels(self._store(), queries, self._desk.clock())
+        levels = await read_levels(self._desk, queries)
         return JSONResponse({"levels": [{"settled": level.settled, "held": level.held} for level in levels]})
-
-    def _store(self) -> CounterStore:
-        store = self._desk.store()
-        if store is None:
-            raise StoreUnavailableError("the counters cannot be opened; the observer's log says why")
-        return store
 
     async def ledger(self, request: Request) -> Response:
         """Sums by the labels in ``per``, or the newest calls; any label with a value narrows them."""
@@ -151,25 +141,6 @@ class _Budgets:
             if budget.name == name:
                 return budget
         raise NotFoundError("no such budget: `router-extproc budgets show` tells their names")
-
-
-async def _levels(store: CounterStore, queries: Sequence[Query], now: float) -> list[Level]:
-    """The levels of all; who asks here has more patience than a request, for which the store's deadline is made.
-
-    Raises:
-        StoreUnavailableError: it did not answer for a second.
-    """
-    levels: list[Level] = []
-    tries = 0
-    while len(levels) < len(queries):
-        try:
-            levels += await store.read(queries[len(levels) : len(levels) + _READ_AT_ONCE], now)
-        except StoreUnavailableError:
-            tries += 1
-            if tries >= _MOST_TRIES:
-                raise
-            await asyncio.sleep(_PAUSE_SECONDS)
-    return levels
 
 
 def read_raise(body: dict[str, Any], budget: Budget, now: float) -> Raise:

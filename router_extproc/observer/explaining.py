@@ -1,27 +1,40 @@
-"""What the instance would decide for a request now: ``POST /explain`` of the admin API."""
+"""What would become of a request now, for whom and why: ``POST /explain`` of the admin API."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from router_extproc.analysis.classifier import NOTHING_LEARNED, Classifier
 from router_extproc.dialects.openai import write_error
-from router_extproc.errors import PayloadTooLargeError, RequestError
+from router_extproc.errors import BadRequestError, PayloadTooLargeError, RequestError
+from router_extproc.explaining import Question, UnknownKeyError, explain
+from router_extproc.observer.admin_access import TOKEN, guarded
+from router_extproc.observer.admin_errors import NotFoundError, answering
+from router_extproc.observer.desk import Desk
+from router_extproc.observer.levels import read_levels
 from router_extproc.registry.health import DeploymentHealth
 from router_extproc.registry.snapshot import Registry
+from router_extproc.registry.spending import KeyGrant, Raise
 from router_extproc.request import CHAT_COMPLETIONS
 from router_extproc.router import Router, Situation
+from router_extproc.store.counters import Level, Query
 
 JSON = "application/json"
+
+T = TypeVar("T")
+
+_LONGEST_SHOWN = 100
 
 _log = logging.getLogger(__name__)
 
@@ -60,34 +73,64 @@ class CurrentRouter:
 
 
 def explain_route(
+    desk: Desk,
     router: Callable[[], Router],
     health: Callable[[], Mapping[str, DeploymentHealth]],
     token_ratios: Callable[[], Mapping[str, float]],
 ) -> Route:
-    """The route. The body is the request's own; ``?path=`` names another path than chat completions.
+    """The route, for those who may ask about keys and budgets. The body is the request's own; ``?path=`` names another path
+    than chat completions, ``?tenant=`` or ``?key=`` for whom it is explained.
 
     Weighted orders are drawn with seed 0, so equal questions get equal answers. Nobody is called, nothing is booked.
     """
 
-    async def explain(request: Request) -> Response:
-        path = request.query_params.get("path", CHAT_COMPLETIONS)
+    async def show(request: Request) -> Response:
         now = await run_in_threadpool(router)
         try:
-            body = await _read(request, now.registry.max_body_bytes)
-            situation = Situation(health=health(), now=time.time(), token_ratios=token_ratios())
-            document = await run_in_threadpool(_explain, now, path, dict(request.headers), body, situation)
+            question = await _question(request, now.registry.max_body_bytes)
+            situation = Situation(health=health(), now=desk.clock(), token_ratios=token_ratios())
+            instance = _FromThread(desk, asyncio.get_running_loop())
+            # Reading a large body takes a while: the observer has other work meanwhile.
+            shown = await run_in_threadpool(lambda: asyncio.run(explain(question, now, situation, instance)))
         except RequestError as error:
             return Response(write_error(error), error.status, media_type=JSON)
-        except ClientDisconnect:
-            return Response(status_code=400)
-        return Response(document, media_type=JSON)
+        except UnknownKeyError:
+            raise NotFoundError(f"no such key: {request.query_params['key'][:_LONGEST_SHOWN]}") from None
+        return Response(msgspec.json.encode(shown), media_type=JSON)
 
-    return Route("/explain", explain, methods=["POST"])
+    return Route("/explain", guarded(answering(show), desk.token), methods=["POST"])
 
 
-def _explain(router: Router, path: str, headers: Mapping[str, str], body: bytes, situation: Situation) -> bytes:
-    request = router.read("POST", path, headers, body)
-    return msgspec.json.encode(router.explain(request, situation))
+class _FromThread:
+    """What the instance knows, for a thread beside the event loop on which that is found out."""
+
+    def __init__(self, desk: Desk, loop: asyncio.AbstractEventLoop) -> None:
+        self._desk, self._loop = desk, loop
+
+    async def find(self, key: str) -> KeyGrant | None:
+        """As ``explaining.Instance`` says, like the others."""
+        return await self._there(self._desk.identities.find(key))
+
+    async def raises(self) -> Mapping[str, Sequence[Raise]]:
+        return await self._there(self._desk.identities.raises())
+
+    async def levels(self, queries: Sequence[Query]) -> Sequence[Level]:
+        return await self._there(read_levels(self._desk, queries))
+
+    async def _there(self, work: Coroutine[Any, Any, T]) -> T:
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+
+async def _question(request: Request, longest_body: int) -> Question:
+    asked = request.query_params
+    tenant, key = asked.get("tenant") or None, asked.get("key") or None
+    if tenant and key:
+        raise BadRequestError("tenant or key, not both: a key belongs to a tenant")
+    headers = dict(request.headers)
+    if request.state.actor == TOKEN:
+        # That was for this API, and is nobody's virtual key.
+        del headers["authorization"]
+    return Question(asked.get("path", CHAT_COMPLETIONS), headers, await _read(request, longest_body), tenant, key)
 
 
 async def _read(request: Request, limit: int) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from router_extproc.caller import NOBODY, Caller
 from router_extproc.decision import Candidate, Decision
 from router_extproc.errors import RequestError
 from router_extproc.facts import Facts, Signal, facts_of
@@ -48,7 +49,8 @@ class Price(msgspec.Struct, frozen=True):
 class Explanation(msgspec.Struct, frozen=True):
     """What ``explain`` and ``x-router-dry-run`` show. Exactly one of ``decision`` and ``refusal`` is there.
 
-    ``admission`` is what budgets and limits would make of the decision; None where nothing is counted, or nothing was decided.
+    ``caller`` is for whom it was decided, None for nobody in particular. ``admission`` is what budgets and limits would make of
+    the decision; None where nothing is counted, or nothing was decided.
     """
 
     path: str
@@ -57,6 +59,7 @@ class Explanation(msgspec.Struct, frozen=True):
     max_output_tokens: int | None
     needs: tuple[str, ...]
     facts: Facts
+    caller: Caller | None = None
     signals: tuple[Signal, ...] = ()
     route: str | None = None
     revision: str = ""
@@ -79,6 +82,7 @@ def explain_request(request: Request) -> Explanation:
         max_output_tokens=facts.max_output_tokens,
         needs=tuple(sorted(facts.needs)),
         facts=facts,
+        caller=None if request.caller == NOBODY else request.caller,
         signals=request.analysis.signals(),
     )
 

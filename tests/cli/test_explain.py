@@ -7,18 +7,25 @@ import json
 import os
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 import pytest
 
+from router_extproc.analysis.classifier import NOTHING_LEARNED
 from router_extproc.cli import main
+from router_extproc.cli.admin_client import AdminClient
 from router_extproc.config.state import StateDirectory
 from router_extproc.registry.catalogue import known_providers
 from router_extproc.registry.health import OPEN, DeploymentHealth, Health, encode_health
 from router_extproc.registry.snapshot import encode_registry
+from router_extproc.registry.spending import Budget, KeyGrant, Window
 from router_extproc.router import Router
+from router_extproc.store.identities import AuditEntry, IdentityWriter
+from tests.cli.instances import running_instance
 
 FILE = """
 providers:
@@ -258,3 +265,38 @@ def test_for_nobody_the_way_to_name_somebody_is_told(here: Path, capsys: pytest.
     told = capsys.readouterr()
     assert not told.err
     assert json.loads(told.out)["admission"] is None
+
+
+def test_who_asks_is_shown_with_what_it_may_use(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Tenant, key and permissions stand in the document and in the tables; nobody is nobody."""
+    (here / "router.yaml").write_text(BUDGETS)
+    assert for_caller(capsys)["caller"] is None
+    asks = for_caller(capsys, "--key", "ci")["caller"]
+    assert (asks["tenant"], asks["key"], asks["permissions"]["tiers"]) == ("acme", "ci", None)
+    main(["explain", "-m", "Hello", "--tenant", "interns"])
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["tenant", "interns"] in lines
+    assert ["may", "use", "tiers", "economy"] in lines
+
+
+@pytest.mark.parametrize("who", [{}, {"tenant": "interns"}, {"key": "ci"}, {"key": "made"}])
+def test_the_admin_api_says_the_same(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, who: dict[str, str]
+) -> None:
+    """Of one instance the command and `POST /explain` tell caller, budgets and what each would do in the same words."""
+    (here / "router.yaml").write_text(BUDGETS)
+    registry = Router.from_file(here / "router.yaml", NOTHING_LEARNED).registry
+    with running_instance(registry) as folder:
+        monkeypatch.chdir(folder)
+        with closing(IdentityWriter(StateDirectory(folder / ".router-extproc").identities)) as writer:
+            own = Budget("key:made:daily", "requests", 3, Window(calendar="day"), match=(("key", "made"),))
+            writer.put_key(KeyGrant("made", "acme", (), budgets=(own,)), AuditEntry("a", 0.0, "x", "key.create", "made"))
+        words = [word for name, value in who.items() for word in (f"--{name}", value)]
+        body = {"model": "team", "messages": [{"role": "user", "content": "Hello"}]}
+        # The very bytes: what a body is estimated at depends on its white space too.
+        (folder / "request.json").write_text(json.dumps(body))
+        by_command = explained(capsys, "request.json", *words)[1]
+        by_api = AdminClient.found(folder / ".router-extproc").post(f"/explain?{urlencode(who)}", body)
+    for part in ("caller", "admission", "route", "refusal", "revision"):
+        assert by_command[part] == by_api[part], part
+    assert by_command["caller"] is None or by_command["admission"]["levels_known"]

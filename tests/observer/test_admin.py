@@ -34,7 +34,7 @@ class Instance:
         self.missing: list[str] = []
         self.cooling: dict[str, DeploymentHealth] = {"azure/gpt-4o": DeploymentHealth(state="open", open_until=9e9)}
 
-        # The routes of keys and budgets have tests of their own.
+        # What speaks of keys and budgets has tests of their own.
         self.desk: Any = Mock()
 
     def router(self) -> Router:
@@ -101,28 +101,6 @@ async def test_decisions(client: httpx.AsyncClient, instance: Instance) -> None:
 async def test_a_limit_that_is_none(client: httpx.AsyncClient, limit: str) -> None:
     """A clear refusal, not a crash and not everything."""
     assert (await client.get(f"/decisions?limit={limit}")).status_code == 400
-
-
-async def test_a_request_is_explained(client: httpx.AsyncClient) -> None:
-    """The decision for the live health of now: the cooling deployment stays behind the healthy one."""
-    body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}]}
-    explained = (await client.post("/explain", json=body)).json()
-    assert explained["decision"]["chain"][0]["deployment"] == "openai/gpt-4o"
-    assert {candidate["deployment"] for candidate in explained["candidates"] if candidate["rejected"]} == {"azure/gpt-4o"}
-
-
-async def test_what_cannot_be_explained_is_refused_as_a_client_would_be(client: httpx.AsyncClient) -> None:
-    """A malformed body and an unknown model tell the same as the service would."""
-    malformed = await client.post("/explain", content=b"{")
-    assert (malformed.status_code, malformed.json()["error"]["type"]) == (400, "invalid_request_error")
-    unknown = await client.post("/explain", json={"model": "gpt-4", "messages": []})
-    assert unknown.json()["refusal"]["status"] == 404
-
-
-async def test_a_body_over_the_limit_is_not_held(client: httpx.AsyncClient, instance: Instance) -> None:
-    """The service's own limit holds here too."""
-    response = await client.post("/explain", content=b" " * (REGISTRY.max_body_bytes + 1))
-    assert response.status_code == 413
 
 
 def test_a_taken_port_names_the_key() -> None:

@@ -16,7 +16,7 @@ FRONT_AND_EDGES = ["cli", "supervisor", "console", "kubernetes", "simulator", "e
 ROOMS = ["guard", "cache", "limits", "policy", "quality"]
 GROUND = ["analysis", "config", "dialects", "registry", "store", "telemetry"]
 PACKAGES = [*FRONT_AND_EDGES, *ROOMS, *GROUND]
-MODULES = ["__main__", "account", "caller", "decision", "errors", "facts", "outlook", "request", "router"]
+MODULES = ["__main__", "account", "caller", "decision", "errors", "explaining", "facts", "outlook", "request", "router"]
 
 FLOORS = "Floors"
 PURITY = "Purity"
@@ -138,6 +138,7 @@ def test_every_pure_room_is_guarded() -> None:
         "dialects",
         "limits",
         "router",
+        "explaining",
         "request",
         "decision",
         "account",
