@@ -3,7 +3,8 @@
 Rules of this file
 - A bound must hold: it errs above. The prompt is the estimate with a margin, the answer as long as it may be, at the price of
   the dearest place that may answer. What is certain to be refused by a provider costs nothing.
-- An answer that is turned down is paid for too: where answers are judged, as many are counted as may be asked for.
+- An answer that is turned down or waited for in vain may be billed too: where answers are judged, or attempts have a time of
+  their own, as many are counted as may be asked for.
 - Where nobody limits an answer and its model's limit is unknown, a limit is assumed, and must then be written into the body.
 """
 
@@ -67,7 +68,8 @@ class Measure(msgspec.Struct, frozen=True):
     """A request over its chain.
 
     ``wish`` is the caller's own limit of each answer, ``answers`` how many it asks for, ``billed`` how many places may be
-    paid for one of them. ``prompt_tokens`` and ``output_tokens`` are those likely for one place, all answers together.
+    paid for one of them, and ``silent`` how many further ones for reading the prompt. ``prompt_tokens`` and
+    ``output_tokens`` are those likely for one place, all answers together.
     """
 
     places: tuple[Place, ...]
@@ -78,6 +80,7 @@ class Measure(msgspec.Struct, frozen=True):
     output_tokens: int
     generates: bool
     priced: bool
+    silent: int = 0
 
     def most(self, unit: Unit, limit: int | None, deployments: Collection[str] | None = None) -> int:
         """The bound in tokens or micro-dollars with answers of at most ``limit`` tokens each; None: the caller's wish, or
@@ -87,10 +90,10 @@ class Measure(msgspec.Struct, frozen=True):
             return 1
         if not self.priced:
             return 0
-        found = [
-            self._at(place, unit, limit) for place in self.places if deployments is None or place.deployment in deployments
-        ]
-        return min(_MOST, sum(heapq.nlargest(self.billed, found)))
+        places = [place for place in self.places if deployments is None or place.deployment in deployments]
+        answered = heapq.nlargest(self.billed, (self._at(place, unit, limit) for place in places))
+        silent = heapq.nlargest(self.silent, (self._at(place, unit, 0) for place in places))
+        return min(_MOST, sum(answered) + sum(silent))
 
     def likely(self, unit: Unit, deployments: Collection[str] | None = None) -> int:
         """What will probably be used: at the first of the places, without a margin."""
@@ -194,12 +197,30 @@ def measure(
         places=places,
         wish=wish,
         answers=asked.answers,
-        billed=max(1, min(decision.max_attempts, len(places))) if decision.check_answer else 1,
+        billed=_most_answers(decision, len(places)),
+        silent=_most_silent(decision, len(places)),
         prompt_tokens=round(prompt * ratios.get(first.model, 1.0)),
         output_tokens=output * asked.answers if generates else 0,
         generates=generates,
         priced=makes and _is_below(request.path, _PRICED_BY_TOKENS),
     )
+
+
+def _most_answers(decision: Decision, places: int) -> int:
+    """How many places may be paid for an answer: the one that is taken, and those that are turned down or run out of time."""
+    attempts = max(1, min(decision.max_attempts, places))
+    if decision.check_answer:
+        return attempts
+    if decision.stream or not decision.attempt_timeout_ms:
+        return 1
+    return min(attempts, max(1, -(-decision.deadline_ms // decision.attempt_timeout_ms)))
+
+
+def _most_silent(decision: Decision, places: int) -> int:
+    """How many places may be paid for the prompt of a stream that nothing came of, beside the one that answers."""
+    if decision.check_answer or not decision.stream or decision.first_token_timeout_ms is None:
+        return 0
+    return max(0, min(decision.max_attempts, places) - 1)
 
 
 def rates_of(model: Model) -> Rates | None:

@@ -82,6 +82,33 @@ def test_answers_that_may_be_turned_down_are_counted_each() -> None:
 
 
 @pytest.mark.parametrize(
+    ("decided", "answers"),
+    [
+        ({"attempt_timeout_ms": 10_000, "deadline_ms": 60_000}, 3),
+        ({"attempt_timeout_ms": 10_000, "deadline_ms": 60_000, "max_attempts": 2}, 2),
+        ({"attempt_timeout_ms": 10_000, "deadline_ms": 15_000}, 2),
+        ({"attempt_timeout_ms": 10_000, "deadline_ms": 10_000}, 1),
+        ({"attempt_timeout_ms": None}, 1),
+        ({"attempt_timeout_ms": 10_000, "stream": True}, 1),
+    ],
+    ids=str,
+)
+def test_attempts_that_may_run_out_of_time_are_counted_each(decided: dict[str, object], answers: int) -> None:
+    """A provider that was given up may bill the whole answer that it was making: as many as fit into the deadline."""
+    one, two, three = (model(name, Tier.STANDARD, MIDDLE) for name in ("one", "two", "three"))
+    found = measure(asked(max_output_tokens=100), chain(one, two, three, **decided), build.registry(one, two, three))
+    assert found.most("tokens", None) == answers * (1_200 + PROMPT_ALLOWANCE + 100)
+
+
+def test_streams_that_may_stay_silent_are_counted_by_their_prompt() -> None:
+    """Each that is given up before its first token may bill what it read; one of them answers."""
+    one, two, three = (model(name, Tier.STANDARD, MIDDLE) for name in ("one", "two", "three"))
+    decided = chain(one, two, three, stream=True, first_token_timeout_ms=500)
+    found = measure(asked(max_output_tokens=100), decided, build.registry(one, two, three))
+    assert found.most("tokens", None) == 3 * (1_200 + PROMPT_ALLOWANCE) + 100
+
+
+@pytest.mark.parametrize(
     ("wish", "limit", "model_limit", "window", "expected"),
     [
         (100, None, 4_000, 128_000, 100),
