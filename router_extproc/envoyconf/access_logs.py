@@ -35,7 +35,10 @@ A line of a request, also of one that was refused::
      "flags": "-",                          "DC": the client left; "UC", "UPE", "SI": broken off, see ``status`` for when
      "attempts": 2,                         0: nobody was called; a text where Envoy would have made one more
      "tried": {"1": "azure/gpt-small", "2": "openai/gpt-small"},    deployment by attempt; null: nobody was called
-     "causes": {"1": "rate_limited"},       by attempt, why its answer was not taken or a failure; who gave none is missing
+     "answered": {"1": "answer"},           by attempt, of what was held to be judged or unpacked: the provider had sent
+                                            status 200 and the headers of an "answer" or a "stream"; null: none
+     "causes": {"1": "rate_limited"},       by attempt, why its answer was not taken or a failure, or "timeout"; who gave
+                                            none otherwise, and who ran out of time as the last, is missing
      "incomplete": null,                    true: a stream that ended in order but without its last event
      "duration_ms": 833, "first_byte_ms": 225, "bytes_received": 310, "bytes_sent": 5120,
      "prompt_tokens": 12, "completion_tokens": 34, "cached_tokens": 0,    as the provider reported; null: it did not
@@ -114,6 +117,7 @@ _REQUEST_LINE = {
     "flags": "%RESPONSE_FLAGS%",
     "attempts": _first_of(("DYNAMIC_METADATA", f"{names.ATTEMPT}:attempts"), ("UPSTREAM_REQUEST_ATTEMPT_COUNT", "")),
     "tried": _metadata(names.ATTEMPT, "tried"),
+    "answered": _metadata(names.ATTEMPT, "answered"),
     "causes": _metadata(names.ATTEMPT, "causes"),
     "incomplete": _metadata(names.ATTEMPT, "incomplete"),
     "duration_ms": "%DURATION%",

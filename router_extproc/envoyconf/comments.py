@@ -95,6 +95,10 @@ _CLUSTERS = {
         "http_filters",
         "ext_proc.unpack",
     ): "The attempt leg, only for an answer that is compressed although none was asked for.",
+    (
+        "http_filters",
+        "answered",
+    ): "Only for answers that are held: notes that they began, whatever becomes of them.",
     ("http_filters", "strip"): "Providers see nothing of ours, and cannot speak for us.",
     ("http_filters", "credential"): "The key, from a file that only Envoy reads; a replaced file is used at once.",
 }

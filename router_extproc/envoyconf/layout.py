@@ -41,6 +41,7 @@ class Layout:
     clusters: Path
     script: Path
     usage_script: Path
+    answered_script: Path
     undecided_script: Path
     secrets: Path
     workers: tuple[Path, ...]
@@ -56,6 +57,7 @@ class Layout:
             clusters=directories.envoy / f"cds.{form}",
             script=directories.envoy / "router.lua",
             usage_script=directories.envoy / "usage.lua",
+            answered_script=directories.envoy / "answered.lua",
             undecided_script=directories.envoy / "undecided.lua",
             secrets=directories.envoy / "secrets",
             workers=tuple(directories.sockets / f"worker-{index}.sock" for index in range(workers)),

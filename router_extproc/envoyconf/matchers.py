@@ -40,10 +40,19 @@ def only_when_ticket_asks(http_filter: Message, key: str, *, later: bool = False
 
 def only_when_compressed(http_filter: Message) -> Message:
     """Runs the filter for answers that came as gzip. It must not ask for anything of the request: nothing is known then."""
+    return _skipped_when({"not_matcher": _compressed()}, http_filter, http_filter["name"])
+
+
+def only_when_held(http_filter: Message) -> Message:
+    """Runs the filter for answers that are judged or unpacked. It must not ask for anything of the request, as above."""
+    held = {"or_matcher": {"predicate": [_compressed(), ticket_says("judge", "1")]}}
+    return _skipped_when({"not_matcher": held}, http_filter, http_filter["name"])
+
+
+def _compressed() -> Message:
     header = extension("header", "type.matcher.v3.HttpResponseHeaderMatchInput", header_name="content-encoding")
     regex = {"google_re2": {}, "regex": "(?i)(x-)?gzip"}
-    compressed = {"single_predicate": {"input": header, "value_match": {"safe_regex": regex}}}
-    return _skipped_when({"not_matcher": compressed}, http_filter, http_filter["name"])
+    return {"single_predicate": {"input": header, "value_match": {"safe_regex": regex}}}
 
 
 def only_for_unasked_usage(http_filter: Message) -> Message:

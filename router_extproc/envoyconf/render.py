@@ -22,6 +22,7 @@ from router_extproc.envoyconf.upstream_tls import system_roots
 from router_extproc.registry.snapshot import Registry
 
 SCRIPTS = {
+    "answered.lua": ("answered.lua",),
     "router.lua": ("model.lua", "router.lua"),
     "undecided.lua": ("model.lua", "undecided.lua"),
     "usage.lua": ("usage.lua",),

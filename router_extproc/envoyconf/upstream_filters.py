@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from router_extproc.config.schema import Provider
 from router_extproc.envoyconf import names
 from router_extproc.envoyconf.layout import Layout
 from router_extproc.envoyconf.listener import CLIENT_CREDENTIALS
-from router_extproc.envoyconf.matchers import only_when_compressed, only_when_ticket_asks
+from router_extproc.envoyconf.matchers import only_when_compressed, only_when_held, only_when_ticket_asks
 from router_extproc.envoyconf.messages import Message, extension, file_source, remove_prefix, set_header
 from router_extproc.envoyconf.secrets import CredentialKey
 from router_extproc.envoyconf.workers import judge_leg, rename_leg, unpack_leg
@@ -41,10 +42,11 @@ def upstream_filters(
     """
     return [
         _prepare(key_headers),
-        extension("lua", "extensions.filters.http.lua.v3.Lua", default_source_code={"filename": str(layout.script)}),
+        _script("lua", layout.script),
         only_when_ticket_asks(judge_leg(judgement_ms), "judge"),
         only_when_ticket_asks(rename_leg(), "rename", later=True),
         only_when_compressed(unpack_leg()),
+        only_when_held(_script("answered", layout.answered_script)),
         _strip(),
         *([_credential(layout, provider, key)] if key is not None else []),
         extension("codec", "extensions.filters.http.upstream_codec.v3.UpstreamCodec"),
@@ -56,6 +58,10 @@ def _prepare(key_headers: Iterable[str]) -> Message:
     mutations: list[Message] = [{"append": set_header(header, value)} for header, value in _PREPARED]
     mutations += [{"remove": header} for header in sorted({*CLIENT_CREDENTIALS, *key_headers})]
     return extension("prepare", _HEADER_MUTATION, mutations={"request_mutations": mutations})
+
+
+def _script(name: str, path: Path) -> Message:
+    return extension(name, "extensions.filters.http.lua.v3.Lua", default_source_code={"filename": str(path)})
 
 
 def _strip() -> Message:

@@ -18,6 +18,8 @@ REQUEST, ATTEMPT = "request", "attempt"
 
 # How Envoy tells that it ended a request itself; with a first byte that had come, the provider was answering.
 _BROKEN_AMID_ANSWER = ("upstream_reset_after_response_started", "response_timeout")
+# How it tells that it lost patience with the last attempt; a provider may have been at work all the while.
+_OUT_OF_TIME = ("upstream_per_try_timeout", "response_timeout", "stream_idle_timeout")
 
 _READS = ("GET", "HEAD", "DELETE", "OPTIONS")
 _LARGEST_COUNT = 10**12
@@ -52,6 +54,7 @@ class RequestLine(msgspec.Struct, frozen=True, kw_only=True):
     cause: str | None = None
     attempts: int | None = None
     tried: dict[str, str] | None = None
+    answered: dict[str, str] | None = None
     causes: dict[str, str] | None = None
     incomplete: bool | None = None
     first_byte_ms: float | None = None
@@ -89,6 +92,11 @@ class RequestLine(msgspec.Struct, frozen=True, kw_only=True):
         """Whether an answer had begun to come when it broke or ran out of time; its client then got an error in its place."""
         return self.first_byte_ms is not None and (self.details or "").startswith(_BROKEN_AMID_ANSWER)
 
+    @property
+    def has_run_out_of_time(self) -> bool:
+        """Whether nothing of the last attempt's answer had come when Envoy lost patience."""
+        return self.first_byte_ms is None and (self.details or "").startswith(_OUT_OF_TIME)
+
     def called(self) -> dict[int, str]:
         """Deployments by the number of the attempt."""
         tried = {int(number): name for number, name in (self.tried or {}).items() if number.isdecimal() and name}
@@ -105,6 +113,10 @@ class RequestLine(msgspec.Struct, frozen=True, kw_only=True):
                 if usage is not None:
                     found[int(number)] = usage
         return found
+
+    def begun(self) -> dict[int, bool]:
+        """Answers that had begun to come when they were held back, by the number of the attempt; True: streams."""
+        return {int(number): kind == "stream" for number, kind in (self.answered or {}).items() if number.isdecimal()}
 
     def unreported(self) -> dict[int, bool]:
         """Answers that were not taken and of which no usage was reported, by the number of the attempt; True: streams."""

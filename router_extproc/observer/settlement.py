@@ -112,25 +112,54 @@ def _account_of_nobody(line: RequestLine, places: Mapping[str, Place]) -> Accoun
 
 
 def _attempts(line: RequestLine, account: Account) -> list[_Attempt]:
-    called, turned_down, unreported = line.called(), line.turned_down(), line.unreported()
+    called = line.called()
     last = max(called, default=0)
     attempts = []
     for number, deployment in called.items():
         is_last = number == last
-        if number in turned_down:
-            paid = Paid(turned_down[number], "provider")
-        elif number in unreported:
-            # Of a stream nothing had come; an answer that cannot be read was made as a whole.
-            made = 0 if unreported[number] else account.completion_tokens
-            paid = Paid(Usage(account.prompt_tokens, made), "estimate")
-        else:
-            paid = paid_for_answer(line, account) if is_last else _UNPAID
+        paid = _paid(line, account, number, is_last=is_last)
         if paid.usage == NOTHING and not line.account:
             # An estimate that nobody made.
             paid = _UNPAID
-        cause = (line.causes or {}).get(str(number), "") or (_cause_of_last(line) if is_last else NO_ANSWER)
+        cause = _cause(line, number, is_last=is_last)
         attempts.append(_Attempt(number, deployment, paid, (line.status or 0) if is_last else 0, cause, is_last))
     return attempts
+
+
+def _paid(line: RequestLine, account: Account, number: int, *, is_last: bool) -> Paid:
+    """What one attempt is paid for: who turned an answer down knows best, then whoever saw the end of the last one."""
+    turned_down, unreported = line.turned_down(), line.unreported()
+    if number in turned_down:
+        return Paid(turned_down[number], "provider")
+    if number in unreported:
+        # Of a stream nothing had come; an answer that cannot be read was made as a whole.
+        return _estimate(account, is_stream=unreported[number])
+    paid = paid_for_answer(line, account) if is_last else _UNPAID
+    if paid is not _UNPAID or line.makes_nothing:
+        return paid
+    begun = line.begun()
+    if number in begun:
+        # It broke while it was held back, and nobody could say more of it.
+        return _estimate(account, is_stream=begun[number])
+    if not line.stream and _cause(line, number, is_last=is_last) == causes.TIMEOUT:
+        # To the provider it is the same who hung up on it: its client, or the one whose patience ended.
+        return _estimate(account, is_stream=False)
+    return _UNPAID
+
+
+def _estimate(account: Account, *, is_stream: bool) -> Paid:
+    """What was likely; of a stream that was given up before anything of it came, the prompt."""
+    return Paid(Usage(account.prompt_tokens, 0 if is_stream else account.completion_tokens), "estimate")
+
+
+def _cause(line: RequestLine, number: int, *, is_last: bool) -> str:
+    """Why the attempt failed; nothing where it did not."""
+    named = (line.causes or {}).get(str(number), "")
+    if named:
+        return named
+    if is_last:
+        return _cause_of_last(line)
+    return causes.RESET if number in line.begun() else NO_ANSWER
 
 
 def _cause_of_last(line: RequestLine) -> str:
@@ -142,6 +171,8 @@ def _cause_of_last(line: RequestLine) -> str:
     status = line.status or 0
     if _FIRST_SUCCESS <= status < _FIRST_ERROR:
         return ""
+    if line.has_run_out_of_time:
+        return causes.TIMEOUT
     return NO_ANSWER if line.first_byte_ms is None else causes.cause_of(status, frozenset())
 
 
@@ -158,9 +189,10 @@ def _streamed_tokens(line: RequestLine, account: Account) -> int:
 def paid_for_answer(line: RequestLine, account: Account) -> Paid:
     """What the last attempt is paid for.
 
-    An attempt that failed costs nothing, and so does reading an answer again. A stream that was broken off costs the prompt and
-    what had come of it: about a token for each event but the first, which only opens the message. An answer without a report,
-    and one that its client did not wait for or that broke although it was being made as a whole, cost what was estimated.
+    As far as its end tells: an attempt that failed costs nothing, and so does reading an answer again. A stream that was broken
+    off costs the prompt and what had come of it: about a token for each event but the first, which only opens the message. An
+    answer without a report, and one that its client did not wait for or that broke although it was being made as a whole, cost
+    what was estimated.
     """
     if line.makes_nothing:
         return _UNPAID

@@ -32,7 +32,7 @@ def test_writes_what_envoy_reads(file: Path, tmp_path: Path, capsys: pytest.Capt
     out = tmp_path / "out"
     assert main(["render", "--config", str(file), "-o", str(out), "--json"]) == 0
     written = json.loads(capsys.readouterr().out)["files"]
-    scripts = ["router.lua", "undecided.lua", "usage.lua"]
+    scripts = ["answered.lua", "router.lua", "undecided.lua", "usage.lua"]
     assert written == ["secrets/p@1.json", *scripts, "cds.json", "rds.json", "lds.json", "bootstrap.json"]
     bootstrap = json.loads((out / "bootstrap.json").read_bytes())
     assert bootstrap["dynamic_resources"]["cds_config"]["path_config_source"]["path"] == str(out / "cds.json")

@@ -23,6 +23,8 @@ class Answer:
     wait: float = 0.0
     pause: float = 0.0
     length: bool = False
+    breaks: bool = False
+    """The connection ends after the last piece, and the answer does not."""
 
 
 HANG_UP = Answer(status=0)
@@ -132,6 +134,8 @@ class Providers:
             await asyncio.sleep(answer.pause)
             writer.write(piece if answer.length else b"%x\r\n%b\r\n" % (len(piece), piece))
             await writer.drain()
+        if answer.breaks:
+            raise ConnectionError
         if not answer.length:
             writer.write(b"0\r\n\r\n")
         await writer.drain()

@@ -11,7 +11,7 @@ import pytest
 from router_extproc.account import Account, Held, Rates, decode_account, encode_account
 from tests.envoyconf.providers import HANG_UP, Answer, Providers, failure, stream
 from tests.envoyconf.running import Envoy
-from tests.envoyconf.tickets import TURN_DOWN_HEADER, ticket
+from tests.envoyconf.tickets import HOLD_HEADER, TURN_DOWN_HEADER, ticket
 
 CHAT = "/v1/chat/completions"
 BODY = {"model": "auto", "messages": []}
@@ -139,6 +139,56 @@ def test_what_was_turned_down_is_billed_by_attempt(client: httpx.Client, live: E
     }
     assert (line["deployment"], line["prompt_tokens"], line["cause"]) == ("c", 12, "empty_answer")
     assert line["causes"] == {"1": "empty_answer", "2": "empty_answer"}
+
+
+@pytest.mark.parametrize("kind", ["answer", "stream"])
+def test_an_answer_that_broke_while_it_was_held_is_told(
+    client: httpx.Client, live: Envoy, providers: Providers, kind: str
+) -> None:
+    """Its headers came and nobody saw more of it: the request's line says so, whichever attempt was taken."""
+    content = "application/json" if kind == "answer" else "text/event-stream; charset=utf-8"
+    headers = (("content-type", content), (HOLD_HEADER, "1"))
+    providers.reset(a=Answer((b'{"choices"',), headers=headers, pause=0.05, breaks=True), b=failure(500))
+    answer = client.post(CHAT, json=BODY, headers=ticket("a", "b", "c", judge="1"))
+    *attempts, line = live.lines(answer.headers["x-router-decision"])
+    assert line["answered"] == {"1": kind, "3": "answer"}
+    assert line["causes"] == {"2": "server_error"}
+    assert [attempt["status"] for attempt in attempts] == [0, 500, 200]
+
+
+def test_what_is_not_held_needs_no_telling(client: httpx.Client, live: Envoy) -> None:
+    """Of an answer that passes as it comes the line itself says how it ended."""
+    answer = client.post(CHAT, json=BODY, headers=ticket("b"))
+    assert live.access_log(answer.headers["x-router-decision"])["answered"] is None
+
+
+@pytest.mark.parametrize("chain", [("a", "b"), ("a", "refused", "b")])
+def test_an_attempt_whose_time_ended_is_told(
+    client: httpx.Client, live: Envoy, providers: Providers, chain: tuple[str, ...]
+) -> None:
+    """Nothing of its answer came, as of one that could not be reached; but its provider may have been at work."""
+    providers.reset(a=Answer(wait=3))
+    answer = client.post(CHAT, json=BODY, headers=ticket(*chain, attempt_timeout_ms=200))
+    line = live.access_log(answer.headers["x-router-decision"])
+    assert (line["status"], line["causes"], line["attempts"]) == (200, {"1": "timeout"}, len(chain))
+
+
+@pytest.mark.parametrize(
+    ("max_attempts", "expected"),
+    [
+        (2, (504, "upstream_per_try_timeout", {"1": "server_error"})),
+        (3, (503, "lua_response", {"1": "server_error", "2": "timeout"})),
+    ],
+)
+def test_that_the_time_of_the_last_attempt_ended_is_told_too(
+    client: httpx.Client, live: Envoy, providers: Providers, max_attempts: int, expected: tuple[int, str, dict[str, str]]
+) -> None:
+    """By Envoy's own details, or where another attempt was about to be made and had no place to go."""
+    providers.reset(a=failure(500), b=Answer(wait=3))
+    answer = client.post(CHAT, json=BODY, headers=ticket("a", "b", attempt_timeout_ms=200, max_attempts=max_attempts))
+    line = live.access_log(answer.headers["x-router-decision"])
+    assert (line["status"], line["details"], line["causes"]) == expected
+    assert line["first_byte_ms"] is None, "no byte of it had come, whatever had come of the one before"
 
 
 @pytest.mark.parametrize(("status", "cause"), [(500, "server_error"), (429, "rate_limited"), (401, "unauthorized")])

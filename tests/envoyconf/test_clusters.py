@@ -108,6 +108,7 @@ def test_provider_without_key_has_no_injector(folders: Folders) -> None:
         "ext_proc.judge",
         "ext_proc.rename",
         "ext_proc.unpack",
+        "answered",
         "strip",
         "codec",
     ]

@@ -91,7 +91,8 @@ def test_versions_follow_the_content(folders: Folders) -> None:
 
 def test_clusters_come_before_what_names_them(folders: Folders) -> None:
     """Written in this order, no file names something that Envoy has not been given."""
-    assert list(rendered(folders, configuration()))[-7:] == [
+    assert list(rendered(folders, configuration()))[-8:] == [
+        "answered.lua",
         "router.lua",
         "undecided.lua",
         "usage.lua",

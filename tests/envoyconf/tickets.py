@@ -29,6 +29,9 @@ TICKET_HEADER = "x-test-ticket"
 TURN_DOWN_HEADER = "x-test-turn-down"
 """A provider's header: the judge leg turns its answer down, and reports this JSON for the attempt."""
 
+HOLD_HEADER = "x-test-hold"
+"""A provider's header: the judge leg holds its answer and never lets go of it."""
+
 
 def groups(*names: str) -> list[dict[str, Any]]:
     """Priority groups of one deployment each."""
@@ -71,7 +74,9 @@ class TicketWorker(ExternalProcessorServicer):
 
     def Process(self, request_iterator: Iterator[ProcessingRequest], context: Any) -> Iterator[ProcessingResponse]:  # noqa: N802 - gRPC's own signature
         if dict(context.invocation_metadata()).get("leg") == "judge":
-            yield from map(_judgement, request_iterator)
+            for message in request_iterator:
+                if HOLD_HEADER not in _headers_of(message):
+                    yield _judgement(message)
             return
         headers: dict[str, str] = {}
         pieces = 0
@@ -117,13 +122,18 @@ def _judgement(message: ProcessingRequest) -> ProcessingResponse:
         return ProcessingResponse(request_headers=HeadersResponse())
     if kind == "response_body":
         return ProcessingResponse(response_body=BodyResponse())
-    headers = {each.key: each.raw_value.decode() for each in message.response_headers.headers.headers}
+    headers = _headers_of(message)
     if TURN_DOWN_HEADER not in headers:
         return ProcessingResponse(response_headers=HeadersResponse())
     metadata = Struct()
     metadata.update({"router.billed": json.loads(headers[TURN_DOWN_HEADER])})
     response = CommonResponse(header_mutation=_mutation({":status": 503, "x-router-cause": "empty_answer"}))
     return ProcessingResponse(dynamic_metadata=metadata, response_headers=HeadersResponse(response=response))
+
+
+def _headers_of(message: ProcessingRequest) -> dict[str, str]:
+    """Those of an answer; none in a message of something else."""
+    return {each.key: each.raw_value.decode() for each in message.response_headers.headers.headers}
 
 
 def _mutation(headers: dict[str, Any], remove: list[str] | None = None) -> HeaderMutation:

@@ -95,7 +95,44 @@ ENDS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a provider that never answered": (
         unreported(status=504, flags="UT", details="response_timeout", first_byte_ms=None),
+        "100+50 estimate 750",
+    ),
+    "an attempt whose own time ended": (
+        unreported(status=504, flags="URX,UT", details="upstream_per_try_timeout", first_byte_ms=None),
+        "100+50 estimate 750",
+    ),
+    "a stream that never began": (
+        unreported(status=504, flags="URX,UT", details="upstream_per_try_timeout", first_byte_ms=None, stream=True),
         "0+0 none 0",
+    ),
+    "a connection that could not be made": (
+        unreported(
+            status=503,
+            flags="URX,UF",
+            details="upstream_reset_before_response_started{remote_connection_failure|connection_timeout}",
+            first_byte_ms=None,
+        ),
+        "0+0 none 0",
+    ),
+    "an answer that broke while it was held": (
+        unreported(
+            status=503,
+            flags="URX,UPE",
+            details="upstream_reset_before_response_started{protocol_error}",
+            answered={"1": "answer"},
+        ),
+        "100+50 estimate 750",
+    ),
+    "a stream that broke while it was held": (
+        unreported(
+            status=503, flags="URX,UPE", details="upstream_reset_before_response_started", answered={"1": "stream"}, stream=True
+        ),
+        "100+0 estimate 250",
+    ),
+    "an answer that was held and found good": ({"answered": {"1": "answer"}}, "120+30 provider 575"),
+    "a stream that was held and then left": (
+        unreported(answered={"1": "stream"}, stream=True, events=11, flags="DC"),
+        "100+10 events 350",
     ),
     "no answer at all": (unreported(status=0, flags="UF"), "0+0 none 0"),
     "an error with a report": ({"status": 500}, "120+30 provider 575"),
@@ -120,8 +157,47 @@ def test_failed_attempts_are_rows_that_cost_nothing() -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "expected", "cause"),
+    [
+        ({"answered": {"1": "answer", "2": "answer"}}, "100+50 estimate 750", "reset"),
+        ({"answered": {"1": "stream"}, "stream": True}, "100+0 estimate 250", "reset"),
+        ({"answered": {"1": "answer"}, "causes": {"1": "timeout"}}, "100+50 estimate 750", "timeout"),
+        ({"causes": {"1": "timeout"}}, "100+50 estimate 750", "timeout"),
+        ({"causes": {"1": "timeout"}, "stream": True}, "0+0 none 0", "timeout"),
+        ({"answered": {"x": "answer", "3": "answer"}}, "0+0 none 0", "no_answer"),
+    ],
+    ids=str,
+)
+def test_an_attempt_that_may_have_been_billed_is_estimated_beside_the_next(
+    fields: dict[str, Any], expected: str, cause: str
+) -> None:
+    """Its answer broke while it was held, or nobody waited for it any longer; another attempt took its place."""
+    tried = {"1": "openai/small", "2": "azure/small"}
+    found = settled(attempts=2, tried=tried, deployment="azure/small", **fields)
+    assert render(found) == [f"1 openai/small {expected}", "2 azure/small 120+30 provider 575"]
+    assert found.settlements[0].row.cause == cause
+
+
+@pytest.mark.parametrize("answered", [{"1": "answer"}, {"1": "stream"}])
+@pytest.mark.parametrize(
+    ("billed", "expected"),
+    [
+        ({"prompt_tokens": 40, "completion_tokens": 4}, "40+4 provider 140"),
+        ({"unreported": "answer"}, "100+50 estimate 750"),
+        ({"unreported": "stream"}, "100+0 estimate 250"),
+    ],
+)
+def test_who_turned_an_answer_down_knows_more_than_who_saw_its_headers(
+    answered: dict[str, str], billed: dict[str, Any], expected: str
+) -> None:
+    """What the answer said of itself is paid, once."""
+    assert render(settled(**unreported(status=502, billed={"1": billed}, answered=answered))) == [f"1 openai/small {expected}"]
+
+
+@pytest.mark.parametrize(
     ("fields", "cause"),
     [
+        ({"status": 504, "first_byte_ms": None, "details": "response_timeout"}, "timeout"),
         ({}, ""),
         ({"flags": "DC"}, "client_disconnected"),
         ({"incomplete": True}, "incomplete_stream"),
