@@ -65,6 +65,7 @@ class Exchange(ABC):
         self.generator = cue.generator
         self._headers = cue.headers
         self._next: asyncio.Handle | None = None
+        self._has_begun = False
         self._is_over = False
 
     def start(self) -> None:
@@ -72,8 +73,9 @@ class Exchange(ABC):
         if self.faults.refuse:
             self.cut()
             return
-        delay = draw_seconds(self.faults.latency_ms, self.generator) + self.seconds_of_silence()
-        self.after(delay + (0.0 if self.faults.hang is None else finite(self.faults.hang)), self.send)
+        delay = draw_seconds(self.faults.latency_ms, self.generator)
+        silence = self.seconds_of_silence()
+        self.after(delay + (0.0 if self.faults.hang is None else finite(self.faults.hang)), lambda: self._begin(silence))
 
     def lost(self) -> None:
         """Be told that the client has gone."""
@@ -93,7 +95,7 @@ class Exchange(ABC):
 
     @abstractmethod
     def billed(self) -> Usage:
-        """Return what a provider would bill for what has been sent."""
+        """Return what a provider would bill if it ended now; asked only once the model is at work."""
 
     def after(self, seconds: float, step: Callable[[], None]) -> None:
         """Take the next step when its time has come; an infinite wait never ends."""
@@ -145,7 +147,12 @@ class Exchange(ABC):
         self._is_over = True
         if self._next is not None:
             self._next.cancel()
-        self.observation.ended(outcome, NOT_BILLED if self.observation.status is None else self.billed())
+        self.observation.ended(outcome, self.billed() if self._has_begun else NOT_BILLED)
+
+    def _begin(self, silence: float) -> None:
+        """The model sets to work: from here on somebody pays."""
+        self._has_begun = True
+        self.after(silence, self.send)
 
 
 def finite(wait: Seconds) -> float:

@@ -48,7 +48,7 @@ class PlainExchange(Exchange):
         """Nothing to do: all of it was handed to the connection at once."""
 
     def billed(self) -> Usage:
-        """All of it was made before the first byte left."""
+        """All of it: a whole answer is made to its end, whether or not its client still waits."""
         return self._answer.usage
 
     def _send_rest(self, rest: bytes) -> None:

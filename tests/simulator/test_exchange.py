@@ -8,6 +8,7 @@ import openai
 import pytest
 
 from router_extproc.simulator import Faults, Simulator
+from router_extproc.simulator.answers import Usage
 from tests.simulator.conftest import Client, Simulate
 from tests.simulator.conversation import CHAT, HELLO, ask, connected, post, until
 
@@ -179,6 +180,19 @@ async def test_a_context_length_can_be_exceeded_on_purpose(simulate: Simulate, c
     assert caught.value.code == "context_length_exceeded"
 
 
+async def test_a_server_may_know_only_an_older_api(simulate: Simulate, client: Client) -> None:
+    """A request with a member that it does not know is refused by its name; others, and what is no JSON, are not its concern."""
+    simulator = await simulate(faults=Faults(unknown_members=("stream_options", "tools")))
+    with pytest.raises(openai.BadRequestError, match="stream_options") as caught:
+        await client(simulator).chat.completions.create(
+            model="gpt-4o", messages=[{"role": "user", "content": "Hi"}], stream=True, stream_options={"include_usage": True}
+        )
+    assert (caught.value.param, caught.value.code) == ("stream_options", "unknown_parameter")
+    assert await chat(client(simulator), stream=True)
+    broken = await ask(simulator, "POST", "/v1/chat/completions", b'{"stream_options"')
+    assert b"stream_options" not in broken.body
+
+
 async def test_headers_are_set_and_replaced(simulate: Simulate) -> None:
     """Whatever the simulator would have sent under that name; a value cannot smuggle in a header of its own."""
     simulator = await simulate(faults=Faults(response_headers={"X-Request-Id": "mine", "x-new": "a\r\nx-smuggled: b"}))
@@ -303,6 +317,30 @@ async def test_a_client_that_goes_pays_for_what_was_made(simulate: Simulate) -> 
     assert request.billed.completion_tokens == 3
     assert request.billed.prompt_tokens > 0
     assert simulator.statistics("main").completion_tokens == 3
+
+
+async def test_a_client_that_does_not_wait_for_a_whole_answer_pays_for_it(simulate: Simulate, client: Client) -> None:
+    """The model was at work, and goes on: the same as if its answer had arrived."""
+    simulator = await simulate(faults=[Faults(times=1), Faults(first_token_ms=60_000)])
+    sdk = client(simulator)
+    await chat(sdk)
+    with pytest.raises(openai.APITimeoutError):
+        await chat(sdk.with_options(timeout=0.3))
+    await ended(simulator)
+    waited, left = simulator.requests("main")
+    assert (left.status, left.outcome, left.tokens_sent) == (None, "client_closed", 0)
+    assert left.billed == waited.billed
+    assert left.billed.completion_tokens > 0
+
+
+async def test_a_client_that_leaves_before_the_model_began_pays_nothing(simulate: Simulate, client: Client) -> None:
+    """Its request had not been taken up."""
+    simulator = await simulate(faults=Faults(latency_ms=60_000, first_token_ms=10))
+    with pytest.raises(openai.APITimeoutError):
+        await chat(client(simulator, timeout=0.3))
+    await ended(simulator)
+    [request] = simulator.requests("main")
+    assert (request.status, request.billed) == (None, Usage())
 
 
 async def read_into(reader: asyncio.StreamReader, received: bytearray) -> None:
