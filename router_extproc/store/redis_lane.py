@@ -11,7 +11,6 @@ Rules of this file
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -83,7 +82,8 @@ class Lane:
         self._deadline = deadline
         self._is_wanted = is_wanted
         self._waiting: deque[_Call] = deque()
-        self._under_way = 0
+        # What is sent over connections that are still believed in.
+        self._under_way: list[Sequence[_Call]] = []
         self._is_flush_due = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._broken: str | None = None
@@ -134,7 +134,7 @@ class Lane:
 
     def _flush(self) -> None:
         self._is_flush_due = False
-        while self._waiting and self._under_way < _UNDER_WAY and self._broken is None and not self._is_closed:
+        while self._waiting and len(self._under_way) < _UNDER_WAY and self._broken is None and not self._is_closed:
             batch: list[_Call] = []
             while self._waiting and len(batch) < _TOGETHER:
                 call = self._waiting.popleft()
@@ -142,10 +142,10 @@ class Lane:
                     call.is_sent = True
                     batch.append(call)
             if batch:
-                self._under_way += 1
-                self._start(self._send(batch))
+                self._under_way.append(batch)
+                self._start(self._send(batch, self._under_way))
 
-    async def _send(self, batch: Sequence[_Call]) -> None:
+    async def _send(self, batch: Sequence[_Call], under_way: list[Sequence[_Call]]) -> None:
         try:
             answers = await self._link.send([call.command for call in batch])
             unknown = [place for place, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
@@ -155,7 +155,8 @@ class Lane:
                     answers[place] = answer
         except FAILURES as error:
             failed = UnansweredError(self._describe(error))
-            self._break(str(failed))
+            if under_way is self._under_way:
+                self._break(str(failed))
             for call in batch:
                 call.finish(failed)
         except asyncio.CancelledError:
@@ -168,7 +169,7 @@ class Lane:
             for call, answer in zip(batch, answers, strict=True):
                 call.finish(self._outcome(answer))
         finally:
-            self._under_way -= 1
+            under_way.remove(batch)
             self._flush()
 
     def _outcome(self, answer: Any) -> Any:
@@ -182,7 +183,7 @@ class Lane:
 
     def _describe(self, error: BaseException) -> str:
         """What is told of a server's or the client's error; neither puts a password into it."""
-        lines = str(error).splitlines() or [type(error).__name__]
+        lines = str(error).splitlines() or ["no answer"]
         return f"the store {self.name} failed: {lines[0][:_MESSAGE_LENGTH]}"
 
     def _expire(self, call: _Call, turns: int = 0) -> None:
@@ -226,19 +227,36 @@ class Lane:
     async def _mend(self) -> None:
         """Until the server answers twice, the second time within the deadline: the first may have had to connect."""
         pause = _FIRST_PAUSE_SECONDS
+        # Others may be as dead as the one that failed, without having said so.
+        await self._link.close_idle()
         # Asked each time: the client may swallow the cancellation of what it was just doing.
         while not self._is_closed and (self._is_wanted is None or await self._is_wanted()):
-            with contextlib.suppress(*FAILURES):
+            try:
                 async with asyncio.timeout(SOCKET_SECONDS):
                     await self._link.ask("PING")
                 async with asyncio.timeout(self._deadline):
                     await self._link.ask("PING")
-                self._broken = None
-                _log.info("store is back", extra={"store": self.name})
-                self._flush()
+            except FAILURES as error:
+                self._explain(error)
+            else:
+                self._come_back()
                 return
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+    def _explain(self, error: BaseException) -> None:
+        """A server may be lost for one reason and stay away for another: a password that is wrong now, data being loaded."""
+        reason = self._describe(error)
+        if reason != self._broken:
+            self._broken = reason
+            _log.warning("store stays unavailable", extra={"store": self.name, "reason": reason})
+
+    def _come_back(self) -> None:
+        self._broken = None
+        # What is still under way went over connections of before, which may be dead: it is not waited for, and tells nothing.
+        self._under_way, self._silent_since = [], None
+        _log.info("store is back", extra={"store": self.name})
+        self._flush()
 
     def _start(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

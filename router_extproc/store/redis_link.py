@@ -15,7 +15,7 @@ from hiredis import pack_command
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.sentinel import Sentinel
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from router_extproc.store.redis_processes import Processes
 from router_extproc.store.redis_scripts import Argument, Command
@@ -54,12 +54,24 @@ class Link:
             # Answers may be under way that nobody will read.
             await self._drop(connection)
             raise
-        self._idle.append((connection, asyncio.get_running_loop().time()))
+        if any(isinstance(answer, ReadOnlyError) for answer in answers):
+            # A master that became a replica keeps its connections; by the same name another one may be found now.
+            await self._drop(connection)
+        else:
+            self._idle.append((connection, asyncio.get_running_loop().time()))
         return answers
 
     async def ask(self, *arguments: Argument) -> Any:
         """The answer to one plain command, however long it takes; raises what the client raises."""
         return await self._client.execute_command(*arguments)
+
+    async def close_idle(self) -> None:
+        """Closes the connections that nobody is using."""
+        idle, self._idle = self._idle, []
+        for connection, _ in idle:
+            await self._drop(connection)
+        with contextlib.suppress(RedisError, OSError):
+            await self._client.connection_pool.disconnect(inuse_connections=False)
 
     async def aclose(self) -> None:
         """Closes all connections."""

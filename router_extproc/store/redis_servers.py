@@ -66,7 +66,12 @@ class OneServer:
     async def run(self, tag: str, command: Command, late: Late | None = None, deadline: float | None = None) -> Any:
         """The server's answer."""
         del tag
-        return await self._lane.call(command, late, deadline)
+        try:
+            return await self._lane.call(command, late, deadline)
+        except (MovedError, AskError) as error:
+            # A node of a cluster that was written down as the only server had the counters, and gave them away.
+            reason = "the store is a node of a cluster, and another has the counters: see store.redis.cluster"
+            raise StoreUnavailableError(reason) from error
 
     async def aclose(self) -> None:
         """Closes all connections."""
