@@ -150,6 +150,9 @@ class Provider(Section):
         None, description="Paths served, `*` at the end for any rest. Default: the API's."
     )
     models: tuple[NamePattern, ...] = Field((), description="Models served under the names the provider knows them by.")
+    include_stream_usage: bool = Field(
+        default=True, description="Ask counted streams for their usage; false where the provider refuses `stream_options`."
+    )
     connect_timeout: Milliseconds = Field(2_000, description="Time for TCP and TLS.")
     max_connections: Count = Field(100_000, description="Connections at once; beyond it requests wait.")
     max_requests: Count = Field(100_000, description="Requests at once; beyond it Envoy refuses further ones.")

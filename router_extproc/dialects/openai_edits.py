@@ -74,6 +74,42 @@ def edit_request(path: str, body: bytes, edits: Edits) -> Edited:
     return Edited(body if edited == body else edited, options is not None)
 
 
+def is_silent(path: str, body: bytes) -> bool:
+    """Whether nobody asked the stream that this body wants for its usage, and it would tell it if somebody did.
+
+    Raises:
+        BadRequestError: the body is not a JSON object in UTF-8.
+    """
+    return path in _SILENT_STREAMS and _with_usage(read_members(body).get("stream_options")) is not None
+
+
+def ask_for_usage(body: bytes) -> bytes:
+    """The body of a silent stream with the wish for its usage; the very same where it has that already.
+
+    Raises:
+        BadRequestError: the body is not a JSON object in UTF-8.
+    """
+    options = _with_usage(read_members(body).get("stream_options"))
+    return body if options is None else edit_members(body, {"stream_options": options})
+
+
+def ask_for_no_usage(body: bytes) -> bytes:
+    """The same without that wish, and without ``stream_options`` where nothing else is in them.
+
+    Raises:
+        BadRequestError: the body is not a JSON object in UTF-8.
+    """
+    options = read_members(body).get("stream_options")
+    try:
+        wishes = _options.decode(options) if options is not None else {}
+    except msgspec.DecodeError:
+        return body
+    if options is None or "include_usage" not in wishes:
+        return body
+    others = len(wishes) > 1
+    return edit_members(body, {"stream_options": edit_members(bytes(options), {"include_usage": None}) if others else None})
+
+
 def _limit(
     path: str, body: bytes, members: dict[str, msgspec.Raw], most: int, *, prefers_completion: bool
 ) -> dict[str, bytes | None]:

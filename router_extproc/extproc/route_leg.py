@@ -224,11 +224,12 @@ class RouteLeg:
         request, body = begun.request, begun.body
         decision = begun.decision if admitted is None else admitted.decision
         self.outcome.decided, self.outcome.signals = True, decision.signals
-        outgoing = outgoing_body(request, body, decision.chain[0], admitted, self.view.registry) if body else _AS_IT_IS
+        outgoing = outgoing_body(request, body, decision, admitted, self.view.registry) if body else _AS_IT_IS
         if admitted is None:
             ticket = self._office.encode(decision)
         else:
-            ticket = self._office.encode(decision, of_this_admission(admitted, usage_injected=outgoing.usage_injected))
+            own = of_this_admission(admitted, usage_injected=outgoing.usage_injected)
+            ticket = self._office.encode(decision, own, outgoing.usage_wishes)
         ticket += self._office.encode_caller(self._caller)
         if outgoing.body is not None:
             return [with_replaced_body(ticket, outgoing.body)]

@@ -34,6 +34,7 @@ STORE_UNAVAILABLE = "store-unavailable"
 """What ``x-router-degraded`` says of a request that was admitted without the store."""
 
 NOTHING_MORE: Mapping[str, str] = MappingProxyType({})
+NOTHING_WISHED: Mapping[str, bool] = MappingProxyType({})
 
 
 def groups(chain: tuple[Attempt, ...]) -> list[dict[str, object]]:
@@ -53,8 +54,11 @@ def levels(decision: Decision) -> dict[str, str]:
     return {attempt.deployment: attempt.level for chain in chains for attempt in chain}
 
 
-def ticket_of(decision: Decision) -> dict[str, object]:
-    """The ticket's content; absent keys mean no, none or zero."""
+def ticket_of(decision: Decision, usage_wishes: Mapping[str, bool] = NOTHING_WISHED) -> dict[str, object]:
+    """The ticket's content; absent keys mean no, none or zero.
+
+    ``usage_wishes``: which deployments are asked for a stream's usage, where it is some of them.
+    """
     ticket: dict[str, object] = {
         "route": decision.route,
         "reason": decision.reason,
@@ -74,8 +78,9 @@ def ticket_of(decision: Decision) -> dict[str, object]:
         "check": "1" if decision.check_answer else None,
         "degraded": decision.degraded,
         "judge": "1" if decision.must_judge else None,
-        "rename": "1" if decision.must_rename else None,
+        "rename": "1" if decision.must_rename or usage_wishes else None,
         "models": provider_models(decision) if decision.must_rename else None,
+        "usage_wishes": dict(usage_wishes) or None,
         "after": {cause: groups(chain) for cause, chain in decision.cause_chains.items()} or None,
     }
     return ticket | {key: value for key, value in optional.items() if value is not None}
@@ -137,10 +142,15 @@ class TicketOffice:
         self._encoded: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
         self._callers: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
 
-    def encode(self, decision: Decision, more: Mapping[str, str] = NOTHING_MORE) -> bytes:
+    def encode(
+        self,
+        decision: Decision,
+        more: Mapping[str, str] = NOTHING_MORE,
+        usage_wishes: Mapping[str, bool] = NOTHING_WISHED,
+    ) -> bytes:
         """The answer to the request's headers that carries the ticket; a header mutation may be appended.
 
-        ``more`` is told about this request beside what its decision says.
+        ``more`` is told about this request beside what its decision says; ``usage_wishes`` as in ``ticket_of``.
         """
         key = (
             decision.route,
@@ -157,8 +167,9 @@ class TicketOffice:
             decision.check_answer,
             decision.max_attempts,
             decision.retry_within_ms,
+            tuple(usage_wishes.items()),
         )
-        encoded = _kept(self._encoded, key, lambda: _encode_decision(decision))
+        encoded = _kept(self._encoded, key, lambda: _encode_decision(decision, usage_wishes))
         own = {**of_this_request(decision), **more}
         return encoded + frame_texts(REQUEST_NAMESPACE, own) if own else encoded
 
@@ -170,8 +181,8 @@ class TicketOffice:
         return _kept(self._callers, (*own, *caller.tags.items()), lambda: _encode_caller(caller))
 
 
-def _encode_decision(decision: Decision) -> bytes:
-    ticket = encode_metadata(TICKET_NAMESPACE, ticket_of(decision))
+def _encode_decision(decision: Decision, usage_wishes: Mapping[str, bool]) -> bytes:
+    ticket = encode_metadata(TICKET_NAMESPACE, ticket_of(decision, usage_wishes))
     return ticket + encode_request_headers(routing_headers(decision), clear_route_cache=True)
 
 

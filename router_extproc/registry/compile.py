@@ -69,6 +69,7 @@ def compile_registry(config: RouterConfig, catalogue: Catalogue, unreachable: Co
         catalogue=f"{catalogue.source}, {catalogue.built}",
         max_body_bytes=config.limits.max_body_bytes,
         max_body_bytes_in_flight=config.limits.max_body_bytes_in_flight,
+        never_asked_for_usage=frozenset(one.name for one in configured if not one.provider.include_stream_usage),
         analysis=_analysis(config.analysis),
         spending=compile_spending(config, configured),
     )

@@ -235,7 +235,8 @@ class Registry(msgspec.Struct, frozen=True):
     """One frozen snapshot. ``revision`` is a hash of the content: equal configuration, equal revision.
 
     ``routes`` has every name a client may write but aliases and what only a wildcard matches; names ending in ``*``
-    match by prefix, the longest first.
+    match by prefix, the longest first. ``never_asked_for_usage`` are deployments whose provider would refuse a stream that
+    asks for its usage.
     """
 
     revision: str = ""
@@ -247,6 +248,7 @@ class Registry(msgspec.Struct, frozen=True):
     catalogue: str = ""
     max_body_bytes: int = 32 << 20
     max_body_bytes_in_flight: int = 128 << 20
+    never_asked_for_usage: frozenset[str] = frozenset()
     analysis: AnalysisSettings = msgspec.field(default_factory=AnalysisSettings)
     spending: Spending = NO_SPENDING
 

@@ -21,6 +21,7 @@ from router_extproc.simulator.faults import (
     parse_simulate_header,
 )
 from router_extproc.simulator.openai import Provider, Refusal, find_endpoint
+from router_extproc.simulator.openai.error_bodies import invalid
 from router_extproc.simulator.rate_limits import (
     UNLIMITED_REQUESTS,
     UNLIMITED_TOKENS,
@@ -99,6 +100,7 @@ class Deployment:
             self._authenticate(request)
             if request.is_oversized:
                 raise Refusal(413)  # noqa: TRY301 -- one way out for all refusals
+            _refuse_unknown(request, faults.unknown_members)
             answer = endpoint(request, self._provider, faults)
             headers |= self._limit(answer.usage)
         except Refusal as refusal:
@@ -154,6 +156,19 @@ class Deployment:
                     headers=headers | retry_after_headers(state.wait_seconds),
                 )
         return headers
+
+
+def _refuse_unknown(request: ReceivedRequest, members: tuple[str, ...]) -> None:
+    """As servers do that check a request against a schema without further members."""
+    if not members:
+        return
+    try:
+        written = msgspec.json.decode(request.body, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return
+    for name in members:
+        if name in written:
+            raise invalid(f"Unrecognized request argument supplied: {name}", param=name, code="unknown_parameter")
 
 
 def _one_line(value: str) -> str:

@@ -73,6 +73,8 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Seconds, sent as ``retry-after`` with an error."""
     context_length_exceeded: bool = False
     """The 400 of a prompt that is too long, whatever the prompt."""
+    unknown_members: tuple[str, ...] = ()
+    """A JSON body with one of these gets the 400 of a server that knows only an older API: ``["stream_options"]``."""
     refuse: bool = False
     """Nobody is there: the port is closed; with ``times``, ``only_key`` or by header the connection is reset unanswered."""
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_extproc.dialects.openai_edits import Edits, edit_request
+from router_extproc.dialects.openai_edits import Edits, ask_for_no_usage, ask_for_usage, edit_request, is_silent
 
 CHAT, COMPLETIONS, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"
 LINE = "Sum up what you know."
@@ -67,6 +67,52 @@ def test_a_stream_is_asked_for_its_usage(options: Any, expected: Any, *, injecte
     result = edit_request(CHAT, json.dumps(body).encode(), Edits(include_usage=True))
     assert json.loads(result.body)["stream_options"] == expected
     assert result.usage_injected == injected
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ('{"include_usage":true}', None),
+        ('{ "include_usage" : true }', None),
+        ('{"include_usage":false}', None),
+        ('{"include_usage":true, "x":1.50}', '{"x":1.50}'),
+        ('{"x":1.50,"include_usage":true}', '{"x":1.50}'),
+        ('{"x":1}', '{"x":1}'),
+        ("{}", "{}"),
+        ("null", "null"),
+        ("7", "7"),
+    ],
+)
+def test_the_wish_for_usage_is_taken_out(options: str, expected: str | None) -> None:
+    """And what it alone was in; everything else stays as it was written."""
+    body = f'{{"stream":true,"stream_options":{options},"n": 1}}'.encode()
+    rest = "" if expected is None else f',"stream_options":{expected}'
+    assert ask_for_no_usage(body) == f'{{"stream":true{rest},"n": 1}}'.encode()
+
+
+@given(st.dictionaries(st.text(), st.integers()).map(lambda others: {**others, "stream": True}))
+def test_a_wish_that_was_put_in_can_be_taken_out_again(body: dict[str, Any]) -> None:
+    """A body that wished nothing is itself again, however often attempts change their minds."""
+    written = json.dumps({name: value for name, value in body.items() if name != "stream_options"}).encode()
+    asking = ask_for_usage(written)
+    assert json.loads(asking)["stream_options"] == {"include_usage": True}
+    assert ask_for_usage(asking) is asking
+    assert ask_for_no_usage(asking) == written
+    assert ask_for_no_usage(written) is written
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "silent"),
+    [
+        (CHAT, b'{"stream":true}', True),
+        (COMPLETIONS, b'{"stream":true,"stream_options":{"include_usage":false}}', True),
+        (CHAT, b'{"stream":true,"stream_options":{"include_usage":true}}', False),
+        (RESPONSES, b'{"stream":true}', False),
+    ],
+)
+def test_what_would_not_tell_its_usage(path: str, body: bytes, *, silent: bool) -> None:
+    """Streams that can be asked to, and were not."""
+    assert is_silent(path, body) is silent
 
 
 def test_responses_tell_their_usage_anyway() -> None:

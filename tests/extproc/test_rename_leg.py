@@ -42,3 +42,22 @@ def test_a_deployment_that_the_ticket_does_not_name_changes_nothing() -> None:
         leg = RenameLeg()
         leg.headers(request_headers(HEADERS, ticket=ticket, cluster=cluster))
         assert said(leg.body(request_body(b"anything"))) == "request_body"
+
+
+def test_a_wish_for_usage_goes_where_it_is_understood() -> None:
+    """It is written for the one provider and taken out for the other, with or without another model."""
+    asking = b'{"model":"gpt-4o","stream_options":{"include_usage":true}}'
+    silent = b'{"model":"gpt-4o"}'
+    wishes = {"a": True, "b": False}
+    for ticket, cluster, given, sent in (
+        ({"usage_wishes": wishes}, "a", silent, asking),
+        ({"usage_wishes": wishes}, "b", asking, silent),
+        (TICKET | {"usage_wishes": wishes}, "b", asking, b'{"model":"gpt-4o-2024"}'),
+    ):
+        leg = RenameLeg()
+        leg.headers(request_headers(HEADERS, ticket=ticket, cluster=cluster))
+        assert read(leg.body(request_body(given))).request_body.response.body_mutation.body == sent
+    for cluster, right in (("a", asking), ("b", silent), ("unknown", asking)):
+        leg = RenameLeg()
+        leg.headers(request_headers(HEADERS, ticket={"usage_wishes": wishes}, cluster=cluster))
+        assert said(leg.body(request_body(right))) == "request_body"

@@ -46,3 +46,13 @@ def test_callers_are_told_apart_whatever_is_kept_of_them() -> None:
             assert (told["tenant"], told["features"], told["tags"]) == (f"t{number}", ["f"], tags)
     assert len(office._callers) == _KEPT
     assert office.encode_caller(NOBODY) == b""
+
+
+def test_who_is_asked_for_usage_is_told_where_it_is_not_everybody() -> None:
+    """Then later attempts have to look at their body; what was kept for an equal decision without that is not taken for it."""
+    office = TicketOffice()
+    plain = metadata(office.encode(DECISION))["router"]
+    assert not {"rename", "usage_wishes"} & plain.keys()
+    told = metadata(office.encode(DECISION, usage_wishes={"p/small": False, "q/small": True}))["router"]
+    assert told == plain | {"rename": "1", "usage_wishes": {"p/small": False, "q/small": True}}
+    assert metadata(office.encode(DECISION))["router"] == plain

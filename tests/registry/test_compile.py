@@ -66,6 +66,18 @@ def names(targets: tuple[Target, ...]) -> list[str]:
     return [target.name for target in targets]
 
 
+def test_deployments_that_are_never_asked_for_usage() -> None:
+    """Those of each provider that refuses it, with all its keys; by default there are none."""
+    assert compiled(PROVIDERS).never_asked_for_usage == frozenset()
+    registry = compiled(
+        PROVIDERS + "  old:\n    base_url: http://127.0.0.1:8000/v1\n    include_stream_usage: false\n"
+        "    credentials: [{env: A}, {env: B}]\n    models: [small]\n"
+        "models:\n  large:\n    deployments: [{provider: old, name: spare}]\n"
+    )
+    assert registry.never_asked_for_usage == {"old/small@1", "old/small@2", "spare@1", "spare@2"}
+    assert msgspec.json.decode(encode_registry(registry), type=Registry) == registry
+
+
 def test_models_are_filled_from_the_catalogue() -> None:
     """What the file leaves out comes from the catalogue, and prices say from where and of which day."""
     large = compiled(PROVIDERS).models["large"]

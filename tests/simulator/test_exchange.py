@@ -181,7 +181,7 @@ async def test_a_context_length_can_be_exceeded_on_purpose(simulate: Simulate, c
 
 
 async def test_a_server_may_know_only_an_older_api(simulate: Simulate, client: Client) -> None:
-    """A request with a member that it does not know is refused by its name; others, and what is no JSON, are not its concern."""
+    """A request with a member that it does not know is refused by its name; others are not, nor what is no JSON."""
     simulator = await simulate(faults=Faults(unknown_members=("stream_options", "tools")))
     with pytest.raises(openai.BadRequestError, match="stream_options") as caught:
         await client(simulator).chat.completions.create(
