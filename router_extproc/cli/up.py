@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import setproctitle
 
+from router_extproc.cli.ports import add_port_arguments, ports_of, with_ports
 from router_extproc.config.load import load_config
 from router_extproc.config.schema import RouterConfig
 from router_extproc.config.state import StateDirectory
@@ -54,6 +55,7 @@ def add_instance_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--state", type=Path, metavar="DIR", help="sockets, logs and decisions (default: .router-extproc beside the file)"
     )
+    add_port_arguments(parser)
     parser.add_argument(
         "--log-level",
         metavar="LEVEL",
@@ -91,7 +93,10 @@ def run_instance(arguments: argparse.Namespace, *, with_envoy: bool) -> int:
         load = functools.partial(load_config, file)
     else:
         load = _from_environment
-    options = Options(load=load, state=state, file=file, with_envoy=with_envoy, companions=companions)
+    ports = ports_of(arguments)
+    options = Options(
+        load=lambda: with_ports(load(), ports), state=state, file=file, with_envoy=with_envoy, companions=companions
+    )
     greet = functools.partial(_greet, is_demo=is_demo, bootstrap=None if with_envoy else state.envoy / "bootstrap.json")
     with asyncio.Runner() as runner:
         runner.run(Supervisor(options, greet).run())

@@ -1,4 +1,4 @@
-"""Finds out before anything is started whether its ports can be had, so that an error names the key to change."""
+"""Finds out before anything is started whether its ports can be had, so that an error says what to change."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def require_free_ports(config: RouterConfig, *, with_envoy: bool) -> None:
     Raises:
         StartError: one is taken or may not be used.
     """
-    _require("admin.port", config.admin.address, config.admin.port)
+    _require("admin.port", "--admin-port", config.admin.address, config.admin.port)
     if with_envoy:
-        _require("listener.port", config.listener.address, config.listener.port)
-        _require("envoy.admin_port", config.envoy.admin_address, config.envoy.admin_port)
+        _require("listener.port", "--port", config.listener.address, config.listener.port)
+        _require("envoy.admin_port", "--envoy-admin-port", config.envoy.admin_address, config.envoy.admin_port)
 
 
-def _require(key: str, address: str, port: int) -> None:
+def _require(key: str, option: str, address: str, port: int) -> None:
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM) as trial:
         # Connections that ended a moment ago do not count.
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -28,4 +28,4 @@ def _require(key: str, address: str, port: int) -> None:
             trial.bind((address, port))
         except OSError as error:
             reason = f"{key}: cannot listen on {address}:{port}: {error.strerror}"
-            raise StartError(f"{reason}; set {key} in router.yaml to a free port") from error
+            raise StartError(f"{reason}; set {key} in router.yaml, or {option} on the command line, to a free port") from error

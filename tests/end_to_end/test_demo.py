@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -70,6 +71,20 @@ def test_every_printed_address_answers(network: Loopback, demo: Command) -> None
         page = address + "/models" if address.endswith("/v1") else address
         done = network.run("curl", "--silent", "--fail", "--output", "/dev/null", page)
         assert done.returncode == 0, page
+
+
+def test_a_second_demo_runs_on_other_ports(network: Loopback, demo: Command, tmp_path: Path) -> None:
+    """Where the ports are taken the command says which option helps, and with other ports it serves beside the first."""
+    done = network.run(sys.executable, "-m", "router_extproc", "up", "--demo", folder=tmp_path)
+    assert done.returncode == 1
+    assert "--admin-port on the command line" in done.stderr
+    ports = {"--port": "12000", "--admin-port": "12002", "--envoy-admin-port": "12001"}
+    words = [word for option in ports.items() for word in option]
+    with Command(network, tmp_path, "up", "--demo", *words) as second:
+        status, headers, _ = pasted(network, curl_line(second))
+        assert (status, headers["x-router-route"]) == (200, "auto")
+        assert re.findall(r"http://127.0.0.1:(\d+)", second.printed) == ["12000", "12002", "12001", "12000"]
+    assert pasted(network, curl_line(demo))[0] == 200
 
 
 def test_three_lines_of_python_are_enough(network: Loopback, demo: Command) -> None:

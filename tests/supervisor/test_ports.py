@@ -29,14 +29,19 @@ def configuration(**ports: int) -> RouterConfig:
 
 
 @pytest.mark.parametrize(
-    ("section", "key"), [("listener", "listener.port"), ("admin", "admin.port"), ("envoy", "envoy.admin_port")]
+    ("section", "key", "option"),
+    [
+        ("listener", "listener.port", "--port"),
+        ("admin", "admin.port", "--admin-port"),
+        ("envoy", "envoy.admin_port", "--envoy-admin-port"),
+    ],
 )
-def test_a_taken_port_names_its_key(taken: int, section: str, key: str) -> None:
-    """The message says which key, which address, and why."""
+def test_a_taken_port_names_its_key(taken: int, section: str, key: str, option: str) -> None:
+    """The message says which key, which address, why, and both ways to another port."""
     with pytest.raises(StartError) as caught:
         require_free_ports(configuration(**{section: taken}), with_envoy=True)
-    expected = f"{key}: cannot listen on 127.0.0.1:{taken}: Address already in use; set {key} in router.yaml to a free port"
-    assert str(caught.value) == expected
+    reason = f"{key}: cannot listen on 127.0.0.1:{taken}: Address already in use"
+    assert str(caught.value) == f"{reason}; set {key} in router.yaml, or {option} on the command line, to a free port"
 
 
 def test_free_ports_are_left_alone() -> None:
