@@ -197,12 +197,13 @@ class Router:
     def _plot(self, request: Request, situation: Situation) -> _Course:
         resolved, rules = self._name(request.model)
         route = resolved.route
-        if route.passthrough:
-            request = replace(request, analysis=NOTHING_KNOWN)
         constraints = situation.constraints
         if request.caller.permissions != EVERYTHING:
+            # Before the rest is forgotten: a prompt may be too long for a caller on whichever route.
             check(request.caller, request, route.name)
             constraints = constrain(request.caller.permissions, constraints)
+        if route.passthrough:
+            request = replace(request, analysis=NOTHING_KNOWN)
         narrowing = read_narrowing(request.headers, self.registry)
         rule = first_matching(rules, request) if rules else None
         menu = self._menu(resolved, rule)

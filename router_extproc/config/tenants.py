@@ -29,7 +29,7 @@ class Permissions(Section):
     models: tuple[NamePattern, ...] | None = Field(None, description="Models that may answer.")
     tiers: tuple[TierName, ...] | None = Field(None, description="Tiers whose models may answer.")
     regions: tuple[Name, ...] | None = Field(None, description="Regions of providers that may be used.")
-    max_context_tokens: Count | None = Field(None, description="A longer prompt is refused.")
+    max_context_tokens: Count | None = Field(None, description="A longer prompt, or one its provider adds to, is refused.")
     max_output_tokens: Count | None = Field(None, description="Answers are cut to this.")
 
 

@@ -9,13 +9,14 @@ Rules of this file
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec.structs import replace
 
 from router_extproc.caller import EVERYTHING, Caller, Permissions
 from router_extproc.decision import NO_CONSTRAINTS, Constraints
 from router_extproc.errors import PermissionDeniedError
+from router_extproc.limits.asked import read_asked
 from router_extproc.registry.snapshot import Model, Plan, Registry, Route
 from router_extproc.request import Request
 
@@ -42,7 +43,8 @@ def check(caller: Caller, request: Request, route: str) -> None:
     ``route`` is the name that ``Router.route_of`` found. ``Router.decide`` calls this itself.
 
     Raises:
-        PermissionDeniedError: the route is not the caller's, or the prompt has more tokens than allowed.
+        PermissionDeniedError: the route is not the caller's, or the prompt has more tokens than allowed, or may have: what a
+            provider adds to it nobody can count here.
     """
     permissions = caller.permissions
     if permissions.routes is not None and not any(_is_among(permissions.routes, name) for name in (route, request.model)):
@@ -51,9 +53,14 @@ def check(caller: Caller, request: Request, route: str) -> None:
             param="model",
         )
     most = permissions.max_context_tokens
-    if most is not None and (tokens := request.analysis.prompt_tokens) > most:
+    if most is None:
+        return
+    if (tokens := request.analysis.prompt_tokens) > most:
+        raise PermissionDeniedError(f"The prompt has about {tokens} tokens; you may send {most} at the most.", param="messages")
+    if read_asked(request).has_unseen:
         raise PermissionDeniedError(
-            f"The prompt has about {tokens} tokens; you may send {most} at the most.",
+            "The provider adds to this prompt what it keeps or finds, and nobody can count that before;"
+            f" you may send {most} tokens at the most.",
             param="messages",
         )
 
@@ -112,19 +119,26 @@ def _leads_somewhere(permissions: Permissions, route: Route, registry: Registry)
 
 def _can_choose(plan: Plan, allowed: Sequence[Model], registry: Registry) -> bool:
     if not plan.targets:
-        return bool(allowed)
+        return not all(map(_is_wildcard, allowed))
     targets = {(target.kind, target.name) for target in (*plan.targets, *plan.last_resort)}
     if any(kind == "model" and name not in registry.models for kind, name in targets):
         return True  # only a wildcard knows that model
-    named = [
-        model
-        for model in registry.models.values()
-        if not targets.isdisjoint(
-            (("model", model.name), ("tier", model.tier.label), *(("deployment", one.name) for one in model.deployments))
-        )
-    ]
+    named = [model for model in registry.models.values() if not targets.isdisjoint(_names_in_plans(model))]
     tiers = {model.tier for model in named} if plan.same_tier else set()
-    return any(model in named or model.tier in tiers for model in allowed)
+    return any(model in named or (model.tier in tiers and not _is_wildcard(model)) for model in allowed)
+
+
+def _names_in_plans(model: Model) -> Iterator[tuple[str, str]]:
+    """The targets, kind and name, that mean this model."""
+    yield "model", model.name
+    yield from (("deployment", one.name) for one in model.deployments)
+    if not _is_wildcard(model):
+        yield "tier", model.tier.label
+
+
+def _is_wildcard(model: Model) -> bool:
+    """Whether the model stands for many: nothing chooses among them, so it answers only where one is named."""
+    return model.name.endswith("*")
 
 
 def _is_among(patterns: Sequence[str], name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,8 +14,8 @@ from router_extproc.caller import EVERYTHING, Caller, Permissions
 from router_extproc.decision import NO_CONSTRAINTS, Constraints
 from router_extproc.errors import PermissionDeniedError, RequestError
 from router_extproc.limits.permissions import check, constrain, narrower, visible_names
-from router_extproc.registry.snapshot import Condition, Plan, Route, Rule, Target
-from router_extproc.request import Request
+from router_extproc.registry.snapshot import Condition, Plan, Route, Rule, Target, Tier
+from router_extproc.request import CHAT_COMPLETIONS, Request
 from router_extproc.router import Router, Situation
 from tests.limits.cases import registry, request
 from tests.limits.patience import patient
@@ -75,6 +76,31 @@ def test_a_prompt_may_be_too_long_for_a_caller() -> None:
     check(caller(max_context_tokens=1_000), request(), "large")
     with pytest.raises(PermissionDeniedError, match="999"):
         check(caller(max_context_tokens=999), request(), "large")
+
+
+def test_no_route_is_a_way_around_the_length_of_prompts() -> None:
+    """A route that looks at nothing of a request lets no longer prompt through than others do."""
+    found = registry(raw=Route("raw", Plan(targets=(Target("model", "large"),)), passthrough=True))
+    assert Router(found).decide(request("raw", caller(max_context_tokens=1_000))).chain[0].model == "large"
+    with pytest.raises(PermissionDeniedError, match="999"):
+        Router(found).decide(request("raw", caller(max_context_tokens=999)))
+
+
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        ("/v1/responses", {"input": "Hello", "previous_response_id": "resp_1"}),
+        ("/v1/responses", {"input": "Hello", "conversation": "conv_1"}),
+        ("/v1/responses", {"prompt": {"id": "pmpt_1"}}),
+        (CHAT_COMPLETIONS, {"messages": [], "tools": [{"type": "web_search"}]}),
+    ],
+)
+def test_what_a_provider_adds_to_a_prompt_may_be_too_long(path: str, more: dict[str, Any]) -> None:
+    """Nobody can say that it is short enough: who is held to a length may not ask for it, everybody else may."""
+    asked = Request(path, "large", body=msgspec.json.encode({"model": "large", **more}))
+    check(caller(max_output_tokens=5), asked, "large")
+    with pytest.raises(PermissionDeniedError, match="1000"):
+        check(caller(max_context_tokens=1_000), asked, "large")
 
 
 def test_permissions_without_limits_constrain_nothing() -> None:
@@ -184,6 +210,17 @@ def test_a_route_is_listed_where_it_leads_to_something_allowed(plan: Plan, is_li
     assert (visible_names(only_small, ("team",), found) == ("team",)) is is_listed
     ruled = replace(found, rules=(Rule("short", Condition(), Plan(targets=(Target("model", "small"),))),))
     assert visible_names(only_small, ("team",), ruled) == ("team",)
+
+
+@pytest.mark.parametrize("plan", [Plan(), Plan("best"), Plan(targets=(Target("tier", "standard"),))])
+def test_a_wildcard_alone_makes_no_route_usable(plan: Plan) -> None:
+    """Nothing chooses among the models of a wildcard: who may use these alone is not shown routes that choose."""
+    models = (build.model("small"), build.model("own/*", Tier.STANDARD))
+    found = build.registry(*models, routes=(Route("team", plan),))
+    only_own = Permissions(models=("own/*",))
+    assert visible_names(only_own, ("team", "own/*"), found) == ("own/*",)
+    with pytest.raises(RequestError):
+        Router(found).decide(build.chat("team", caller=Caller("acme", permissions=only_own)))
 
 
 # Registries are large things to think of, and the machine may be busy.
