@@ -163,7 +163,7 @@ class _Linter:
         missing = {deployment.region for deployment in self._by_name.values()} - here - {None}
         if here - {None}:
             for region in sorted(str(region) for region in missing):
-                message = f"no deployment in the region {region}: requests that ask for it are answered 503"
+                message = f"no deployment in the region {region}: requests that ask for it are answered 400"
                 yield self._warn(path, message, f"add a model of a provider in {region}", "region_hole")
 
     def _default_chain(self) -> Iterator[Problem]:

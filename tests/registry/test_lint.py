@@ -167,7 +167,7 @@ def test_a_region_without_deployment_is_a_hole() -> None:
     )
     text += "routes: {team: {targets: [{deployment: one/small}, {deployment: one/large}]}}\n"
     assert warnings(text) == [
-        "7: routes.team: region_hole: no deployment in the region us: requests that ask for it are answered 503"
+        "7: routes.team: region_hole: no deployment in the region us: requests that ask for it are answered 400"
     ]
 
 
