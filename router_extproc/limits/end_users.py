@@ -8,11 +8,11 @@ Rules of this file
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import msgspec
 
+from router_extproc.limits.bounded_names import bounded
 from router_extproc.request import Request
 
 # It travels through metadata, counters and the ledger.
@@ -49,7 +49,7 @@ def _claimed(body: bytes) -> str:
         read = _body.decode(body)
     except (msgspec.DecodeError, ValueError):
         return ""
-    return _bounded(read.user) or _bounded(read.safety_identifier)
+    return _name(read.user) or _name(read.safety_identifier)
 
 
 def _is_member(body: bytes, name: bytes) -> bool:
@@ -66,12 +66,8 @@ def _is_member(body: bytes, name: bytes) -> bool:
     return True
 
 
-def _bounded(value: Any) -> str:
+def _name(value: Any) -> str:
     """The name as it is counted by; numbers are names as well."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         return ""
-    name = str(value).strip()
-    if len(name) <= _LONGEST and name.isprintable():
-        return name
-    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:32]
-    return f"{''.join(filter(str.isprintable, name[: _LONGEST // 2]))}~{digest}"
+    return bounded(str(value), _LONGEST)

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from router_extproc.caller import INTERACTIVE, Caller
 from router_extproc.errors import AuthenticationError
+from router_extproc.limits.bounded_names import bounded
 from router_extproc.limits.permissions import narrower
 from router_extproc.registry.spending import Jwt, KeyGrant, Mesh, Tenant
 
@@ -27,8 +28,8 @@ KEY_PREFIX = "sk-router-"
 _LONGEST_KEY = 512
 _key = re.compile(rf"{KEY_PREFIX}([A-Za-z0-9_-]{{1,60}})\.[!-~]+", re.ASCII)
 _digest = re.compile(r"sha256:((?:[0-9a-fA-F]{2})+):([0-9a-fA-F]{64})", re.ASCII)
-# Claims of clients end in counters, metadata and logs.
-_LONGEST_CLAIM = 256
+# What tokens, certificates and trusted headers say; longer names are cut, and told apart by a hash.
+_LONGEST_NAME = 256
 _UNKNOWN_TENANT = Tenant()
 
 _NO_KEY = "You did not provide an API key. Send it in the header Authorization: Bearer YOUR_KEY."
@@ -141,7 +142,7 @@ def caller_of_peer(peer: str, mesh: Mesh, tenants: Mapping[str, Tenant]) -> Call
         if patterns:
             # An exact name is longer than any of its prefixes, but for the star.
             best = name if name in patterns else max(patterns, key=len)
-            return replace(caller_of_tenant(mesh.identities[best], tenants), user=name[:_LONGEST_CLAIM])
+            return replace(caller_of_tenant(mesh.identities[best], tenants), user=_name(name))
     raise AuthenticationError("The client certificate names nobody who may call.")
 
 
@@ -151,18 +152,18 @@ def believed(caller: Caller, headers: Mapping[str, str], tenants: Mapping[str, T
     ``x-router-tenant``, ``x-router-team``, ``x-router-user``; ``x-router-tags`` holds ``name=value`` pairs parted by commas.
     A proved tenant stays what it is.
     """
-    tenant = _clean(headers.get("x-router-tenant", ""))
+    tenant = _name(headers.get("x-router-tenant", ""))
     if tenant and not caller.tenant:
         caller = caller_of_tenant(tenant, tenants)
     tags = dict(caller.tags)
     for pair in headers.get("x-router-tags", "").split(","):
         name, is_pair, value = pair.partition("=")
         if is_pair and name.strip():
-            tags[_clean(name)] = _clean(value)
+            tags[_name(name)] = _name(value)
     return replace(
         caller,
-        team=_clean(headers.get("x-router-team", "")) or caller.team,
-        user=_clean(headers.get("x-router-user", "")) or caller.user,
+        team=_name(headers.get("x-router-team", "")) or caller.team,
+        user=_name(headers.get("x-router-user", "")) or caller.user,
         tags=tags,
     )
 
@@ -189,8 +190,8 @@ def _claim(claims: Mapping[str, Any], path: str) -> str:
             found = found.get(step) if isinstance(found, Mapping) else None
     if isinstance(found, bool) or not isinstance(found, str | int):
         return ""
-    return _clean(str(found))
+    return _name(str(found))
 
 
-def _clean(text: str) -> str:
-    return "".join(character for character in text.strip() if character.isprintable())[:_LONGEST_CLAIM]
+def _name(text: str) -> str:
+    return bounded(text, _LONGEST_NAME)

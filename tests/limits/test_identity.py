@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from router_extproc.caller import BATCH, NOBODY, Caller, Permissions
@@ -190,6 +190,25 @@ def test_no_claim_breaks_the_reading(value: Any) -> None:
         return
     assert caller.tenant.isprintable()
     assert len(caller.user) <= 256
+
+
+@patient
+@given(st.text(max_size=400), st.text(max_size=400))
+def test_two_names_in_tokens_stay_two(one: str, other: str) -> None:
+    """Whoever can choose a part of its name becomes nobody else by it, be it by letters that are not seen or by its length."""
+    for start in ("", "a" * 300):
+        names = (start + one, start + other)
+        assume(all(name.strip() for name in names))
+        found = [caller_of_claims({"tenant": name, "sub": name}, Jwt(), {}) for name in names]
+        assert (found[0].tenant == found[1].tenant) == (names[0].strip() == names[1].strip())
+        assert (found[0].user == found[1].user) == (names[0].strip() == names[1].strip())
+
+
+def test_a_name_that_only_looks_like_a_tenants_is_another() -> None:
+    """It has neither the tenant's class nor its permissions."""
+    caller = caller_of_claims({"tenant": "ac\u200bme"}, Jwt(), {"acme": Tenant(tier="gold")})
+    assert (caller.tenant.startswith("acme~"), caller.tier) == (True, "")
+    assert believed(NOBODY, {"x-router-tenant": "ac\u200bme"}, {"acme": Tenant(tier="gold")}).tier == ""
 
 
 @pytest.mark.parametrize(
