@@ -28,6 +28,7 @@ A line of a request, also of one that was refused::
      "stream": true,                        null: no worker decided
      "deployment": "openai/gpt-small",      of the last attempt; null: nobody was called
      "model": "gpt-small",
+     "refused_by": null,                    the budget that refused: then nobody was called
      "degraded": null, "fallback_from": "azure/gpt-small",
      "cause": "rate_limited",               why an answer was not taken, the last one; "no_answer": the first attempt got none
      "status": 200,                         what the client was told; 0: it left before anything
@@ -104,6 +105,7 @@ _REQUEST_LINE = {
     "path": _first_of(("DYNAMIC_METADATA", f"{names.STATE}:path"), ("PATH", "NQ")),
     "route": _first_of(("DYNAMIC_METADATA", f"{names.TICKET}:route"), ("DYNAMIC_METADATA", f"{names.ATTEMPT}:route")),
     "reason": _first_of(("DYNAMIC_METADATA", f"{names.TICKET}:reason"), ("DYNAMIC_METADATA", f"{names.ATTEMPT}:reason")),
+    "refused_by": _metadata(names.TICKET, "refused_by"),
     "stream": _metadata(names.TICKET, "stream"),
     "deployment": _metadata(names.ATTEMPT, "deployment"),
     "model": _metadata(names.ATTEMPT, "model"),

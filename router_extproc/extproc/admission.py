@@ -26,16 +26,27 @@ from router_extproc.extproc.case import Admitted, Case, RefusedError, Stores
 from router_extproc.extproc.full_places import FullPlaces
 from router_extproc.extproc.waiting import NoRoomError, WaitingRoom
 from router_extproc.limits.claims import Claim, budgets_for, plan
-from router_extproc.limits.ladder import Again, Proceed, Refuse, Step, next_step, on_store_failure
+from router_extproc.limits.ladder import (
+    DOWNGRADED,
+    LOWERED,
+    OVER,
+    Again,
+    Proceed,
+    Refuse,
+    Step,
+    next_step,
+    on_store_failure,
+)
 from router_extproc.limits.rehearsal import rehearse, with_levels
 from router_extproc.limits.unambiguous import refuse_ambiguous
 from router_extproc.outlook import Rehearsal
 from router_extproc.registry.spending import Budget, Spending
 from router_extproc.store.counters import CounterStore, Release, StoreUnavailableError, Verdict
+from router_extproc.telemetry import worker_figures
 from router_extproc.telemetry.worker_figures import Admissions
 
-# How the reasons begin that say what was made of a request.
-SHORTENED, DOWNGRADED = "max-tokens-lowered:", "budget-downgrade:"
+# What the reasons that name a budget say was made of a request.
+_OUTCOMES = {LOWERED: worker_figures.SHORTENED, DOWNGRADED: worker_figures.DOWNGRADED, OVER: worker_figures.FLAGGED}
 
 # The ladder comes to an end by itself; this only bounds what a mistake in it could cost.
 _MOST_STEPS = 12
@@ -81,6 +92,9 @@ class Admission:
         started = time.monotonic()
         try:
             return await self._admit(case)
+        except RefusedError as refused:
+            self._count_refusal(refused.step)
+            raise
         except asyncio.CancelledError:
             # The client left while its answer was being made. Where Envoy lost patience instead it asks another worker, whose
             # reservation must not be given back: that one is left to expire.
@@ -260,11 +274,17 @@ class Admission:
     def _admitted(self, decision: Decision, step: Proceed) -> Admitted:
         tally = self._tally
         tally.admitted += 1
-        tally.shortened += any(reason.startswith(SHORTENED) for reason in step.reasons)
-        tally.downgraded += any(reason.startswith(DOWNGRADED) for reason in step.reasons)
         tally.flagged += bool(step.flagged)
         tally.observed += bool(step.observed)
         tally.without_store += step.degraded
+        for reason in step.reasons:
+            kind, _, budget = reason.partition(":")
+            tally.shortened += kind == LOWERED
+            tally.downgraded += kind == DOWNGRADED
+            if kind in _OUTCOMES:
+                tally.count(budget, _OUTCOMES[kind])
+        for budget in step.observed:
+            tally.count(budget, worker_figures.OBSERVED)
         if step.reasons:
             decision = replace(decision, reason="+".join((decision.reason, *step.reasons)))
         return Admitted(
@@ -278,6 +298,12 @@ class Admission:
             degraded=step.degraded,
             system_line=step.system_line,
         )
+
+    def _count_refusal(self, step: Refuse) -> None:
+        """By the budget that the error names; where there is none, nobody's budget could be read."""
+        if step.budget:
+            was_read = not isinstance(step.error, UnavailableError)
+            self._tally.count(step.budget, worker_figures.REFUSED if was_read else worker_figures.UNAVAILABLE)
 
     def _notice_store(self, *, is_there: bool) -> None:
         if is_there == self._is_store_there:

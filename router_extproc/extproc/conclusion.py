@@ -36,7 +36,7 @@ async def conclude(leg: RouteLeg, admission: Admission, be_patient: Callable[[],
     try:
         return await _conclude_slowly(leg, begun, opens_at, admission, be_patient)
     except RefusedError as refused:
-        return leg.refuse(refused.step.error, refused.step.figures)
+        return leg.refuse(refused.step.error, refused.step.figures, refused.step.budget)
     except RequestError as error:
         return leg.refuse(error)
 

@@ -180,11 +180,14 @@ class RouteLeg:
         """
         return self._decide_in_time(request, replace(self._situation(), constraints=constraints))
 
-    def refuse(self, error: RequestError, figures: Figures = NO_FIGURES) -> list[bytes]:
-        """The message that ends the conversation with an error; ``figures`` are the limits that it met."""
+    def refuse(self, error: RequestError, figures: Figures = NO_FIGURES, budget: str = "") -> list[bytes]:
+        """The message that ends the conversation with an error; ``figures`` are the limits that it met, ``budget`` names the
+        one that refused, for the logs.
+        """
         self.outcome.decided, self.outcome.refused = False, error.code or error.reason
         headers = refusal_headers(error, figures)
-        answer = self._immediate(error.status, openai.write_error(error), error.reason, headers, refused=error.code or "")
+        more = {"refused": error.code or ""} | ({"refused_by": budget} if budget else {})
+        answer = self._immediate(error.status, openai.write_error(error), error.reason, headers, **more)
         self._end()
         return [answer]
 

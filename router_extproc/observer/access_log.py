@@ -103,6 +103,7 @@ def read_request(entry: HTTPAccessLogEntry, received_at: float) -> RequestRecord
         stream=_flag(ticket, "stream"),
         degraded=_string(own, "degraded") or _string(attempt, "degraded") or _string(ticket, "degraded"),
         refused=_string(ticket, "refused"),
+        refused_by=_string(ticket, "refused_by"),
         fallback_from=_string(attempt, "fallback_from"),
         attempt_count=count,
         usage=_usage(_fields(metadata, "router.usage")),

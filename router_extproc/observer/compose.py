@@ -37,6 +37,7 @@ def compose(joined: Joined, names: KnownNames) -> DecisionRecord:
         stream=request.stream,
         degraded=request.degraded or (ROUTER_UNAVAILABLE if undecided else None),
         refused=request.refused,
+        refused_by=request.refused_by,
         fallback_from=request.fallback_from or (others[0] if others and request.deployment else None),
         attempt_count=request.attempt_count,
         attempts=attempts,

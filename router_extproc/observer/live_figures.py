@@ -12,8 +12,10 @@ from prometheus_client.registry import Collector
 from router_extproc.observer.reload_report import ReloadReport
 from router_extproc.observer.worker_counters import WorkerCounters, WorkerTotals
 from router_extproc.registry.health import CLOSED, HALF_OPEN, OPEN, DeploymentHealth
-from router_extproc.telemetry.worker_figures import MEASURES
+from router_extproc.telemetry.worker_figures import MEASURES, Admissions
 
+# What budgets do beside what workers count: the alerts.
+WARNED = "warned"
 # The value of router_deployment_state.
 STATES = {CLOSED: 0, HALF_OPEN: 1, OPEN: 2}
 
@@ -32,6 +34,7 @@ class Live:
     reload: ReloadReport = field(default_factory=ReloadReport)
     observer_totals: Callable[[], Mapping[str, int]] = dict
     instances: Callable[[], int] = _alone
+    warned: Callable[[], Mapping[str, int]] = dict
 
 
 class LiveFigures(Collector):
@@ -48,6 +51,7 @@ class LiveFigures(Collector):
         totals = self._live.workers.totals(time.time())
         yield from self._workers(totals)
         yield from self._admissions(totals)
+        yield self._budgets(totals)
         yield from self._analysis(totals)
         events = CounterMetricFamily(
             "router_observer_events_total",
@@ -143,6 +147,23 @@ class LiveFigures(Collector):
             for measure in MEASURES:
                 measures.add_metric((str(index), measure), getattr(admissions, measure))
         yield from (admitted, measures, seconds)
+
+    def _budgets(self, totals: Mapping[int, WorkerTotals]) -> Metric:
+        """Labels are the names that the workers' configuration has: see ``Admissions.count``."""
+        outcomes = CounterMetricFamily(
+            "router_budget_outcomes_total",
+            "What each budget made of requests, and how often it warned.",
+            labels=("budget", "outcome"),
+        )
+        together = Admissions()
+        for total in totals.values():
+            together.add_all(total.admissions)
+        for budget, count in self._live.warned().items():
+            together.count(budget, WARNED, count)
+        for budget, counts in sorted(together.by_budget.items()):
+            for outcome, count in sorted(counts.items()):
+                outcomes.add_metric((budget, outcome), count)
+        return outcomes
 
     def _analysis(self, totals: Mapping[int, WorkerTotals]) -> Iterator[Metric]:
         times = HistogramMetricFamily("router_analysis_seconds", "Time spent on what a request is.", labels=("worker",))

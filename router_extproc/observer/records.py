@@ -82,6 +82,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool = False
     degraded: str | None = None
     refused: str | None = None
+    refused_by: str | None = None
     fallback_from: str | None = None
     attempt_count: int = 0
     usage: Usage | None = None
@@ -100,10 +101,10 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True):
     client wrote in ``model``, ``route`` what that stands for, ``reason`` why the request went where it did. ``model``,
     ``tier`` and ``deployment`` name who was called last, None when nobody was. ``cause`` is why the request failed, ``none``
     when it did not. ``degraded`` says in what the answer is less than what was promised, ``refused`` is the code of an error
-    that the router itself answered with, ``details`` are Envoy's words. ``signals`` are what analysis was asked, with what it
-    found. ``time_to_first_token_ms`` runs to the first byte of the answer. ``final_cost_usd`` is the usage at the model's
-    prices, None when either is unknown. ``attempt_count`` may be above the length of ``attempts`` when an attempt's log
-    entry was lost.
+    that the router itself answered with, ``refused_by`` the budget behind it, ``details`` are Envoy's words. ``signals`` are
+    what analysis was asked, with what it found. ``time_to_first_token_ms`` runs to the first byte of the answer.
+    ``final_cost_usd`` is the usage at the model's prices, None when either is unknown. ``attempt_count`` may be above the
+    length of ``attempts`` when an attempt's log entry was lost.
     """
 
     version: int = SCHEMA_VERSION
@@ -124,6 +125,7 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool = False
     degraded: str | None = None
     refused: str | None = None
+    refused_by: str | None = None
     fallback_from: str | None = None
     attempt_count: int = 0
     attempts: tuple[AttemptRecord, ...] = ()

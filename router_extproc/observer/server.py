@@ -122,7 +122,10 @@ class Observer:
         self._intake.token_ratios.restore(before.token_ratios)
         self._exchange = HealthExchange(uuid.uuid4().hex, self._breakers, state.probes, os.environ, clock)
         self._live = Live(
-            WorkerCounters(state.root / "counters"), observer_totals=self._totals, instances=self._exchange.instances
+            WorkerCounters(state.root / "counters"),
+            observer_totals=self._totals,
+            instances=self._exchange.instances,
+            warned=figures.spending.warned,
         )
         self.metrics.register(LiveFigures(self._live))
         self._registry = Registry()

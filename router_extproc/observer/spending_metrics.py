@@ -7,7 +7,7 @@ Rules of this file
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -27,6 +27,7 @@ class SpendingMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._budgets: frozenset[str] = frozenset()
+        self._warned: dict[str, int] = {}
         labels = ("purpose", "counted_by")
         self._settled = Counter("router_settled_usd_total", "What was settled.", labels, registry=registry)
         self._calls = Counter("router_settled_calls_total", "Attempts in the ledger.", labels, registry=registry)
@@ -75,7 +76,13 @@ class SpendingMetrics:
 
     def alert(self, alert: Alert) -> None:
         """Counts an alert."""
-        self._alerts.labels(self._budget_label(alert.budget), f"{alert.threshold:g}").inc()
+        label = self._budget_label(alert.budget)
+        self._alerts.labels(label, f"{alert.threshold:g}").inc()
+        self._warned[label] = self._warned.get(label, 0) + 1
+
+    def warned(self) -> Mapping[str, int]:
+        """How many alerts there were, by the label of the budget."""
+        return self._warned
 
     def delivery(self, result: str) -> None:
         """Counts a call of the webhook."""

@@ -14,6 +14,19 @@ ANALYSIS_SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 MEASURES = ("waited", "downgraded", "shortened", "flagged", "observed", "without_store")
 """What limits may make of a request that they let pass, as ``Admissions`` counts it."""
 
+REFUSED, UNAVAILABLE, DOWNGRADED, SHORTENED, FLAGGED, OBSERVED = OUTCOMES = (
+    "refused",
+    "unavailable",
+    "downgraded",
+    "shortened",
+    "flagged",
+    "observed",
+)
+"""What one budget may make of a request, as ``Admissions.by_budget`` counts it; ``unavailable``: nobody could read it."""
+
+OF_KEYS = "key"
+"""Stands for the budgets of all virtual keys, which are as many as there are keys."""
+
 
 class Times(msgspec.Struct):
     """A histogram: in ``counts`` how many times fell into each bucket, and their sum in seconds."""
@@ -43,7 +56,8 @@ class Admissions(msgspec.Struct):
 
     ``waited`` waited for a limit to reset, ``downgraded`` went to a cheaper tier, ``shortened`` had their answer's limit
     lowered, ``flagged`` were beyond a cap that allows it, ``observed`` beyond one that only looks, ``without_store`` were
-    admitted while the store did not answer.
+    admitted while the store did not answer. ``by_budget`` says which budget refused or changed how many: by its name in the
+    configuration, and by outcome.
     """
 
     admitted: int = 0
@@ -54,11 +68,21 @@ class Admissions(msgspec.Struct):
     observed: int = 0
     without_store: int = 0
     seconds: float = 0.0
+    by_budget: dict[str, dict[str, int]] = {}
+
+    def count(self, budget: str, outcome: str, requests: int = 1) -> None:
+        """Counts what a budget made of so many requests."""
+        label = OF_KEYS if budget.startswith(f"{OF_KEYS}:") else budget
+        outcomes = self.by_budget.setdefault(label, {})
+        outcomes[outcome] = outcomes.get(outcome, 0) + requests
 
     def add_all(self, others: Admissions) -> None:
         """Adds what others counted."""
-        for name in self.__struct_fields__:
+        for name in ("admitted", "seconds", *MEASURES):
             setattr(self, name, getattr(self, name) + getattr(others, name))
+        for budget, outcomes in others.by_budget.items():
+            for outcome, requests in outcomes.items():
+                self.count(budget, outcome, requests)
 
 
 class WorkerFigures(msgspec.Struct):

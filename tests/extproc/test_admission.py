@@ -24,7 +24,17 @@ from router_extproc.extproc.ticket import TicketOffice
 from router_extproc.limits.identity import digest_of
 from router_extproc.registry.health import DeploymentHealth, Health
 from router_extproc.registry.snapshot import Plan, Prices, Registry, Route, Tier
-from router_extproc.registry.spending import Budget, KeyGrant, LoopGuard, Spending, StoreSettings, Tenant, Waiting, Window
+from router_extproc.registry.spending import (
+    Budget,
+    KeyGrant,
+    LoopGuard,
+    Spending,
+    StoreSettings,
+    Tenant,
+    Waiting,
+    Window,
+    name_of_key_budget,
+)
 from router_extproc.router import Router
 from router_extproc.store.counters import CounterStore, Hold, Level, Query, Release, StoreUnavailableError, Total, Verdict
 from router_extproc.store.sqlite_counters import SqliteCounters
@@ -214,6 +224,17 @@ async def test_a_spent_budget_refuses(stage: Stage) -> None:
     assert (told.headers["x-should-retry"], int(told.headers["retry-after"]) > 0) == ("false", True)
     assert told.leg.outcome.refused == "budget_exceeded"
     assert not told.leg.outcome.decided
+    assert told.metadata["router"]["refused_by"] == "money"
+    assert stage.tally.by_budget == {"money": {"refused": 1}}
+
+
+async def test_a_key_s_budget_that_refuses_is_named_in_the_log_and_counted_with_all_keys(stage: Stage) -> None:
+    """Whoever reads the log finds the key; the number of keys is no number of labels."""
+    named = name_of_key_budget("k1", "daily")
+    view = registry(Budget(named, "requests", 0, DAY), Budget("house", "requests", 100, DAY))
+    told = await stage.ask(view)
+    assert (told.status, told.metadata["router"]["refused_by"]) == (429, "key:k1:daily")
+    assert stage.tally.by_budget == {"key": {"refused": 1}}
 
 
 async def test_a_worker_that_died_is_followed_by_one_that_asks_for_the_same(stage: Stage) -> None:
@@ -250,6 +271,8 @@ async def test_an_answer_is_shortened_to_what_is_left(stage: Stage) -> None:
     assert told.reason == "named+max-tokens-lowered:money"
     assert [held.amount for held in told.account.held] == [90]
     assert stage.tally.shortened == 1
+    assert stage.tally.by_budget == {"money": {"shortened": 1}}
+    assert "refused_by" not in told.metadata["router"]
 
 
 async def test_near_the_cap_a_cheaper_model_answers(stage: Stage) -> None:
@@ -262,6 +285,7 @@ async def test_near_the_cap_a_cheaper_model_answers(stage: Stage) -> None:
     [level] = await stage.shared.read([Query(told.account.held[0].counter, 0)], time.time())
     assert level.held == 5_000 + 100
     assert stage.tally.downgraded == 1
+    assert stage.tally.by_budget == {"money": {"downgraded": 1}}
 
 
 async def test_a_budget_that_flags_lets_pass(stage: Stage) -> None:
@@ -269,6 +293,7 @@ async def test_a_budget_that_flags_lets_pass(stage: Stage) -> None:
     view = registry(usd(50, at_cap="allow_and_flag"))
     assert [(await stage.ask(view)).status for _ in range(3)] == [200] * 3
     assert stage.tally.flagged >= 1
+    assert stage.tally.by_budget == {"money": {"flagged": stage.tally.flagged}}
 
 
 async def test_a_budget_that_observes_changes_nothing(stage: Stage) -> None:
@@ -278,6 +303,7 @@ async def test_a_budget_that_observes_changes_nothing(stage: Stage) -> None:
     assert [len(one.account.held) for one in told] == [1, 0, 0]
     assert {one.reason for one in told} == {"named"}
     assert stage.tally.observed == 2
+    assert stage.tally.by_budget == {"money": {"observed": 2}}
 
 
 async def test_a_limit_on_requests_shows_its_figures(stage: Stage) -> None:
@@ -304,6 +330,8 @@ async def test_without_the_store_each_budget_goes_its_own_way(stage: Stage, poli
     assert all(one.own["degraded"] == "store-unavailable" and one.account.held for one in passed)
     assert all(one.error["code"] == "store_unavailable" for one in told if one.status == 503)
     assert stage.tally.without_store == len(passed)
+    outcomes = {"fail_open": {}, "fail_closed": {"money": {"unavailable": 3}}, "local_share": {"money": {"refused": 1}}}
+    assert stage.tally.by_budget == outcomes[policy]
 
 
 async def test_what_a_silent_store_may_have_set_aside_is_given_back(stage: Stage) -> None:

@@ -113,6 +113,15 @@ def test_a_refused_request_names_no_deployment() -> None:
     assert request is not None
     assert (request.deployment, request.refused, request.reason) == (None, "model_not_found", "model_not_found")
     assert (request.status, request.cause, request.details) == (404, "client_error", "router_model_not_found")
+    assert request.refused_by is None
+
+
+def test_a_budget_that_refuses_is_named() -> None:
+    """Which of all that a request falls under it was, can be looked up afterwards."""
+    ticket = {"reason": "budget_exceeded", "refused": "budget_exceeded", "refused_by": "house"}
+    request = read_request(request_entry("d-1", status=429, attempts=0, metadata={"router": ticket}), NOW)
+    assert request is not None
+    assert (request.refused, request.refused_by) == ("budget_exceeded", "house")
 
 
 def test_a_request_that_was_admitted_without_the_store_says_so() -> None:

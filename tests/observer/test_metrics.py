@@ -137,7 +137,9 @@ def test_labels_do_not_explode(metrics: Metrics) -> None:
 
 def test_live_figures_are_those_of_now(metrics: Metrics) -> None:
     """Health, workers and reloads are read when they are asked for."""
-    live = Live(WorkerCounters(Path("unused")), observer_totals=lambda: {"record_dropped": 3})
+    live = Live(
+        WorkerCounters(Path("unused")), observer_totals=lambda: {"record_dropped": 3}, warned=lambda: {"day": 1, "key": 4}
+    )
     metrics.registry.register(LiveFigures(live))
     assert figure(metrics, "router_config_last_reload_success") == 1
     live.health = {
@@ -149,8 +151,9 @@ def test_live_figures_are_those_of_now(metrics: Metrics) -> None:
     worker = WorkerFigures(pid=1, decided=9, refused={"model_not_found": 2}, analysis_failures={"deadline": 3})
     for seconds in (0.0001, 0.003, 7.0):
         worker.analysis.add(seconds)
-    worker.admissions = Admissions(admitted=7, downgraded=2, seconds=0.5)
+    worker.admissions = Admissions(admitted=7, downgraded=2, seconds=0.5, by_budget={"day": {"refused": 3, "observed": 1}})
     live.workers.take(1, worker, 0.0)
+    live.workers.take(2, WorkerFigures(pid=2, admissions=Admissions(by_budget={"day": {"refused": 4}})), 0.0)
     assert figure(metrics, "router_deployment_state", deployment="a") == 2
     assert figure(metrics, "router_deployment_state", deployment="b") == 0
     assert figure(metrics, "router_deployment_quota_used_up", deployment="a") == 0
@@ -167,6 +170,10 @@ def test_live_figures_are_those_of_now(metrics: Metrics) -> None:
     assert figure(metrics, "router_admission_measures_total", worker="1", measure="downgraded") == 2
     assert figure(metrics, "router_admission_measures_total", worker="1", measure="waited") == 0
     assert figure(metrics, "router_admission_seconds_total", worker="1") == 0.5
+    assert figure(metrics, "router_budget_outcomes_total", budget="day", outcome="refused") == 7
+    assert figure(metrics, "router_budget_outcomes_total", budget="day", outcome="observed") == 1
+    assert figure(metrics, "router_budget_outcomes_total", budget="day", outcome="warned") == 1
+    assert figure(metrics, "router_budget_outcomes_total", budget="key", outcome="warned") == 4
     below = [
         figure(metrics, "router_analysis_seconds_bucket", worker="1", le=le) for le in ("0.0002", "0.002", "0.005", "+Inf")
     ]

@@ -21,6 +21,7 @@ def test_only_budgets_of_the_file_are_labels(budget: str, label: str) -> None:
     figures.know(["month"])
     figures.alert(Alert(name="a", at=0, budget=budget, counter="c", unit="usd", threshold=0.8, settled=1, cap=1, expires_at=1))
     assert registry.get_sample_value("router_budget_alerts_total", {"budget": label, "threshold": "0.8"}) == 1
+    assert figures.warned() == {label: 1}
 
 
 def test_money_is_shown_in_dollars() -> None:

@@ -6,7 +6,15 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_extproc.telemetry.worker_figures import ANALYSIS_SECONDS, MEASURES, Admissions, Times, WorkerFigures
+from router_extproc.telemetry.worker_figures import (
+    ANALYSIS_SECONDS,
+    MEASURES,
+    OF_KEYS,
+    REFUSED,
+    Admissions,
+    Times,
+    WorkerFigures,
+)
 
 SECONDS = st.lists(st.floats(0, 10), max_size=40)
 
@@ -47,7 +55,21 @@ def test_admissions_of_all_processes_add_up() -> None:
     """Every figure, through the file that a worker writes."""
     one, other = WorkerFigures(), WorkerFigures()
     one.admissions, other.admissions = Admissions(3, 1, 1, 0, 2, 0, 1, 0.5), Admissions(4, 0, 1, 1, 0, 1, 0, 0.25)
+    one.admissions.count("day", "refused")
+    for budget, outcome in (("day", "refused"), ("day", "downgraded"), ("month", "refused")):
+        other.admissions.count(budget, outcome, 2)
     total = msgspec.json.decode(msgspec.json.encode(one), type=WorkerFigures).admissions
     total.add_all(other.admissions)
-    assert total == Admissions(7, 1, 2, 1, 2, 1, 1, 0.75)
+    by_budget = {"day": {"refused": 3, "downgraded": 2}, "month": {"refused": 2}}
+    assert total == Admissions(7, 1, 2, 1, 2, 1, 1, 0.75, by_budget)
+    assert one.admissions.by_budget == {"day": {"refused": 1}}
     assert set(MEASURES) < set(Admissions.__struct_fields__)
+
+
+def test_budgets_of_keys_are_counted_together() -> None:
+    """There are as many as keys, and a label for each would be one that clients' numbers decide."""
+    admissions = Admissions()
+    for key in range(1_000):
+        admissions.count(f"key:k{key}:daily", REFUSED)
+    admissions.count("keynote", REFUSED)
+    assert admissions.by_budget == {OF_KEYS: {REFUSED: 1_000}, "keynote": {REFUSED: 1}}
