@@ -155,6 +155,22 @@ local function report(metadata, headers, ticket, attempt)
   end
 end
 
+-- For whoever settles: an answer that was turned down, or waited for in vain, may have to be paid.
+local function note_cause(metadata, attempt, cause)
+  local causes = metadata:get(ATTEMPT)["causes"] or {}
+  causes[tostring(attempt)] = cause
+  metadata:set(ATTEMPT, "causes", causes)
+end
+
+-- Says of an attempt that nobody has named a cause for that its time ended. Envoy tells why it makes another one to nobody:
+-- the clock must. A connection that took longer than that to fail looks the same.
+local function note_timeout(metadata, ticket, state, attempt, now)
+  local causes = metadata:get(ATTEMPT)["causes"]
+  local timeout = ticket["attempt_timeout_ms"] or 0
+  if timeout <= 0 or now - state["attempt_started"] < timeout then return end
+  if causes == nil or causes[tostring(attempt)] == nil then note_cause(metadata, attempt, "timeout") end
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
   local metadata = handle:streamInfo():dynamicMetadata()
@@ -178,6 +194,7 @@ function envoy_on_request(handle)
   end
 
   if ticket ~= nil and attempt > 1 then
+    note_timeout(metadata, ticket, state, attempt - 1, now)
     if attempt > #ticket["priority_groups"] then
       local body = error_body("Every deployment that may serve this request failed.", "server_error", "chain_exhausted")
       return refuse(handle, metadata, attempt, "503", body)
@@ -240,13 +257,6 @@ local function is_about_context_length(handle)
     if string.find(text, phrase, 1, true) ~= nil then return true end
   end
   return false
-end
-
--- For whoever settles: an answer that was turned down may have to be paid.
-local function note_cause(metadata, attempt, cause)
-  local causes = metadata:get(ATTEMPT)["causes"] or {}
-  causes[tostring(attempt)] = cause
-  metadata:set(ATTEMPT, "causes", causes)
 end
 
 local function on_failure(handle, state, status)

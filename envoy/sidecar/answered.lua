@@ -1,0 +1,1 @@
+../../router_extproc/envoyconf/lua/answered.lua
