@@ -20,7 +20,7 @@ from router_extproc.analysis.analysis import RequestAnalysis
 from router_extproc.analysis.classifier import Classifier
 from router_extproc.analysis.location import artefact_folder
 from router_extproc.analysis.tokens import count_tokens
-from router_extproc.errors import RequestError, StartError
+from router_extproc.errors import BadRequestError, RequestError, StartError
 
 FINE, FOUND_SOMETHING, WRONG_USE = 0, 1, 2
 _STDIN = "-"
@@ -29,6 +29,12 @@ _DIGITS = 4
 # Lines that a process gets at a time.
 _CHUNK = 64
 _SHOWN_CHARACTERS = 60
+# Where a line holds its text, and as what: nothing would be found in anything else, as if there were no text.
+_TEXTS: dict[str, tuple[tuple[type, ...], str]] = {
+    "prompt": ((str, list), "text or a list"),
+    "messages": ((list,), "a list"),
+    "input": ((str, list), "text or a list"),
+}
 
 
 class ErrorLine(msgspec.Struct, frozen=True):
@@ -71,8 +77,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "file", metavar="FILE", help='JSON lines: {"prompt": "..."} or the body of an OpenAI request; - reads standard input'
     )
     parser.add_argument("--artefact", type=Path, metavar="DIR", help="default: $ROUTER_EXTPROC_ARTEFACT, else the shipped one")
-    parser.add_argument("--processes", type=int, metavar="N", help="default: one a core for a file, one for standard input")
+    parser.add_argument(
+        "--processes", type=_positive, metavar="N", help="default: one a core for a file, one for standard input"
+    )
     parser.add_argument("--pretty", action="store_true", help="one line of words for each prompt instead of JSON")
+
+
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above zero")
+    return int(text)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -182,8 +196,13 @@ def _body(line: bytes) -> tuple[bytes, str | None]:
     if isinstance(prompt, str):
         body = msgspec.json.encode({"model": "auto", "messages": [{"role": "user", "content": prompt}]})
         return body, None if "model" in row else prompt
-    if not any(member in row for member in ("prompt", "messages", "input")):
+    written = [member for member in _TEXTS if member in row]
+    if not written:
         raise msgspec.DecodeError("neither prompt nor messages nor input is there")
+    for member in written:
+        kinds, words = _TEXTS[member]
+        if not isinstance(row[member], kinds):
+            raise BadRequestError(f"{member} must be {words}", code="invalid_type")
     return line if "model" in row else msgspec.json.encode({"model": "auto", **row}), None
 
 

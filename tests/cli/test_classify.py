@@ -193,3 +193,31 @@ def test_an_empty_artefact_is_no_classifier(
     (tmp_path / "prompts.jsonl").write_text("")
     assert main(["classify", str(tmp_path / "prompts.jsonl"), "--artefact", str(tmp_path)]) == 1
     assert "holds no classifier" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"prompt": 42}', "prompt must be text or a list"),
+        ('{"prompt": null, "model": "auto"}', "prompt must be text or a list"),
+        ('{"messages": "hello"}', "messages must be a list"),
+        ('{"input": {"text": "hello"}}', "input must be text or a list"),
+    ],
+)
+def test_a_text_of_another_type_is_an_error_and_no_empty_text(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line: str, message: str
+) -> None:
+    """Facts that are all null would look as if the line had been understood."""
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(line.encode())))
+    code, (answer,) = classify(["-"], capsys)
+    assert code == 1
+    assert answer == {"line": 1, "error": {"type": "invalid_type", "message": message}}
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "two"])
+def test_a_number_of_processes_that_is_none_is_wrong_use(number: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Told by the command line, not by a traceback."""
+    with pytest.raises(SystemExit) as ended:
+        main(["classify", "-", f"--processes={number}"])
+    assert ended.value.code == 2
+    assert "above zero" in capsys.readouterr().err
