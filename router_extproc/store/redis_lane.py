@@ -129,8 +129,6 @@ class Lane:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._fail_waiting(_CLOSED)
         await self._link.aclose()
-        # A connection that was given up while it was made is closed by the loop's next turn, which may be its last.
-        await asyncio.sleep(0)
 
     def _flush(self) -> None:
         self._is_flush_due = False

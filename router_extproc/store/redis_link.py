@@ -26,6 +26,9 @@ SOCKET_SECONDS = 1.0
 _FRESH_SECONDS = 1.0
 # Names are looked up, sentinels are asked, and both ends say who they are.
 _CONNECTING_SECONDS = 3 * SOCKET_SECONDS
+# A connection that was given up while it was made is closed by the loop's next turns, which may be its last; over TLS both ends
+# say goodbye first.
+_FAREWELL_SECONDS = 0.01
 
 
 class Link:
@@ -85,6 +88,7 @@ class Link:
             if part is not None:
                 with contextlib.suppress(RedisError, OSError):
                     await part.aclose()
+        await asyncio.sleep(_FAREWELL_SECONDS)
 
     async def _take(self) -> AbstractConnection:
         pool = self._client.connection_pool

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Mapping
 from typing import Any, Protocol
 from zlib import crc32
 
@@ -21,7 +22,7 @@ from router_extproc.store.redis_connections import SOCKET_SECONDS, Address, Conn
 from router_extproc.store.redis_lane import FAILURES, Lane, Late
 from router_extproc.store.redis_scripts import Command
 
-_CLUSTER_TAGS = 64
+_CLUSTER_TAGS = tuple(f"r{number}" for number in range(64))
 _MOST_MOVES = 3
 
 _log = logging.getLogger(__name__)
@@ -55,6 +56,24 @@ def tag_of(name: str, tags: tuple[str, ...]) -> str:
     return tags[0] if len(tags) == 1 else tags[crc32(name.encode()) % len(tags)]
 
 
+def cluster_places() -> dict[str, int]:
+    """The slot of every tag in a cluster."""
+    return {tag: key_slot(tag.encode()) for tag in _CLUSTER_TAGS}
+
+
+def owners_of(slots: Any, places: Mapping[str, int], asked: Address) -> dict[str, Address]:
+    """The master of each tag, by what the server ``asked`` answered to CLUSTER SLOTS: [first slot, last slot, [master's host,
+    port, ...], [a replica's, ...], ...] for each stretch.
+    """
+    owners: dict[str, Address] = {}
+    for first, last, (host, port, *_), *_ in slots:
+        for tag, slot in places.items():
+            if first <= slot <= last:
+                # A node that does not know by which name it is reached leaves it out.
+                owners[tag] = Address(host.decode() if host else asked.host, int(port))
+    return owners
+
+
 class OneServer:
     """One server has everything, be it one that sentinels may replace."""
 
@@ -81,12 +100,12 @@ class OneServer:
 class ClusterServers:
     """Redis Cluster: each master has some of the tags, and another may take them over at any time."""
 
-    tags: tuple[str, ...] = tuple(f"r{number}" for number in range(_CLUSTER_TAGS))
+    tags: tuple[str, ...] = _CLUSTER_TAGS
 
     def __init__(self, connections: Connections, deadline: float) -> None:
         self._connections = connections
         self._deadline = deadline
-        self._slots = {tag: key_slot(tag.encode()) for tag in self.tags}
+        self._slots = cluster_places()
         self._owners: dict[str, Address] = {}
         self._lanes: dict[Address, Lane] = {}
         self._refreshing: asyncio.Task[None] | None = None
@@ -157,13 +176,8 @@ class ClusterServers:
                 await client.aclose()
 
     def _take_over(self, asked: Address, slots: Any) -> None:
-        """``slots`` is the answer to CLUSTER SLOTS: [first, last, [master's host, port, ...], [a replica's, ...], ...] each."""
-        owners: dict[str, Address] = {}
-        for first, last, (host, port, *_), *_ in slots:
-            for tag, slot in self._slots.items():
-                if first <= slot <= last:
-                    # A node that does not know by which name it is reached leaves it out.
-                    owners[tag] = Address(host.decode() if host else asked.host, int(port))
+        """``slots`` is the answer to CLUSTER SLOTS."""
+        owners = owners_of(slots, self._slots, asked)
         self._owners = owners
         current = set(owners.values())
         for address in [address for address in self._lanes if address not in current]:

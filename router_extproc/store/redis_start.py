@@ -6,20 +6,30 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
-from redis.exceptions import AuthenticationError, MovedError, NoPermissionError, RedisError, ResponseError
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    ClusterDownError,
+    MovedError,
+    NoPermissionError,
+    RedisError,
+    ResponseError,
+)
 
 from router_extproc.errors import StartError
 from router_extproc.registry.spending import StoreSettings
-from router_extproc.store.redis_connections import SOCKET_SECONDS, Connections
+from router_extproc.store.redis_connections import SOCKET_SECONDS, Address, Connections
 from router_extproc.store.redis_link import Link
 from router_extproc.store.redis_scripts import Command, script
+from router_extproc.store.redis_servers import cluster_places, owners_of
 
 COMMANDS = (
     "+ping +info +evalsha +eval +time +exists +get +set +del +pttl +pexpire "
     "+hget +hset +hdel +hincrby +hgetall +hkeys +zadd +zrem +zcard +zrangebyscore +zscore +lpush +rpop +llen"
 )
-"""What the user has to be allowed, as an access rule; in a cluster also ``+cluster|slots``."""
+"""What the user has to be allowed, as an access rule; in a cluster also ``+cluster|slots``, beyond database 0 ``+select``."""
 SENTINEL_COMMANDS = "+sentinel|masters"
 """The same for the user of the sentinels."""
 
@@ -43,11 +53,11 @@ async def check_redis(settings: StoreSettings, environ: Mapping[str, str]) -> No
             async with asyncio.timeout(_SECONDS):
                 await _check_sentinels(connections, settings)
         async with asyncio.timeout(_SECONDS):
-            link = connections.link_by_sentinels() if by_sentinels else connections.link(connections.addresses[0])
-            try:
-                await _check(link, settings)
-            finally:
-                await link.aclose()
+            if settings.kind == "redis_cluster":
+                await _check_cluster(connections, settings)
+            else:
+                link = connections.link_by_sentinels() if by_sentinels else connections.link(connections.addresses[0])
+                await _check(link, settings, "r0")
     except AuthenticationError as error:
         who, fix = _who(settings.username), "look at store.redis.username and store.redis.password"
         raise StartError(f"store.redis: Redis refuses {who}: {_text(error)}; {fix}") from error
@@ -56,6 +66,8 @@ async def check_redis(settings: StoreSettings, environ: Mapping[str, str]) -> No
         raise StartError(f"store.redis: Redis refuses {who}: {_text(error)}; allow {_rule(settings)}") from error
     except MovedError as error:
         raise StartError("store.redis: this server belongs to a cluster: write its nodes under store.redis.cluster") from error
+    except ClusterDownError as error:
+        _log.warning("store cannot be reached at the start", extra={"reason": _text(error)})
     except ResponseError as error:
         raise StartError(f"store.redis: scripts cannot be run ({_text(error)}): allow {_rule(settings)}") from error
     except (RedisError, OSError, TimeoutError) as error:
@@ -85,22 +97,67 @@ async def _check_sentinels(connections: Connections, settings: StoreSettings) ->
         _log.warning("a Sentinel does not let us in: it is passed over", extra={"reason": refusal})
 
 
-async def _check(link: Link, settings: StoreSettings) -> None:
-    await link.ask("PING")
-    if settings.kind == "redis_cluster":
-        await link.ask("CLUSTER SLOTS")
-    # By text: no server has seen this script.
-    (answer,) = await link.send([Command(script("check"), [f"{settings.prefix}:{{r0}}:check"], ())], by_text=True)
-    if isinstance(answer, MovedError) and settings.kind == "redis_cluster":
-        # Another master has this place. That they all let the user do the same is the cluster's business.
-        return
-    if isinstance(answer, Exception):
-        raise answer
+async def _check_cluster(connections: Connections, settings: StoreSettings) -> None:
+    """Every master by itself: rights and settings are each server's own."""
+    owners = await _owners(connections)
+    masters = {owner: tag for tag, owner in owners.items()}
+    outcomes = await asyncio.gather(
+        *(_check(connections.link(owner), settings, tag) for owner, tag in masters.items()), return_exceptions=True
+    )
+    # What can never work is told before what is only away.
+    errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    if errors:
+        raise min(errors, key=_is_away)
+    if len(owners) < len(cluster_places()):
+        raise ClusterDownError("CLUSTERDOWN some slots have no master")
+
+
+async def _owners(connections: Connections) -> dict[str, Address]:
+    """Who has which tag, by the first server of those written down that says so."""
+    failures: list[RedisError | OSError] = []
+    for address in connections.addresses:
+        client = connections.client(address)
+        try:
+            return owners_of(await client.execute_command("CLUSTER SLOTS"), cluster_places(), address)
+        except (RedisError, OSError) as error:
+            failures.append(error)
+        finally:
+            await client.aclose()
+    raise min(failures, key=_is_away)
+
+
+def _is_away(error: BaseException) -> bool:
+    """Whether the server may come; all else is settled."""
+    is_refusal = isinstance(error, AuthenticationError | ResponseError | StartError)
+    is_down = isinstance(error, ClusterDownError)
+    return (is_down or not is_refusal) and "CERTIFICATE_VERIFY_FAILED" not in str(error)
+
+
+async def _check(link: Link, settings: StoreSettings, tag: str) -> None:
+    """Tries one server, and gives the link back."""
+    try:
+        await link.ask("PING")
+        command = Command(script("check"), [f"{settings.prefix}:{{{tag}}}:check"], ())
+        # By text: no server has seen this script. Then by name, as all others are asked for.
+        (answer,) = await link.send([command], by_text=True)
+        (again,) = await link.send([command])
+    finally:
+        await link.aclose()
+    for each in (answer, again):
+        if isinstance(each, MovedError | AskError) and settings.kind == "redis_cluster":
+            # Its counters went to another master at this very moment.
+            return
+        if isinstance(each, Exception):
+            raise each
     _judge([part.decode() for part in answer], settings)
 
 
 def _judge(answer: list[str], settings: StoreSettings) -> None:
-    version, now, policy, *refused = answer
+    version, *found = answer
+    if not version:
+        _log.warning("store takes no writes for now", extra={"reason": found[0]})
+        return
+    now, policy, *refused = found
     if refused:
         raise StartError(f"store.redis: scripts may not use {', '.join(refused)}: allow {_rule(settings)}")
     if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST:
@@ -118,7 +175,8 @@ def _who(username: str | None) -> str:
 
 def _rule(settings: StoreSettings) -> str:
     cluster = " +cluster|slots" if settings.kind == "redis_cluster" else ""
-    return f"~{settings.prefix}:* {COMMANDS}{cluster}"
+    database = " +select" if urlsplit(settings.urls[0]).path.strip("/") not in {"", "0"} else ""
+    return f"~{settings.prefix}:* {COMMANDS}{cluster}{database}"
 
 
 def _text(error: BaseException) -> str:

@@ -6,8 +6,10 @@ import asyncio
 import time
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
+from router_extproc.errors import StartError
 from router_extproc.registry.spending import StoreSettings
 from router_extproc.store.counters import Level, Query, Release, StoreUnavailableError, Total
 from router_extproc.store.redis_counters import RedisCounters
@@ -69,6 +71,24 @@ async def test_at_once_over_several_places(written: StoreSettings) -> None:
         await undone(other)
         levels = await store.read([Query(name, 0) for name in NAMES[:6]], NOW)
         assert max(level.held for level in levels) <= 37
+
+
+async def test_every_master_is_looked_at_by_the_start(
+    cluster: RedisCluster, written: StoreSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Rights are each server's own: that scripts are blocked on one of three is said, whichever node is written down."""
+    for master in cluster.masters():
+        with master.client() as client:
+            client.execute_command("ACL", "SETUSER", "default", "-eval")
+            try:
+                with pytest.raises(StartError, match="eval"):
+                    await check_redis(written, {})
+            finally:
+                client.execute_command("ACL", "SETUSER", "default", "+eval")
+    await check_redis(msgspec.structs.replace(written, urls=("redis://127.0.0.1:1", *written.urls)), {})
+    assert not caplog.records
+    await check_redis(msgspec.structs.replace(written, urls=("redis://127.0.0.1:1",)), {})
+    assert "store cannot be reached at the start" in caplog.text
 
 
 async def test_a_server_that_is_no_master_leads_to_the_others(cluster: RedisCluster, written: StoreSettings) -> None:

@@ -83,6 +83,7 @@ async def test_the_password_is_read_when_a_connection_is_made(
     ("rule", "message"),
     [
         ("-evalsha -eval", "eval"),
+        ("-evalsha", "evalsha"),
         ("-hincrby -zadd", "may not use hincrby, zadd"),
         ("-info", "info"),
         ("resetkeys ~other:*", "refuses the user router"),
@@ -102,6 +103,33 @@ async def test_what_a_user_lacks_is_said_at_the_start(
             looker.execute_command("ACL", "SETUSER", "router", "on", "resetkeys", "~router:*", *ROUTER_COMMANDS.split())
     assert f"~router:* {ROUTER_COMMANDS}" in str(refused.value)
     assert "horse" not in str(refused.value)
+
+
+@pytest.mark.parametrize("right", ROUTER_COMMANDS.split())
+async def test_no_right_is_asked_for_in_vain(server: RedisServer, written: StoreSettings, right: str) -> None:
+    """Each of the rights that the documentation names is needed: the start notices when it is missing."""
+    with server.client() as looker:
+        looker.execute_command("ACL", "SETUSER", "router", f"-{right[1:]}")
+    try:
+        with pytest.raises(StartError, match=right[1:]):
+            await check_redis(written, ENVIRON)
+    finally:
+        with server.client() as looker:
+            looker.execute_command("ACL", "SETUSER", "router", right)
+
+
+async def test_another_database_needs_one_more_right(server: RedisServer, written: StoreSettings) -> None:
+    """Beyond database 0 the user has to be allowed to choose it: the start names that as well."""
+    second = msgspec.structs.replace(written, urls=(f"{server.url}/2",))
+    with pytest.raises(StartError, match=r"\+select$"):
+        await check_redis(second, ENVIRON)
+    with server.client() as looker:
+        looker.execute_command("ACL", "SETUSER", "router", "+select")
+    try:
+        await check_redis(second, ENVIRON)
+    finally:
+        with server.client() as looker:
+            looker.execute_command("ACL", "SETUSER", "router", "-select")
 
 
 async def test_who_is_not_let_in_is_told_where_to_look(server: RedisServer, written: StoreSettings) -> None:

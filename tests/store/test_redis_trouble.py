@@ -18,6 +18,7 @@ from redis.crc import key_slot
 from router_extproc.registry.spending import StoreSettings
 from router_extproc.store.counters import Level, Query, Release, StoreUnavailableError, Total
 from router_extproc.store.redis_counters import RedisCounters
+from router_extproc.store.redis_start import check_redis
 from tests.redis_servers import RedisServer, encrypted_redis, single_redis, until
 from tests.store.redis_counting import NOW, UNTIL, eventually, hold, opened, ready, single
 from tests.store.redis_wire import wire_to
@@ -73,6 +74,24 @@ async def test_what_is_refused_costs_no_deadline(server: RedisServer, setting: s
         assert (await store.reserve("a", [hold("c", 1, 10)], UNTIL, NOW)).levels == (Level(0, 0),)
 
 
+async def test_a_server_that_takes_no_writes_does_not_stop_the_start(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A replica may be promoted and memory be freed: the log says what is the matter, and nobody is sent to look at rights."""
+    with server.client() as client:
+        client.replicaof("127.0.0.1", 1)
+        await check_redis(single(server), {})
+        client.replicaof("no", "one")
+    for setting, value, afterwards in (("min-replicas-to-write", 1, 0), ("maxmemory", 1, 0)):
+        with configured(server, setting, value, afterwards):
+            await check_redis(single(server), {})
+    reasons = [record.__dict__["reason"] for record in caplog.records if record.getMessage() == "store takes no writes for now"]
+    assert [reason.split()[0] for reason in reasons] == ["READONLY", "NOREPLICAS", "OOM"]
+    caplog.clear()
+    await check_redis(single(server), {})
+    assert not caplog.records
+
+
 async def test_a_master_that_became_a_replica_is_left(server: RedisServer, tmp_path: Path) -> None:
     """Where another server took over its name, new connections find that one: nobody has to restart anything."""
     with single_redis(tmp_path / "next") as following:
@@ -97,7 +116,9 @@ async def test_a_dead_wire_costs_a_few_deadlines(server: RedisServer, caplog: py
     caplog.set_level(logging.INFO)
     async with wire_to(server.port) as wire, opened(StoreSettings(kind="redis", urls=(wire.url,), deadline_ms=100)) as store:
         # Several connections are in use.
-        await asyncio.gather(*(store.reserve(f"r{number}", [hold("c", 1, 999)], UNTIL, NOW) for number in range(300)))
+        asked = [store.reserve(f"r{number}", [hold("c", 1, 999)], UNTIL, NOW) for number in range(300)]
+        await asyncio.gather(*asked, return_exceptions=True)
+        await ready(store)
         caplog.clear()
         wire.cut()
         began = time.monotonic()
