@@ -55,8 +55,8 @@ _CLIENT_LEFT_SECONDS = 9.0
 # What was asked of the store and not waited for has arrived there after this time, and can be given back.
 _UNDER_WAY_SECONDS = 0.2
 
-# How often somebody looks who waits for another request to end, of whichever instance.
-_LOOK_AGAIN_SECONDS = 0.05
+# How often somebody looks who waits alone for another request to end, of whichever instance.
+_LOOK_AGAIN_SECONDS = 0.02
 
 _log = logging.getLogger(__name__)
 
@@ -151,16 +151,19 @@ class Admission:
         await self._let_others_go_first(case, give_up)
         outcome = await self._try(case)
         while isinstance(outcome, Refuse):
-            refused, until = outcome, outcome.wait_until
+            refused, until, lane = outcome, outcome.wait_until, outcome.budget
             if until is None or max(until, time.time()) > give_up:
                 raise RefusedError(refused)
             await case.be_patient()
             self._tally.waited += 1
             priority = case.request.caller.priority
             try:
-                seconds = max(until - time.time(), _LOOK_AGAIN_SECONDS)
-                async with self._room.turn(refused.budget, priority, seconds, waiting.max_waiters):
+                now = time.time()
+                seconds = max(until - now, _LOOK_AGAIN_SECONDS)
+                async with self._room.turn(lane, priority, seconds, waiting.max_waiters, give_up - now):
                     outcome = await self._try(case)
+                    if isinstance(outcome, Refuse) and outcome.budget == lane:
+                        self._room.rest(lane)
             except NoRoomError:
                 raise RefusedError(refused) from None
         return outcome

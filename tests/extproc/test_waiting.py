@@ -125,3 +125,49 @@ async def test_batch_alone_is_no_reason_to_stand_back() -> None:
 async def _wait(room: WaitingRoom, priority: str) -> None:
     async with room.turn("rpm", priority, 60, 10):
         pass
+
+
+async def test_whoever_is_out_of_patience_is_sent_away() -> None:
+    """A turn that does not come in time is none; the others keep theirs."""
+    room = WaitingRoom()
+    async with room.turn("rpm", INTERACTIVE, 0, 10):
+        with pytest.raises(NoRoomError):
+            async with room.turn("rpm", INTERACTIVE, 0, 10, patience=0.01):
+                raise AssertionError("two turns at once")
+    assert len(room) == 0
+
+
+async def test_one_interactive_request_looks_more_often_than_all_batch_work_of_another_process() -> None:
+    """Each process has a room of its own: what becomes free goes to whoever looks first."""
+    looks = {INTERACTIVE: 0, BATCH: 0}
+    enough = asyncio.Event()
+    one, other = WaitingRoom(), WaitingRoom()
+
+    async def look_on(room: WaitingRoom, priority: str) -> None:
+        while True:
+            async with room.turn("rpm", priority, 0.02, 100):
+                looks[priority] += 1
+                room.rest("rpm")
+                if looks[INTERACTIVE] >= 20:
+                    enough.set()
+
+    waiting = [asyncio.create_task(look_on(other, BATCH)) for _ in range(30)]
+    waiting.append(asyncio.create_task(look_on(one, INTERACTIVE)))
+    async with asyncio.timeout(20):
+        await enough.wait()
+    for each in waiting:
+        each.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert looks[BATCH] < looks[INTERACTIVE]
+
+
+async def test_a_lane_that_rests_goes_on_by_itself() -> None:
+    """Nobody is forgotten in it, and others do not rest with it."""
+    scene = Scene(seconds=0)
+    async with asyncio.timeout(5):
+        async with scene.room.turn("rpm", INTERACTIVE, 0, 10):
+            scene.room.rest("rpm")
+        late = asyncio.create_task(scene.come("late"))
+        await scene.come("other", lane="tpm")
+        await late
+    assert scene.served == ["other", "late"]
