@@ -23,7 +23,7 @@ COMMANDS = {
     "explain": "show how one request would be routed, and why",
     "keys": "make, list, rotate and revoke virtual keys",
     "budgets": "show what is reserved, settled and left; raise one",
-    "audit": "show who changed keys and budgets",
+    "audit": "show who changed keys, budgets and the file",
     "render": "write Envoy's configuration for router.yaml",
     "schema": "print the JSON Schema of router.yaml or of the decision log",
     "simulate": "run simulated providers with scripted faults",

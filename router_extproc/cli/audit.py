@@ -1,4 +1,4 @@
-"""``router-extproc audit``: who changed keys and budgets, the newest first."""
+"""``router-extproc audit``: who changed keys, budgets and the file, the newest first."""
 
 from __future__ import annotations
 

@@ -163,17 +163,24 @@ def _shown_once(grant: KeyGrant, shown: str) -> dict[str, Any]:
 
 
 def _detail(grant: KeyGrant) -> dict[str, str]:
-    """What an auditor wants to see of a new key."""
+    """What auditors want to see of a new key: whose it is, and all that it may. An empty list allows nothing, and is told."""
     written = {
         "tenant": grant.tenant,
         "team": grant.team,
         "user": grant.user,
         "expires_at": show_time(grant.expires_at) or "",
-        "models": ",".join(grant.permissions.models or ()),
-        "tiers": ",".join(grant.permissions.tiers or ()),
+        "tier": grant.tier,
+        "priority": grant.priority or "",
+        "features": ",".join(grant.features),
+        "tags": ",".join(f"{name}={value}" for name, value in grant.tags.items()),
         "budgets": ",".join(budget.name for budget in grant.budgets),
     }
-    return {name: value for name, value in written.items() if value}
+    permissions = {
+        name: (",".join(value) or "none") if isinstance(value, tuple) else str(value)
+        for name in grant.permissions.__struct_fields__
+        if (value := getattr(grant.permissions, name)) is not None
+    }
+    return {name: value for name, value in written.items() if value} | permissions
 
 
 def _overlap(body: dict[str, Any]) -> int:

@@ -54,6 +54,13 @@ class Authority(Protocol):
             StoreUnavailableError: whether it was done is not known.
         """
 
+    async def add_entry(self, entry: AuditEntry) -> None:
+        """Notes a change that was made elsewhere.
+
+        Raises:
+            StoreUnavailableError: whether it was done is not known.
+        """
+
     async def follow(self) -> bool:
         """Takes over what others changed; True where anything had.
 
@@ -100,6 +107,14 @@ class OwnFile:
             StoreUnavailableError: nothing was written.
         """
         await self._run(lambda: self._writer.add_raise(stored, entry))
+
+    async def add_entry(self, entry: AuditEntry) -> None:
+        """As ``Authority.add_entry``.
+
+        Raises:
+            StoreUnavailableError: nothing was written.
+        """
+        await self._run(lambda: self._writer.add_entry(entry))
 
     async def follow(self) -> bool:
         """Nobody else writes here."""
@@ -180,6 +195,14 @@ class Identities:
         """
         await self._there().add_raise(stored, entry)
 
+    async def add_entry(self, entry: AuditEntry) -> None:
+        """Notes a change that was made elsewhere.
+
+        Raises:
+            StoreUnavailableError: whether it was done is not known.
+        """
+        await self._there().add_entry(entry)
+
     async def find(self, key: str) -> KeyGrant | None:
         """The key of this id.
 
@@ -204,13 +227,13 @@ class Identities:
         """
         return await self._read(self._reader.raises)
 
-    async def audit(self, *, before: int | None, limit: int) -> list[tuple[int, AuditEntry]]:
-        """The newest entries.
+    async def audit(self, *, before: int | None, limit: int, action: str | None = None) -> list[tuple[int, AuditEntry]]:
+        """The newest entries, all or those of one action.
 
         Raises:
             StoreUnavailableError: the file cannot be read.
         """
-        return await self._read(lambda: self._reader.audit(before=before, limit=limit))
+        return await self._read(lambda: self._reader.audit(before=before, limit=limit, action=action))
 
     async def aclose(self) -> None:
         """Closes everything."""

@@ -31,6 +31,7 @@ from router_extproc.config.watched_file import WatchedFile
 from router_extproc.errors import StartError
 from router_extproc.observer.admin import AdminServer, admin_app, bind
 from router_extproc.observer.bookkeeping import Bookkeeping
+from router_extproc.observer.configuration_audit import ConfigurationAudit
 from router_extproc.observer.decision_log import DecisionLog, JsonLinesFile
 from router_extproc.observer.desk import Desk
 from router_extproc.observer.explaining import CurrentRouter
@@ -131,6 +132,7 @@ class Observer:
         self._registry = Registry()
         self._bookkeeping = Bookkeeping(state, figures.spending, clock)
         self._identities = Identities(state, os.environ)
+        self._configuration_audit = ConfigurationAudit(self._identities, clock)
         self._router = CurrentRouter(lambda: Classifier.load(artefact_folder(os.environ)))
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="disk")
 
@@ -256,6 +258,7 @@ class Observer:
     async def _follow(self) -> None:
         if self._bookkeeping.settings is not None:
             await self._identities.follow(self._bookkeeping.settings)
+            await self._configuration_audit.note(self._registry)
 
     async def _share(self) -> None:
         if self._bookkeeping.settings is not None:

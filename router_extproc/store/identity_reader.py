@@ -84,13 +84,14 @@ class IdentityReader:
             lambda connection: [_grant(document) for (document,) in _all(connection, of_tenant, tenant, after, limit)]
         )
 
-    def audit(self, *, before: int | None = None, limit: int = 100) -> list[tuple[int, AuditEntry]]:
-        """The newest entries with their sequence numbers; ``before`` (a sequence number) turns the page.
+    def audit(self, *, before: int | None = None, limit: int = 100, action: str | None = None) -> list[tuple[int, AuditEntry]]:
+        """The newest entries with their sequence numbers, all or those of one action; ``before`` (a sequence number) turns the
+        page.
 
         Raises:
             StoreUnavailableError: the file is there but cannot be read.
         """
-        return self._ask(lambda connection: _entries(connection, before, limit))
+        return self._ask(lambda connection: _entries(connection, before, limit, action))
 
     def close(self) -> None:
         """Ends the connection."""
@@ -175,14 +176,16 @@ def _stored_raises(connection: sqlite3.Connection | None) -> list[StoredRaise]:
     return [StoredRaise(name, budget, Raise(*granted)) for name, budget, *granted in rows]
 
 
-def _entries(connection: sqlite3.Connection | None, before: int | None, limit: int) -> list[tuple[int, AuditEntry]]:
+def _entries(
+    connection: sqlite3.Connection | None, before: int | None, limit: int, action: str | None
+) -> list[tuple[int, AuditEntry]]:
     statement = (
         "select sequence, id, at, actor, action, subject, detail from audit"
-        " where ?1 is null or sequence < ?1 order by sequence desc limit ?2"
+        " where (?1 is null or sequence < ?1) and (?3 is null or action = ?3) order by sequence desc limit ?2"
     )
     return [
         (sequence, AuditEntry(name, at, actor, action, subject, msgspec.json.decode(detail, type=dict[str, str])))
-        for sequence, name, at, actor, action, subject, detail in _all(connection, statement, before, limit)
+        for sequence, name, at, actor, action, subject, detail in _all(connection, statement, before, limit, action)
     ]
 
 

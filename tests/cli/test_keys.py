@@ -194,6 +194,9 @@ def test_every_change_is_in_the_audit_log(answer: Command, printed: Command) -> 
     older = answer("audit", "--limit", "1", "--before", str(newest[0]["sequence"]))["entries"]
     assert older == newest[1:]
     assert re.search(rf"local +key.revoke +{made['id']} +tenant=audited", printed("audit"))
+    assert ("configuration.apply", "file") in {
+        (entry["action"], entry["actor"]) for entry in answer("audit", "--limit", "1000")["entries"]
+    }
 
 
 def test_without_an_instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

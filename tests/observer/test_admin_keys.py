@@ -276,3 +276,27 @@ async def test_every_change_is_in_the_audit_log(office: Office, client: httpx.As
     assert entries[0]["detail"] == {"tenant": "acme", "models": "gpt-4o", "budgets": f"key:{made['id']}:b"}
     assert entries[1]["detail"] == {"tenant": "acme", "overlap": "60s"}
     assert entries[0]["at"] == "2026-03-01T12:00:00Z"
+
+
+async def test_the_audit_log_tells_all_that_a_key_may(client: httpx.AsyncClient) -> None:
+    """Whatever was allowed or denied to it can be read there, an empty list too."""
+    await create(
+        client,
+        tags={"app": "chat"},
+        priority="batch",
+        features=["beta"],
+        tier="gold",
+        permissions={"models": [], "routes": ["auto"], "max_output_tokens": 100, "max_context_tokens": 50},
+    )
+    [entry] = (await client.get("/audit")).json()["entries"]
+    assert entry["detail"] == {
+        "tenant": "acme",
+        "tags": "app=chat",
+        "priority": "batch",
+        "features": "beta",
+        "tier": "gold",
+        "models": "none",
+        "routes": "auto",
+        "max_output_tokens": "100",
+        "max_context_tokens": "50",
+    }
