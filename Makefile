@@ -30,7 +30,7 @@ run: install ## start Envoy, workers and observer; simulated providers unless a 
 .PHONY: test
 test: check ## install what the tests need, check, then run every test
 	@scripts/require-command redis-server redis-server || echo "without it the tests of Redis are skipped" >&2
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	scripts/run-tests $(BIN)/python $(PYTEST_ARGS)
 
 .PHONY: check
 check: $(VENV)/.installed-dev ## lint, formatting, types, import contracts, Dockerfile, shell scripts, dependencies

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from router_extproc.cli import main
+from router_extproc.config.state import StateDirectory
 
 ROUTER = """
 providers:
@@ -41,7 +42,8 @@ def test_writes_what_envoy_reads(file: Path, tmp_path: Path, capsys: pytest.Capt
 def test_sockets_are_those_of_the_instance(file: Path, tmp_path: Path) -> None:
     """Envoy finds the workers of the instance that serves the same file."""
     main(["render", "--config", str(file), "-o", str(tmp_path / "out"), "--state", str(tmp_path / "s")])
-    assert f"{tmp_path}/s/sockets/worker-0.sock" in (tmp_path / "out" / "bootstrap.json").read_text()
+    socket = StateDirectory(tmp_path / "s").worker_socket(0)
+    assert f'"{socket}"' in (tmp_path / "out" / "bootstrap.json").read_text()
 
 
 def test_keys_are_written_only_when_asked(file: Path, tmp_path: Path) -> None:
