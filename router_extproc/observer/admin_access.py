@@ -2,8 +2,9 @@
 
 Rules of this file
 - A caller on this machine may; from elsewhere only with the bearer token of ``admin.token``.
-- A browser on this machine is a caller on this machine: what a foreign page makes it send is refused, by the page's origin,
-  by the name under which it found this address, and by the content type that pages cannot send unasked.
+- A browser on this machine is a caller on this machine: what a foreign page makes it send is refused, by the page's origin or
+  what the browser says of it, by the name under which it found this address, and by the content type that pages cannot send
+  unasked.
 - The token is compared in constant time, and stands in no answer and no log.
 """
 
@@ -23,6 +24,11 @@ LOCAL, TOKEN = "local", "token"
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Token = Callable[[], str | None]
+
+# A proxy on this machine is no caller on this machine: it writes one of these, unless it was told not to.
+_PASSED_ON = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
+# A page of the same origin, or somebody who typed the address; programs say nothing.
+_OWN_SITES = (None, "same-origin", "none")
 
 _FOREIGN_PAGE = "this was sent by a page of another origin"
 _FOREIGN_NAME = "this address was asked for under a name that is not its own"
@@ -52,8 +58,7 @@ def _refusal(request: Request, token: str | None, *, changes: bool) -> Response 
     """What is answered instead; None lets pass."""
     if changes and request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
         return error(415, _NEEDS_JSON)
-    origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+    if _is_foreign_page(request):
         return error(403, _FOREIGN_PAGE)
     scheme, _, shown = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token:
@@ -66,9 +71,20 @@ def _refusal(request: Request, token: str | None, *, changes: bool) -> Response 
     return None if _is_own_name(request.headers.get("host", "")) else error(403, _FOREIGN_NAME)
 
 
+def _is_foreign_page(request: Request) -> bool:
+    """Whether a browser says so; old ones tell the origin alone."""
+    if request.headers.get("sec-fetch-site") not in _OWN_SITES:
+        return True
+    origin = request.headers.get("origin")
+    try:
+        return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    except ValueError:
+        return True
+
+
 def _is_local(request: Request) -> bool:
     """Whether the caller is on this machine, and not a proxy there that passes somebody else on."""
-    if request.client is None or "x-forwarded-for" in request.headers or "forwarded" in request.headers:
+    if request.client is None or any(name in request.headers for name in _PASSED_ON):
         return False
     try:
         address = ipaddress.ip_address(request.client.host)

@@ -62,6 +62,9 @@ def new_key(written: Mapping[str, Any], randomness: Randomness, now: float) -> K
     for name in _NOT_TO_BE_WRITTEN:
         if name in written:
             raise BadRequestError(f"{name}: unknown key")
+    for name in ("tenant", "team", "user"):
+        if KEY_PREFIX in str(written.get(name)):
+            raise BadRequestError(f"{name}: this is a key; labels end in logs, so take it out of use")
     key_id = randomness.key_id
     described = {**written, "digest": randomness.digest(key_id)}
     if isinstance(expires := written.get("expires"), str | int | float):

@@ -60,7 +60,9 @@ async def test_a_wrong_token_is_refused_here_too(office: Office) -> None:
     assert await status(office, authorization="Bearer other") == 401
 
 
-@pytest.mark.parametrize("header", ["x_forwarded_for", "forwarded"])
+@pytest.mark.parametrize(
+    "header", ["x_forwarded_for", "x_forwarded_host", "x_forwarded_proto", "x_real_ip", "forwarded", "via"]
+)
 async def test_a_proxy_on_this_machine_is_not_its_client(office: Office, header: str) -> None:
     """What it passes on comes from elsewhere."""
     assert await status(office, **{header: "127.0.0.1"}) == 403
@@ -74,13 +76,19 @@ async def test_a_form_of_a_foreign_page_changes_nothing(office: Office, kind: st
 
 
 @pytest.mark.parametrize(
-    "origin", ["https://evil.example", "null", "http://127.0.0.1:80", "http://127.0.0.1:9902.evil.example"]
+    "origin", ["https://evil.example", "null", "http://127.0.0.1:80", "http://127.0.0.1:9902.evil.example", "http://[", ""]
 )
 async def test_a_foreign_page_is_refused(office: Office, origin: str) -> None:
     """By its origin, for questions too; a page of this very address may."""
     assert await status(office, origin=origin) == 403
     assert await status(office, method="GET", origin=origin) == 403
     assert await status(office, origin="http://127.0.0.1:9902") == 201
+
+
+@pytest.mark.parametrize(("site", "may"), [("cross-site", False), ("same-site", False), ("same-origin", True), ("none", True)])
+async def test_what_browsers_say_of_a_page_counts(office: Office, site: str, *, may: bool) -> None:
+    """They tell no origin with an image or a link; from where these come they tell all the same."""
+    assert await status(office, method="GET", sec_fetch_site=site) == (200 if may else 403)
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "evil.example:9902", "localhost.evil.example"])

@@ -133,6 +133,8 @@ async def test_everything_that_a_file_may_say_of_a_key(office: Office, client: h
         ({"tenant": "t", "digest": "sha256:00:00"}, "digest: unknown key"),
         ({"tenant": "t", "revoked": True}, "revoked: unknown key"),
         ({"tenant": "t", "nonsense": 1}, "nonsense: unknown key"),
+        ({"tenant": "sk-router-ci.s3cret"}, "tenant: this is a key"),
+        ({"tenant": "t", "user": "Bearer sk-router-ci.s3cret"}, "user: this is a key"),
         ({"tenant": "t", "expires": "soon"}, "expires:"),
         ({"tenant": "t", "expires": ["1d"]}, "expires:"),
         ({"tenant": "t", "expires": "2020-01-01"}, "expires: that is over already"),
@@ -150,6 +152,7 @@ async def test_a_wrong_description_says_where(client: httpx.AsyncClient, describ
     response = await client.post("/keys", json=described)
     assert response.status_code == 400
     assert complaint in response.json()["error"]["message"]
+    assert "s3cret" not in response.text
     assert (await client.get("/keys")).json()["keys"] == []
 
 
