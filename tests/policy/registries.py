@@ -67,100 +67,133 @@ def chat(name: str, **more: object) -> Request:
 
 
 _NAMES = ("alpha", "beta", "gamma", "delta", "omega-*")
-_PATHS = st.sampled_from([(), CHAT, ("/v1/*",), ("/v1/embeddings",), ("/v1/files*", "/v1/chat/completions")])
+
+# What does not depend on what was drawn before is made once, here: hypothesis checks each strategy before its first use,
+# and for strategies made while drawing that costs more than the drawing.
+# Mostly nothing is asked for, so that of several conditions together some hold.
+_OPTIONAL = st.sampled_from([None, None, None, None, True, False])
+_MILLISECONDS = st.none() | st.integers(1, 10**6)
+_SOME_NAMES = st.lists(st.sampled_from(_NAMES), min_size=1, unique=True)
+_KEYS = st.integers(1, 4)
+_PROVIDER_MODELS = {name: st.sampled_from([name, f"{name}-x", "*" if name.endswith("*") else name]) for name in _NAMES}
+_DEPLOYMENT = st.fixed_dictionaries(
+    {
+        "weight": st.floats(0.1, 10),
+        "region": st.sampled_from([None, "eu", "us"]),
+        "paths": st.sampled_from([(), CHAT, ("/v1/*",), ("/v1/embeddings",), ("/v1/files*", "/v1/chat/completions")]),
+    }
+)
+_MODEL = st.fixed_dictionaries(
+    {
+        "tier": st.sampled_from(Tier),
+        "quality": st.floats(0, 1),
+        "context_window": st.sampled_from([None, 1_000, 10_000]),
+        "output_limit": st.sampled_from([None, 500, 5_000]),
+        "strengths": st.sampled_from([(), ("code",)]),
+        "capabilities": st.none() | st.frozensets(st.sampled_from(CAPABILITIES)),
+        "prices": st.none() | st.builds(Prices, st.floats(0, 100), st.floats(0, 100)),
+    }
+)
+_PLACE = st.integers(0, 59)
+"""Which of several things, before it is known how many there are: the place of one among them, counted round and round."""
+
+_TARGETS = st.lists(
+    st.tuples(st.sampled_from(["model", "tier", "deployment"]), _PLACE, st.none() | st.floats(0.1, 9)), max_size=3
+)
+_PLANS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "strategy": st.sampled_from(STRATEGIES),
+            "targets": _TARGETS,
+            "min_tier": st.none() | st.sampled_from(Tier),
+            "min_quality": st.none() | st.sampled_from([0.0, 0.5, 0.9]),
+            "same_tier": st.booleans(),
+            "last_resort": _TARGETS,
+            "after": st.dictionaries(st.sampled_from(["rate_limited", "server_error", "context_length"]), _TARGETS, max_size=2),
+        }
+    ),
+    min_size=1,
+    max_size=4,
+)
+_ROUTE = st.fixed_dictionaries(
+    {
+        "plan": _PLACE,
+        "allow_cross_model": st.booleans(),
+        "passthrough": st.sampled_from([False, False, False, True]),
+        "attempt_timeout_ms": _MILLISECONDS,
+        "first_token_timeout_ms": _MILLISECONDS,
+        "max_attempts": st.integers(1, 6),
+        "check_answer": st.booleans(),
+    }
+)
+_CONDITION = st.builds(
+    Condition,
+    routes=st.sampled_from([("auto",), ("*",), ("alpha", "team")]),
+    headers=st.sampled_from([(), (), (("x-kind", "gold*"),)]),
+    prompt_tokens=st.none() | st.builds(Bounds, st.integers(0, 2_000)),
+    tasks=st.sampled_from([(), (), ("code",)]),
+    code=_OPTIONAL,
+    tools=_OPTIONAL,
+    images=_OPTIONAL,
+    stream=_OPTIONAL,
+)
+_RULES = st.dictionaries(st.sampled_from(["r1", "r2", "r3"]), st.tuples(_CONDITION, _PLACE), max_size=3)
+_ALIASES = st.dictionaries(st.sampled_from(["nick", "other"]), _PLACE, max_size=2)
 
 
 @st.composite
 def models(draw: st.DrawFn) -> dict[str, Model]:
     found = {}
-    for name in draw(st.lists(st.sampled_from(_NAMES), min_size=1, unique=True)):
+    for name in draw(_SOME_NAMES):
         deployments = tuple(
             Deployment(
                 name=f"p/{name}@{key}",
                 model=name,
                 provider="p",
-                provider_model=draw(st.sampled_from([name, f"{name}-x", "*" if name.endswith("*") else name])),
-                weight=draw(st.floats(0.1, 10)),
-                region=draw(st.sampled_from([None, "eu", "us"])),
-                paths=draw(_PATHS),
+                provider_model=draw(_PROVIDER_MODELS[name]),
+                **draw(_DEPLOYMENT),
             )
-            for key in range(draw(st.integers(1, 4)))
+            for key in range(draw(_KEYS))
         )
-        found[name] = Model(
-            name=name,
-            tier=draw(st.sampled_from(Tier)),
-            quality=draw(st.floats(0, 1)),
-            deployments=deployments,
-            context_window=draw(st.sampled_from([None, 1_000, 10_000])),
-            output_limit=draw(st.sampled_from([None, 500, 5_000])),
-            strengths=draw(st.sampled_from([(), ("code",)])),
-            capabilities=draw(st.none() | st.frozensets(st.sampled_from(CAPABILITIES))),
-            prices=draw(st.none() | st.builds(Prices, st.floats(0, 100), st.floats(0, 100))),
-        )
+        found[name] = Model(name=name, deployments=deployments, **draw(_MODEL))
     return found
-
-
-def _targets(names: list[str], deployments: list[str]) -> st.SearchStrategy[tuple[Target, ...]]:
-    one = st.one_of(
-        st.builds(Target, st.just("model"), st.sampled_from([*names, "omega-7", "unheard-of"]), st.none() | st.floats(0.1, 9)),
-        st.builds(Target, st.just("tier"), st.sampled_from([tier.label for tier in Tier]), st.none() | st.floats(0.1, 9)),
-        st.builds(Target, st.just("deployment"), st.sampled_from(deployments), st.none() | st.floats(0.1, 9)),
-    )
-    return st.lists(one, max_size=3).map(tuple)
 
 
 @st.composite
 def registries(draw: st.DrawFn) -> Registry:
+    """Any registry. Its routes and rules have four plans among them at most: a request meets two of them."""
     found = draw(models())
-    deployments = [one.name for each in found.values() for one in each.deployments]
-    some = _targets(list(found), deployments)
-    plans = st.builds(
-        Plan,
-        strategy=st.sampled_from(STRATEGIES),
-        targets=some,
-        min_tier=st.none() | st.sampled_from(Tier),
-        min_quality=st.none() | st.sampled_from([0.0, 0.5, 0.9]),
-        same_tier=st.booleans(),
-        last_resort=some,
-        after=st.dictionaries(st.sampled_from(["rate_limited", "server_error", "context_length"]), some, max_size=2),
-    )
+    things = {
+        "model": [*found, "omega-7", "unheard-of"],
+        "tier": [tier.label for tier in Tier],
+        "deployment": [one.name for each in found.values() for one in each.deployments],
+    }
+
+    def targets_at(drawn: list[tuple[str, int, float | None]]) -> tuple[Target, ...]:
+        return tuple(Target(kind, things[kind][place % len(things[kind])], weight) for kind, place, weight in drawn)
+
+    plans = [
+        Plan(
+            **drawn
+            | {
+                "targets": targets_at(drawn["targets"]),
+                "last_resort": targets_at(drawn["last_resort"]),
+                "after": {cause: targets_at(some) for cause, some in drawn["after"].items()},
+            }
+        )
+        for drawn in draw(_PLANS)
+    ]
 
     def route(name: str, named: str | None) -> Route:
-        return Route(
-            name=name,
-            plan=draw(plans),
-            named_model=named,
-            allow_cross_model=draw(st.booleans()),
-            passthrough=draw(st.sampled_from([False, False, False, True])),
-            attempt_timeout_ms=draw(st.none() | st.integers(1, 10**6)),
-            first_token_timeout_ms=draw(st.none() | st.integers(1, 10**6)),
-            max_attempts=draw(st.integers(1, 6)),
-            check_answer=draw(st.booleans()),
-        )
+        drawn = draw(_ROUTE)
+        return Route(name=name, named_model=named, **drawn | {"plan": plans[drawn["plan"] % len(plans)]})
 
     routes = {name: route(name, None) for name in ("auto", "team", "wide-*")}
     routes |= {name: route(name, name) for name in found}
-    optional = st.none() | st.booleans()
-    conditions = st.builds(
-        Condition,
-        routes=st.sampled_from([("auto",), ("*",), ("alpha", "team")]),
-        headers=st.sampled_from([(), (("x-kind", "gold*"),)]),
-        prompt_tokens=st.none() | st.builds(Bounds, st.integers(0, 2_000)),
-        tasks=st.sampled_from([(), ("code",)]),
-        code=optional,
-        tools=optional,
-        images=optional,
-        stream=optional,
-    )
-    rules = draw(
-        st.lists(
-            st.builds(Rule, st.sampled_from(["r1", "r2", "r3"]), conditions, plans),
-            max_size=3,
-            unique_by=lambda rule: rule.name,
-        )
-    )
-    aliases = draw(st.dictionaries(st.sampled_from(["nick", "other"]), st.sampled_from([*found, "nick", "other"]), max_size=2))
-    return Registry(models=found, routes=routes, rules=tuple(rules), aliases=aliases)
+    rules = tuple(Rule(name, condition, plans[place % len(plans)]) for name, (condition, place) in draw(_RULES).items())
+    known = [*found, "nick", "other"]
+    aliases = {alias: known[place % len(known)] for alias, place in draw(_ALIASES).items()}
+    return Registry(models=found, routes=routes, rules=rules, aliases=aliases)
 
 
 _HEADERS = st.fixed_dictionaries(
