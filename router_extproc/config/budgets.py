@@ -37,6 +37,9 @@ Threshold = Annotated[float, Field(gt=0, le=1)]
 
 _SECOND_MS = 1_000
 _LONGEST_WINDOW_MS = 366 * 24 * 3_600 * _SECOND_MS
+# Labels whose values clients choose: there is no end of them, so what is counted for each must have one.
+_NAMED_BY_CLIENTS = frozenset({"session", "user"})
+_NAMED_BY_CLIENTS_WINDOW = {"rolling": "30d"}
 
 
 def _window_as_text(schema: JsonDict) -> None:
@@ -58,6 +61,11 @@ class Window(Section):
     calendar: CalendarName | None = Field(None, description="From its beginning; weeks begin on Monday.")
     timezone: str = Field("UTC", description="Where the calendar window begins, as in Europe/Berlin.")
     rolling: Milliseconds | None = Field(None, description="Back from now: 1s to 366d, in whole seconds.")
+
+    @property
+    def is_forever(self) -> bool:
+        """Whether it never begins anew."""
+        return self.calendar is None and self.rolling is None
 
     @model_validator(mode="before")
     @classmethod
@@ -175,6 +183,10 @@ class ProviderBudget(_Counted):
 class Budget(_Sized, _Counted):
     """A cap on what the requests that match use together, or each value of ``per`` for itself."""
 
+    window: Window = Field(
+        Window(),
+        description="Over which time it counts. Default: forever, or the last 30 days where `per` has `session` or `user`.",
+    )
     raises: tuple[Raise, ...] = Field((), description="Temporary further amounts.")
     match: dict[Label, LabelValue] = Field(
         {}, description="Labels that all must have this value; `*` at the end matches any rest."
@@ -221,6 +233,12 @@ class Budget(_Sized, _Counted):
         return value
 
     @property
+    def window_in_force(self) -> Window:
+        """The window that is written, else the default one."""
+        is_open = self.unit == "parallel" or "window" in self.model_fields_set or _NAMED_BY_CLIENTS.isdisjoint(self.per)
+        return self.window if is_open else Window.model_validate(_NAMED_BY_CLIENTS_WINDOW)
+
+    @property
     def rollover_since(self) -> float | None:
         """Windows that begin then (epoch seconds) or later leave what they do not use to the next; None: no window does."""
         if isinstance(self.rollover, bool):
@@ -235,6 +253,10 @@ class Budget(_Sized, _Counted):
         if self.unit == "parallel" and "window" in self.model_fields_set:
             message = "requests in progress are counted now, over no window"
             raise PydanticCustomError("contradiction", message, {"fix": "remove `window`"})
+        if "session" in self.per and "window" in self.model_fields_set and self.window.is_forever:
+            message = "every session that there ever was would be kept"
+            fix = "write a time, as in window: {rolling: 90d}, or remove `window` for the last 30 days"
+            raise PydanticCustomError("unbounded", message, {"fix": fix})
         for raised in self.raises:
             if raised.unit != self.unit:
                 context = {"unit": raised.unit, "own": self.unit, "fix": f"write {self.unit}: AMOUNT"}

@@ -74,6 +74,9 @@ def _budget(budget: budgets.Budget, path: Path, source: Source, now: float) -> I
     if budget.unit == "iterations" and "session" not in labels:
         message = "counts the requests of all sessions together"
         yield _warn(source, (*path, "iterations"), message, "add per: session", "iterations_without_session", key=True)
+    if "user" in budget.per and "window" in written and budget.window.is_forever:
+        message = "kept for ever, for each name: an application may send any as its user"
+        yield _warn(source, (*path, "window"), message, "write a time, as in {rolling: 90d}", "kept_forever", key=True)
     if "local_share" in written and budget.on_store_failure != "local_share":
         message = f"has no effect: on_store_failure is {budget.on_store_failure}"
         fix = "write on_store_failure: local_share, or remove it"

@@ -136,7 +136,7 @@ def _key_budget(key: str, name: str, written: written_budgets.Budget) -> Budget:
 
 
 def _budget(name: str, written: written_budgets.Budget) -> Budget:
-    budget = _counted(name, written.unit, written.amount, written)
+    budget = _counted(name, written.unit, written.amount, written, written.window_in_force)
     downgrade_at = written.downgrade_at
     if downgrade_at is None and written.unit in ("usd", "tokens"):
         downgrade_at = _DOWNGRADE_AT
@@ -151,8 +151,14 @@ def _budget(name: str, written: written_budgets.Budget) -> Budget:
     )
 
 
-def _counted(name: str, unit: Unit, cap: int, written: written_budgets.Budget | written_budgets.ProviderBudget) -> Budget:
-    window = _window(written.window)
+def _counted(
+    name: str,
+    unit: Unit,
+    cap: int,
+    written: written_budgets.Budget | written_budgets.ProviderBudget,
+    written_window: written_budgets.Window,
+) -> Budget:
+    window = _window(written_window)
     return Budget(
         name=name,
         unit=unit,
@@ -180,7 +186,8 @@ def _default_warnings(unit: Unit, window: Window) -> tuple[float, ...]:
 
 
 def _provider_budget(provider: str, written: written_budgets.ProviderBudget) -> Budget:
-    return replace(_counted(f"provider:{provider}:budget", "usd", written.usd, written), match=(("provider", provider),))
+    counted = _counted(f"provider:{provider}:budget", "usd", written.usd, written, written.window)
+    return replace(counted, match=(("provider", provider),))
 
 
 def _provider_limits(config: RouterConfig, deployments: tuple[ConfiguredDeployment, ...]) -> Iterator[Budget]:

@@ -39,6 +39,15 @@ def test_a_good_file_has_no_warning() -> None:
     assert warnings(text) == []
 
 
+def test_users_that_are_kept_for_ever() -> None:
+    """A user's amount for life is said to be kept for ever, because applications choose the names; other windows are not."""
+    life = "budgets:\n  life: {usd: 1, window: forever, per: user}\n"
+    text = f"{life}  month: {{usd: 1, per: user}}\n  all: {{usd: 9, window: forever}}\n"
+    assert warnings(text) == [
+        "budgets.life.window: kept_forever: kept for ever, for each name: an application may send any as its user"
+    ]
+
+
 def test_keys_that_are_over() -> None:
     """An expired key, and an expired digest of a key that has another, are told by the day of today."""
     text = (

@@ -167,12 +167,13 @@ def test_a_model_s_budget_and_a_deployment_s_close_the_place(instance: Instance)
 
 
 def test_a_session_has_so_many_steps(instance: Instance) -> None:
-    """Then it is refused, for good; another session and the same name in another tenant are not."""
+    """Then it is refused for a month; another session and the same name in another tenant are not."""
     session = {"x-router-session": next(_sessions)}
     assert statuses(instance, *["free"] * 3, headers=session) == [200] * 3
     answer = ask(instance, "free", headers=session)
     assert refusal(answer) == (429, "budget_exceeded", "session")
-    assert "retry-after" not in answer.headers
+    # As soon as the three are settled: one that has ended a moment ago may still count for less.
+    assert until(lambda: int(ask(instance, "free", headers=session).headers["retry-after"]) > 29 * 86_400)
     assert answer.headers["x-should-retry"] == "false"
     assert statuses(instance, "elsewhere", headers=session) == [200]
     assert statuses(instance, "free", headers={"x-router-session": next(_sessions)}) == [200]

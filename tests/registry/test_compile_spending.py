@@ -118,6 +118,23 @@ def test_what_happens_near_a_cap_depends_on_what_is_counted(
 @pytest.mark.parametrize(
     ("written", "window"),
     [
+        ("{usd: 10, per: session}", Window(rolling_seconds=30 * 86_400)),
+        ("{iterations: 10, per: [team, session]}", Window(rolling_seconds=30 * 86_400)),
+        ("{requests: 10, per: user}", Window(rolling_seconds=30 * 86_400)),
+        ("{usd: 10, per: session, window: day}", Window(calendar="day")),
+        ("{usd: 10, per: user, window: forever}", Window()),
+        ("{usd: 10, per: tenant}", Window()),
+        ("{parallel: 10, per: session}", Window()),
+    ],
+)
+def test_what_clients_name_is_not_kept_for_ever(written: str, window: Window) -> None:
+    """There is no end of sessions: without a window each is counted over thirty days."""
+    assert budget(written).window == window
+
+
+@pytest.mark.parametrize(
+    ("written", "window"),
+    [
         ("day", Window(calendar="day")),
         ("forever", Window()),
         ("{rolling: 1h}", Window(rolling_seconds=3_600)),
@@ -157,6 +174,7 @@ def test_every_key_of_a_budget_arrives() -> None:
         name="one",
         unit="tokens",
         cap=10,
+        window=Window(rolling_seconds=30 * 86_400),
         match=(("tenant", "search"), ("tag:project", "a*")),
         per=("team", "user"),
         mode="observe",

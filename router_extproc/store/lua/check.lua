@@ -18,7 +18,9 @@ local commands = {
   { 'lpush', key, 'a' }, { 'llen', key }, { 'rpop', key }, { 'del', key },
 }
 -- A replica, a server without memory, one that cannot save or lacks replicas: nobody's rights are at fault.
-local for_now = { 'READONLY', 'OOM ', 'MISCONF', 'NOREPLICAS', 'MASTERDOWN' }
+local for_now = {
+  'READONLY', 'OOM ', 'MISCONF', 'NOREPLICAS', 'MASTERDOWN',
+}
 local info = redis.pcall('info')
 local failed = {}
 if type(info) == 'table' then
