@@ -22,11 +22,22 @@ LONGEST = 300
 _READABLE = 200
 _PLAIN = "-_.~:/@+*"
 _WITHIN_TENANT = frozenset({"session", "user"})
+_GLOBAL = "global"
 
 
 def is_within_tenant(budget: Budget) -> bool:
     """Whether the budget's counters are told apart by tenant although it does not say so."""
     return "tenant" not in budget.per and not _WITHIN_TENANT.isdisjoint(budget.per)
+
+
+def scope_of(budget: Budget, labels: Mapping[str, str]) -> str:
+    """Whom a counter of the budget counts, for people: ``global``, or ``label=value`` pairs parted by commas; labels of ``per``
+    with their value, ``*`` where that is not known.
+    """
+    pairs = [f"{label}={value}" for label, value in budget.match]
+    per = ("tenant", *budget.per) if is_within_tenant(budget) and labels.get("tenant") else budget.per
+    pairs += [f"{label}={labels.get(label, '*')}" for label in per if label not in dict(budget.match)]
+    return ",".join(pairs) or _GLOBAL
 
 
 def counter_name(budget: Budget, labels: Mapping[str, str]) -> str | None:

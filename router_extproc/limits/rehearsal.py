@@ -17,6 +17,7 @@ from router_extproc.account import Unit
 from router_extproc.decision import NO_CONSTRAINTS, Constraints, Decision
 from router_extproc.errors import RequestError, UnavailableError
 from router_extproc.limits.claims import Claim, plan
+from router_extproc.limits.counter_names import scope_of
 from router_extproc.limits.ladder import Again, Proceed, Refuse, Step, next_step
 from router_extproc.limits.rollover import Carry, carries_of, most_used, with_carried
 from router_extproc.limits.selection import labels_of
@@ -170,7 +171,7 @@ def _look_at(
         places = claim.account.held[index].deployments
         looked_at[hold.counter] = BudgetLookedAt(
             name=budget.name,
-            scope=_scope(budget, labels),
+            scope=scope_of(budget, labels),
             unit=budget.unit,
             mode=budget.mode,
             cap=_amount(budget.unit, hold.limit),
@@ -189,13 +190,6 @@ def _outcome(index: int, hold: Hold, level: Level, verdict: Verdict) -> str:
     if index in verdict.beyond:
         return "would refuse"
     return "over, let pass" if level.used + hold.amount > hold.limit else "fits"
-
-
-def _scope(budget: Budget, labels: Mapping[str, str]) -> str:
-    """Whom the budget counts: ``global``, or ``label=value`` pairs parted by commas."""
-    pairs = [f"{label}={value}" for label, value in budget.match]
-    pairs += [f"{label}={labels.get(label, '*')}" for label in budget.per if label not in dict(budget.match)]
-    return ",".join(pairs) or "global"
 
 
 def _amount(unit: Unit, amount: int) -> Amount:

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from router_extproc.limits.counter_names import counter_name, is_within_tenant
+from router_extproc.limits.counter_names import counter_name, is_within_tenant, scope_of
 from router_extproc.limits.rollover import Carry, carried, carry_into, most_used
 from router_extproc.limits.selection import budgets_for, cap_at, is_provider_limit, matches
 from router_extproc.limits.windows import Part, part
-from router_extproc.observer.budget_words import amounts, scope_of, show_window
+from router_extproc.observer.budget_words import amounts, show_window
 from router_extproc.observer.desk import show_time
 from router_extproc.observer.money import show_usd
 from router_extproc.registry.snapshot import Registry

@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from router_extproc.account import Unit
-from router_extproc.limits.counter_names import is_within_tenant
+from router_extproc.limits.counter_names import scope_of
 from router_extproc.observer.money import show_usd
 from router_extproc.registry.spending import Budget, Window
 
-GLOBAL = "global"
 _STEPS = ((86_400, "d"), (3_600, "h"), (60, "m"))
 
 
@@ -29,14 +28,6 @@ def describe_budget(budget: Budget, tenant: str = "") -> dict[str, Any]:
         "mode": budget.mode,
         **amounts(budget.unit, {"cap": budget.cap}),
     }
-
-
-def scope_of(budget: Budget, labels: Mapping[str, str]) -> str:
-    """Whom the budget counts: ``global``, or ``label=value`` pairs parted by commas; ``per`` labels with their value."""
-    pairs = [f"{label}={value}" for label, value in budget.match]
-    per = ("tenant", *budget.per) if is_within_tenant(budget) and labels.get("tenant") else budget.per
-    pairs += [f"{label}={labels.get(label, '*')}" for label in per if label not in dict(budget.match)]
-    return ",".join(pairs) or GLOBAL
 
 
 def show_window(window: Window) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_extproc.limits.counter_names import LONGEST, counter_name, plain, shortened
+from router_extproc.limits.counter_names import LONGEST, counter_name, plain, scope_of, shortened
 from router_extproc.registry.spending import Budget
 from tests.limits.patience import patient
 
@@ -54,3 +54,11 @@ def test_surrogates_and_long_names_have_names_too() -> None:
     assert shortened("x" * LONGEST) == "x" * LONGEST
     assert len(shortened("x" * (LONGEST + 1))) <= LONGEST
     assert shortened("x" * 400 + "a") != shortened("x" * 400 + "b")
+
+
+def test_a_scope_says_whom_a_counter_counts() -> None:
+    """The name of a user is shown within the tenant that it counts within; a label that is chosen already is not said twice."""
+    assert scope_of(Budget("b", "usd", 1), {"tenant": "a"}) == "global"
+    each = Budget("b", "usd", 1, match=(("team", "red"),), per=("user", "team"))
+    assert scope_of(each, {"tenant": "a", "user": "ann", "team": "red"}) == "team=red,tenant=a,user=ann"
+    assert scope_of(each, {}) == "team=red,user=*"

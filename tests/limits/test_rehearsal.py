@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from router_extproc.decision import Constraints, Decision
 from router_extproc.limits.claims import budgets_for
@@ -18,7 +19,7 @@ from router_extproc.registry.spending import Budget, Window
 from router_extproc.request import Request
 from router_extproc.router import Router, Situation
 from router_extproc.store.counters import Level, Query, StoreUnavailableError
-from tests.limits.cases import NOON, decide, registry, request, walk
+from tests.limits.cases import ACME, NOON, decide, registry, request, walk
 from tests.limits.model_store import ModelStore
 
 DAY = Window(calendar="day")
@@ -131,3 +132,10 @@ def test_a_rehearsal_says_what_happens(used: int, calls: int, cap: int) -> None:
         assert shown.reasons == step.reasons
         assert shown.max_output_tokens == step.max_output_tokens
         assert shown.chain == tuple(attempt.deployment for attempt in decision.chain)
+
+
+def test_whom_a_budget_counts_is_said_as_budgets_show_says_it() -> None:
+    """A user counts within a tenant, and both are named."""
+    asked = request("best", replace(ACME, user="ann"))
+    [each] = rehearsed(registry(Budget("each", "usd", 10_000_000, DAY, per=("user",))), asked, ModelStore()).budgets
+    assert each.scope == "tenant=acme,user=ann"
