@@ -156,7 +156,7 @@ class Answerer:
         try:
             body, prompt = _body(line)
             return read_facts(self._analyser.analyse(body), prompt)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return ErrorLine(number, {"type": "invalid_json", "message": str(error)})
         except RequestError as error:
             return ErrorLine(number, {"type": error.reason, "message": error.message})

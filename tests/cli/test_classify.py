@@ -221,3 +221,19 @@ def test_a_number_of_processes_that_is_none_is_wrong_use(number: str, capsys: py
         main(["classify", "-", f"--processes={number}"])
     assert ended.value.code == 2
     assert "above zero" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b'{"prompt": "caf\xe9"}', b"\xff\xfe", b'{"prompt": "\\ud800"}', b'{"prompt": ' + b"[" * 100_000],
+    ids=["latin-1", "UTF-16", "surrogate", "nesting"],
+)
+def test_bytes_that_are_no_text_are_an_error_in_their_place(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line: bytes
+) -> None:
+    """Latin-1, half a character, brackets without end: the lines after it are read all the same."""
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(line + b'\n{"prompt": "a"}\n')))
+    code, (broken, facts) = classify(["-"], capsys)
+    assert code == 1
+    assert (broken["line"], broken["error"]["type"]) == (1, "invalid_json")
+    assert facts["task"] == "qa"

@@ -94,6 +94,7 @@ def test_a_worse_score_is_refused_and_nothing_changes(
     [
         ('{"prompt": "hi"}\n', "log.jsonl:1.*cheap_was_good_enough"),
         ("not json\n", "log.jsonl:1"),
+        ("\n" + '{"prompt": "hi", "cheap_was_good_enough": 2}\n', "log.jsonl:2: cheap_was_good_enough is 2; expected"),
         ('{"prompt": "hi", "cheap_was_good_enough": 1}\n' * FEWEST, "20 of each kind"),
         ('{"prompt": "hi", "cheap_was_good_enough": true}\n' * 3, "3 outcomes"),
     ],
@@ -104,6 +105,24 @@ def test_a_log_that_cannot_serve_is_refused(tmp_path: Path, lines: str, message:
     path.write_text(lines)
     with pytest.raises(TrainingError, match=message):
         read_log(path)
+
+
+def test_a_line_that_is_no_text_is_named(tmp_path: Path) -> None:
+    """Latin-1 among the lines is told with its line, not by a traceback."""
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b'{"prompt": "hi", "cheap_was_good_enough": 1}\n{"prompt": "caf\xe9", "cheap_was_good_enough": 1}\n')
+    with pytest.raises(TrainingError, match=r"log\.jsonl:2: .*utf-8"):
+        read_log(path)
+
+
+def test_outcomes_that_teach_nothing_but_flatness_are_refused(context: Context, tmp_path: Path) -> None:
+    """Chance on prompts of which the shipped score is too sure makes a flat score likelier, but orders nothing any more."""
+    random = np.random.default_rng(3)
+    log = write_log(tmp_path / "log.jsonl", [(text, int(random.integers(2))) for text in LETTERS + SUMS])
+    before = (context.out / "routing.npz").read_bytes()
+    with pytest.raises(TrainingError, match="no better.*AUC"):
+        refit(context, log)
+    assert (context.out / "routing.npz").read_bytes() == before
 
 
 def test_a_missing_log_is_named(tmp_path: Path) -> None:
