@@ -75,7 +75,8 @@ class RequestError(RouterError):
     """A request that gets an answer from the router itself instead of a provider's.
 
     ``type``, ``code`` and ``param`` are the fields of OpenAI's error object. ``reason`` is the machine-readable word
-    for ``x-router-reason``; ``retry_after`` is in seconds.
+    for ``x-router-reason``; ``retry_after`` is in seconds. ``quota_resets_in``, in seconds, is when a quota that a provider
+    calls used up is there again, where that is in the way.
     """
 
     status: ClassVar[int] = 500
@@ -90,6 +91,7 @@ class RequestError(RouterError):
         param: str | None = None,
         reason: str | None = None,
         retry_after: int | None = None,
+        quota_resets_in: float | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -97,6 +99,7 @@ class RequestError(RouterError):
         self.param = param
         self.reason = reason or self.code or "error"
         self.retry_after = retry_after
+        self.quota_resets_in = quota_resets_in
 
 
 class BadRequestError(RequestError):
@@ -171,7 +174,7 @@ class RequestLimitError(LimitReachedError):
 
 
 class TokenLimitError(LimitReachedError):
-    """A provider's limit on tokens has no room."""
+    """A limit on tokens in a time has no room."""
 
     type = "tokens"
     default_code = "rate_limit_exceeded"

@@ -242,19 +242,21 @@ class Router:
                 raise refused
             chain = least_bad_chain(pool, situation.health)
         if chain.opens_in is not None:
-            self._check_quota(chain.opens_in, pool, route, situation)
+            self._check_quota(chain, chain.opens_in, pool, route, situation)
         return _decision(course, chain, request)
 
-    def _check_quota(self, opens_in: float, pool: Pool, route: Route, situation: Situation) -> None:
+    def _check_quota(self, chain: Chain, resets_in: float, pool: Pool, route: Route, situation: Situation) -> None:
         """Nothing that is ready has room by its provider's word: whoever may wait as long is decided, others are refused."""
         waiting = self.registry.spending.waiting
-        if waiting.learned == "try" or opens_in * 1_000 <= waiting.max_wait_ms:
+        if waiting.learned == "try" or resets_in * 1_000 <= waiting.max_wait_ms:
             return
+        opens_in = resets_in
         if pool.cooling:
             opens_in = min(opens_in, seconds_until_back(pool.cooling, situation.health, situation.now))
         if situation.constraints.opens_at is not None:
             opens_in = min(opens_in, situation.constraints.opens_at - situation.now)
-        raise quota_refusal(route.name, opens_in)
+        unit = situation.health[chain.first.deployment.name].quota_unit
+        raise quota_refusal(route.name, opens_in, unit, resets_in)
 
     def _decide_by_path(self, request: Request, situation: Situation) -> Decision:
         """Files, batches and other paths without a model: always the same place, the first that serves the path."""

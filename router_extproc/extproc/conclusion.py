@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Awaitable, Callable
 
@@ -18,6 +17,7 @@ from router_extproc.extproc.route_leg import Begun, DryRun, RouteLeg
 from router_extproc.extproc.waiting import NoRoomError
 from router_extproc.limits.sessions import compared_by
 from router_extproc.policy.refusal import quota_refusal
+from router_extproc.registry.health import DeploymentHealth
 
 _log = logging.getLogger(__name__)
 
@@ -30,11 +30,11 @@ async def conclude(leg: RouteLeg, admission: Admission, be_patient: Callable[[],
     if not isinstance(begun, Begun):
         return begun
     view = leg.view
-    opens_at = _opens_at(begun.decision, view, time.time())
-    if opens_at is None and not admission.is_needed(view.registry.spending):
+    used_up = _first_to_reset(begun.decision, view, time.time())
+    if used_up is None and not admission.is_needed(view.registry.spending):
         return leg.finish(begun)
     try:
-        return await _conclude_slowly(leg, begun, opens_at, admission, be_patient)
+        return await _conclude_slowly(leg, begun, used_up, admission, be_patient)
     except RefusedError as refused:
         return leg.refuse(refused.step.error, refused.step.figures, refused.step.budget)
     except RequestError as error:
@@ -61,7 +61,11 @@ async def _conclude_dry_run(
 
 
 async def _conclude_slowly(
-    leg: RouteLeg, begun: Begun, opens_at: float | None, admission: Admission, be_patient: Callable[[], Awaitable[None]]
+    leg: RouteLeg,
+    begun: Begun,
+    used_up: DeploymentHealth | None,
+    admission: Admission,
+    be_patient: Callable[[], Awaitable[None]],
 ) -> list[bytes]:
     request, view = begun.request, leg.view
 
@@ -71,12 +75,13 @@ async def _conclude_slowly(
     spending = view.registry.spending
     fingerprint = compared_by(request, begun.body, spending.loop_guard)
     case = Case(request, begun.decision, view.registry, view.health.token_ratios, decide, be_patient, fingerprint)
-    if opens_at is not None:
+    if used_up is not None:
         try:
-            await admission.wait(case, begun.decision.chain[0].deployment, opens_at)
+            await admission.wait(case, begun.decision.chain[0].deployment, used_up.quota_until)
         except NoRoomError:
             if spending.waiting.learned != "try":
-                raise quota_refusal(begun.decision.route, opens_at - time.time()) from None
+                seconds = used_up.quota_until - time.time()
+                raise quota_refusal(begun.decision.route, seconds, used_up.quota_unit, seconds) from None
         begun = replace(begun, decision=leg.decide(request))
         case = replace(case, decision=begun.decision)
     if not admission.is_needed(spending):
@@ -95,15 +100,16 @@ async def _conclude_slowly(
     return answers
 
 
-def _opens_at(decision: Decision, view: View, now: float) -> float | None:
-    """When the first place of the chain has quota again, in epoch seconds, if none has any by its provider's own word; None
-    where one has, and where nobody may wait as long.
+def _first_to_reset(decision: Decision, view: View, now: float) -> DeploymentHealth | None:
+    """The place of the chain that has quota again first, if none has any by its provider's own word; None where one has, and
+    where nobody may wait as long.
     """
-    health = view.health.deployments
-    soonest = math.inf
+    first: DeploymentHealth | None = None
     for attempt in decision.chain:
-        found = health.get(attempt.deployment)
+        found = view.health.deployments.get(attempt.deployment)
         if found is None or found.quota_until <= now:
             return None
-        soonest = min(soonest, found.quota_until)
-    return soonest if soonest <= now + view.registry.spending.waiting.max_wait_ms / 1_000 else None
+        if first is None or found.quota_until < first.quota_until:
+            first = found
+    longest = view.registry.spending.waiting.max_wait_ms / 1_000
+    return None if first is None or first.quota_until > now + longest else first

@@ -27,8 +27,16 @@ def ratelimit_headers(figures: Figures) -> dict[str, str]:
 
 
 def refusal_headers(error: RequestError, figures: Figures) -> dict[str, str]:
-    """What a client that was turned away is told beside the error itself; to come back at once is of no use."""
+    """What a client that was turned away is told beside the error itself; to come back at once is of no use.
+
+    Of a provider's quota its own word is passed on, as with an answer: that nothing is left, and when it resets.
+    """
     headers = ratelimit_headers(figures)
+    if error.quota_resets_in is not None:
+        headers |= {
+            f"x-ratelimit-remaining-{error.type}": "0",
+            f"x-ratelimit-reset-{error.type}": _span(math.ceil(error.quota_resets_in)),
+        }
     if error.retry_after is not None:
         headers["retry-after"] = str(error.retry_after)
     if isinstance(error, LimitReachedError):

@@ -49,6 +49,7 @@ def read_attempt(entry: HTTPAccessLogEntry, received_at: float) -> tuple[str, At
     status = response.response_code.value
     flags = flags_of(common)
     cause = causes.cause_of(status, frozenset(flags), headers.get("x-router-cause"))
+    used_up = quota.used_up(headers)
     # An answer whose end never came is no success: the request's entry says whose fault that was.
     if cause == causes.NONE and not common.HasField("time_to_last_upstream_rx_byte"):
         cause = causes.UNDETERMINED
@@ -64,7 +65,8 @@ def read_attempt(entry: HTTPAccessLogEntry, received_at: float) -> tuple[str, At
         retry_after_seconds=retry_after_of(headers.get("retry-after"), received_at),
         remaining_requests=count_of(headers.get(quota.REMAINING_REQUESTS)),
         remaining_tokens=count_of(headers.get(quota.REMAINING_TOKENS)),
-        quota_reset_seconds=quota.reset_of(headers),
+        quota_reset_seconds=None if used_up is None else used_up.seconds,
+        quota_unit=None if used_up is None else used_up.unit,
     )
 
 

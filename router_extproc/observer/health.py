@@ -48,7 +48,8 @@ NEUTRAL = "neutral"
 class Evidence(msgspec.Struct, frozen=True):
     """What one attempt says about its deployment. ``started_at`` is in epoch seconds, ``retry_after`` in seconds.
 
-    ``quota_until`` is in epoch seconds: until then the provider's quota is used up. None when it is not, or nobody said.
+    ``quota_until`` is in epoch seconds: until then the provider's quota of ``quota_unit`` is used up. None when it is not, or
+    nobody said.
     """
 
     kind: str
@@ -56,6 +57,7 @@ class Evidence(msgspec.Struct, frozen=True):
     retry_after: float | None = None
     time_to_first_byte_ms: float | None = None
     quota_until: float | None = None
+    quota_unit: str = ""
 
 
 def evidence_of(attempt: AttemptRecord) -> Evidence:
@@ -63,11 +65,11 @@ def evidence_of(attempt: AttemptRecord) -> Evidence:
     content, so it counts like any failure. What the caller or the client's connection caused says nothing.
     """
     started_at = attempt.started_at.timestamp()
+    until, unit = _quota_until(attempt), attempt.quota_unit or ""
     if attempt.cause == causes.NONE:
-        first_byte = attempt.time_to_first_byte_ms
-        return Evidence(SUCCESS, started_at, time_to_first_byte_ms=first_byte, quota_until=_quota_until(attempt))
+        return Evidence(SUCCESS, started_at, None, attempt.time_to_first_byte_ms, until, unit)
     if attempt.cause == causes.RATE_LIMITED:
-        return Evidence(RATE_LIMITED, started_at, attempt.retry_after_seconds, quota_until=_quota_until(attempt))
+        return Evidence(RATE_LIMITED, started_at, attempt.retry_after_seconds, None, until, unit)
     if attempt.cause == causes.UNAUTHORIZED:
         return Evidence(DEAD_KEY, started_at)
     return Evidence(FAILURE if attempt.cause in causes.PROVIDER_FAULTS else NEUTRAL, started_at)
@@ -96,6 +98,7 @@ class Breaker:
         self._probe_since = 0.0
         self._failures_in_a_row = 0
         self._quota_until = 0.0
+        self._quota_unit = ""
         # The end of the last opening that is known to be over, and when the latest good attempt began.
         self._recovered_until = 0.0
         self._good_since = 0.0
@@ -107,7 +110,7 @@ class Breaker:
         """The breaker of a process that ended, as far as its last view of ``health`` tells."""
         breaker = cls(cooling, new_probe)
         breaker._failures_in_a_row = health.consecutive_failures
-        breaker._use_up(health.quota_until, now)
+        breaker._use_up(health.quota_until, health.quota_unit, now)
         if health.time_to_first_byte_ms is not None:
             breaker._latencies.append((now, health.time_to_first_byte_ms))
         if health.state != CLOSED:
@@ -131,7 +134,7 @@ class Breaker:
         if evidence.kind == SUCCESS:
             self._good_since = max(self._good_since, evidence.started_at)
         if evidence.quota_until is not None:
-            self._use_up(evidence.quota_until, now)
+            self._use_up(evidence.quota_until, evidence.quota_unit, now)
         # What began before a recovery, and ends only now, is no news.
         if evidence.kind != NEUTRAL and evidence.started_at >= self._recovered_since:
             failed = evidence.kind != SUCCESS
@@ -158,7 +161,7 @@ class Breaker:
     def hear(self, finding: Finding, now: float) -> None:
         """Takes over what other instances found; what was found here never gets weaker by it."""
         self.advance(now)
-        self._use_up(finding.quota_until, now)
+        self._use_up(finding.quota_until, finding.quota_unit, now)
         # Only what is over can have recovered, whatever their clocks say.
         self._recovered_until = max(self._recovered_until, min(finding.recovered_until, now))
         if self.state == HALF_OPEN and self.open_until <= self._recovered_until:
@@ -174,9 +177,9 @@ class Breaker:
 
     def finding(self, now: float) -> Finding:
         """What other instances are told, but for whether the probe was taken."""
-        quota_until = round(self._quota_until, 3) if self._quota_until > now else 0.0
+        quota_until, quota_unit = self._quota(now)
         open_until, cool_down = (0.0, 0.0) if self.state == CLOSED else (self.open_until, self._cool_down)
-        return Finding(open_until, cool_down, self._recovered_until, quota_until)
+        return Finding(open_until, cool_down, self._recovered_until, quota_until, quota_unit=quota_unit)
 
     def latency(self, now: float) -> Latency | None:
         """The recent median, None without traffic."""
@@ -187,6 +190,7 @@ class Breaker:
         """What deciders are told."""
         failed, total = self._window(now)
         latency = self.latency(now)
+        quota_until, quota_unit = self._quota(now)
         return DeploymentHealth(
             state=self.state,
             probe=self.probe,
@@ -194,11 +198,19 @@ class Breaker:
             failure_ratio=round(failed / total, 4) if total else 0.0,
             consecutive_failures=self._failures_in_a_row,
             time_to_first_byte_ms=None if latency is None else latency.milliseconds,
-            quota_until=round(self._quota_until, 3) if self._quota_until > now else 0.0,
+            quota_until=quota_until,
+            quota_unit=quota_unit,
         )
 
-    def _use_up(self, until: float, now: float) -> None:
-        self._quota_until = max(self._quota_until, min(until, now + self._cooling.max_time_ms / 1_000))
+    def _quota(self, now: float) -> tuple[float, str]:
+        """Until when the quota of what is used up; nothing once that is over."""
+        return (round(self._quota_until, 3), self._quota_unit) if self._quota_until > now else (0.0, "")
+
+    def _use_up(self, until: float, unit: str, now: float) -> None:
+        """Of two quotas the one counts that is there again later."""
+        until = min(until, now + self._cooling.max_time_ms / 1_000)
+        if until > self._quota_until:
+            self._quota_until, self._quota_unit = until, unit
 
     def _while_closed(self, evidence: Evidence, now: float) -> None:
         pause = self._pause(evidence)

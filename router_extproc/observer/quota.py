@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 # The names of OpenAI's documentation ("Rate limits in headers"), which other providers follow.
 REMAINING_REQUESTS, REMAINING_TOKENS = "x-ratelimit-remaining-requests", "x-ratelimit-remaining-tokens"
@@ -19,11 +20,18 @@ _SECONDS = (86_400.0, 3_600.0, 60.0, 1.0, 0.001)
 _ZERO = re.compile(r"0{1,12}(?:\.0{1,12})?")
 
 
-def reset_of(headers: Mapping[str, str]) -> float | None:
-    """Seconds until a quota that is used up is there again, the longer of two; None when none is, or nobody said when."""
-    pairs = ((REMAINING_REQUESTS, RESET_REQUESTS), (REMAINING_TOKENS, RESET_TOKENS))
-    waits = [duration_of(headers.get(reset)) for remaining, reset in pairs if _ZERO.fullmatch(headers.get(remaining, ""))]
-    return max((wait for wait in waits if wait is not None), default=None)
+class UsedUp(NamedTuple):
+    """A quota of which nothing is left: the seconds until it is there again, and of what, ``requests`` or ``tokens``."""
+
+    seconds: float
+    unit: str
+
+
+def used_up(headers: Mapping[str, str]) -> UsedUp | None:
+    """The quota that is used up, of two the one that resets later; None when none is, or nobody said when."""
+    quotas = ((REMAINING_REQUESTS, RESET_REQUESTS, "requests"), (REMAINING_TOKENS, RESET_TOKENS, "tokens"))
+    told = ((duration_of(headers.get(reset)), unit) for left, reset, unit in quotas if _ZERO.fullmatch(headers.get(left, "")))
+    return max((UsedUp(seconds, unit) for seconds, unit in told if seconds is not None), default=None)
 
 
 def duration_of(value: str | None) -> float | None:

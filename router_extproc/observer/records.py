@@ -39,7 +39,8 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
     ``same_model``, ``target``, ``same_tier``, ``last_resort``), None when no worker decided. ``status`` is 0 when no answer
     came; an answer that was turned down has the status that made Envoy go on. ``cause`` is a word of ``observer.causes``.
     Times are milliseconds since ``started_at``. ``retry_after_seconds`` and the ``remaining`` figures are what the
-    provider's headers said; ``quota_reset_seconds`` is when what is used up will be there again, None when nothing is.
+    provider's headers said; ``quota_reset_seconds`` is when what is used up will be there again, and ``quota_unit`` what that
+    is, ``requests`` or ``tokens``; None when nothing is.
     """
 
     deployment: str
@@ -55,6 +56,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
     remaining_requests: int | None = None
     remaining_tokens: int | None = None
     quota_reset_seconds: float | None = None
+    quota_unit: str | None = None
 
 
 class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):

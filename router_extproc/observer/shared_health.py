@@ -28,7 +28,7 @@ class Finding(msgspec.Struct, frozen=True, array_like=True):
 
     It cools down until ``open_until`` and then waits for a probe to be answered, unless ``recovered_until``, the end of the
     last opening that a probe ended, is as late. ``cool_down`` is the time in seconds that a failed probe doubles. A probe is
-    under way until ``probing_until``. The provider's quota is used up until ``quota_until``.
+    under way until ``probing_until``. The provider's quota of ``quota_unit`` is used up until ``quota_until``.
     """
 
     open_until: float = 0.0
@@ -36,6 +36,7 @@ class Finding(msgspec.Struct, frozen=True, array_like=True):
     recovered_until: float = 0.0
     quota_until: float = 0.0
     probing_until: float = 0.0
+    quota_unit: str = ""
 
     @property
     def is_open(self) -> bool:
@@ -45,12 +46,14 @@ class Finding(msgspec.Struct, frozen=True, array_like=True):
     def joined(self, other: Finding) -> Finding:
         """What follows from both."""
         open_until, cool_down = max((self.open_until, self.cool_down), (other.open_until, other.cool_down))
+        quota_until, quota_unit = max((self.quota_until, self.quota_unit), (other.quota_until, other.quota_unit))
         return Finding(
             open_until,
             cool_down,
             max(self.recovered_until, other.recovered_until),
-            max(self.quota_until, other.quota_until),
+            quota_until,
             max(self.probing_until, other.probing_until),
+            quota_unit,
         )
 
 

@@ -13,6 +13,7 @@ from router_extproc.errors import (
     PermissionDeniedError,
     RequestError,
     RequestLimitError,
+    TokenLimitError,
     UnavailableError,
 )
 from router_extproc.policy.capability import Demand, Rejection, Stage
@@ -63,11 +64,15 @@ def forbidden(asked: str) -> PermissionDeniedError:
     return PermissionDeniedError(message, param="model")
 
 
-def quota_refusal(route: str, seconds: float) -> RequestError:
-    """All that could serve the request is used up by its provider's word; the first has room again in ``seconds``."""
+def quota_refusal(route: str, seconds: float, unit: str, resets_in: float) -> RequestError:
+    """All that could serve the request is used up by its provider's word; something may serve it again in ``seconds``.
+
+    ``unit`` is what the quota counts that ``resets_in`` so many seconds, the first of all: ``tokens``, or else requests.
+    """
     after = max(1, math.ceil(seconds))
     message = f"Every provider that could serve '{route}' says that its rate limit is used up. The first resets in {after} s."
-    return RequestLimitError(message, retry_after=after)
+    kind = TokenLimitError if unit == "tokens" else RequestLimitError
+    return kind(message, retry_after=after, quota_resets_in=resets_in)
 
 
 def floor_refusal(demand: Demand, route: str, retry_after: int) -> RequestError | None:

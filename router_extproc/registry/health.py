@@ -23,6 +23,7 @@ class DeploymentHealth(msgspec.Struct, frozen=True):
     ``open_until`` is in seconds since the epoch. ``time_to_first_byte_ms`` is the recent median, None without traffic.
     ``failure_ratio`` is the share of failed attempts in the rolling window. ``quota_until``, in seconds since the epoch, is
     when a quota that the provider calls used up is there again; 0 when none is. It says nothing about ``state``.
+    ``quota_unit`` is what it is a quota of, ``requests`` or ``tokens``.
     """
 
     state: str = CLOSED
@@ -32,6 +33,7 @@ class DeploymentHealth(msgspec.Struct, frozen=True):
     consecutive_failures: int = 0
     time_to_first_byte_ms: float | None = None
     quota_until: float = 0.0
+    quota_unit: str = ""
 
 
 class Health(msgspec.Struct, frozen=True):

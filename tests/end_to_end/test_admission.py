@@ -53,6 +53,7 @@ keys:
     + key("poor", "budgets: {pocket: {usd: 0.000290, window: day}}")
     + key("waning", "budgets: {purse: {usd: 0.010000, window: day, downgrade_at: 0.5}}")
     + key("rare", "budgets: {pace: {requests: 2, window: {rolling: 1h}}}")
+    + key("wordy", "budgets: {words: {tokens: 300, window: {rolling: 1m}}, pace: {requests: 50, window: {rolling: 1m}}}")
     + key("narrow", "permissions: {models: [small], max_output_tokens: 20}")
     + key("gone", "revoked: 2020-01-01")
 )
@@ -221,6 +222,38 @@ def test_a_limit_on_requests_is_told_as_openai_tells_its_own(instance: Instance)
     # Once both are settled it is known when they leave the window.
     until(lambda: 3_000 < int(ask(instance, "rare").headers["retry-after"]) <= 3_700)
     assert caught.value.code == "rate_limit_exceeded"
+
+
+def test_limits_on_tokens_and_requests_are_told_side_by_side(instance: Instance, simulators: Simulators) -> None:
+    """Each answer tells of both what is left after itself. At the end of the tokens it is they that refuse, and say so, while
+    requests are left.
+    """
+    simulators.heal()
+    simulators.faults("one", tokens=100)
+    first = ask(instance, "wordy")
+    held = {one.unit: one.amount for one in decode_account(line(instance, first.headers["x-router-decision"])["account"]).held}
+    told = {name: value for name, value in first.headers.items() if name.startswith("x-ratelimit-")}
+    resets = {told.pop(f"x-ratelimit-reset-{unit}") for unit in ("requests", "tokens")}
+    assert resets <= {"1m0s", "1m1s"}
+    assert told == {
+        "x-ratelimit-limit-requests": "50",
+        "x-ratelimit-remaining-requests": "49",
+        "x-ratelimit-limit-tokens": "300",
+        "x-ratelimit-remaining-tokens": str(300 - held["tokens"]),
+    }
+    answers = [first]
+    while answers[-1].status_code == 200:
+        answers.append(ask(instance, "wordy"))
+    *passed, refused = answers
+    # Less than the refused one would need; it set nothing aside, so this is what is not settled yet.
+    assert 0 <= int(refused.headers["x-ratelimit-remaining-tokens"]) < held["tokens"]
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"], error["type"]) == (429, "rate_limit_exceeded", "tokens")
+    assert "words" in error["message"]
+    assert refused.headers["x-ratelimit-remaining-requests"] == str(50 - len(passed))
+    assert (refused.headers["x-ratelimit-limit-tokens"], refused.headers["x-should-retry"]) == ("300", "false")
+    assert 0 < int(refused.headers["retry-after"]) <= 62
+    simulators.heal()
 
 
 def test_what_the_judge_turned_down_is_billed_by_attempt(instance: Instance) -> None:

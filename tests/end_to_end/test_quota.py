@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import httpx
+import openai
 import pytest
 
 from tests.end_to_end.running import Instance, Simulators, running, until
@@ -20,12 +21,15 @@ providers:
   limited: {base_url: $limited/v1}
   one: {base_url: $one/v1}
   two: {base_url: $two/v1}
+  verbose: {base_url: $verbose/v1}
 models:
   rationed: {deployments: [{provider: limited}, {provider: two}]}
   brief-plain: {deployments: [{provider: one}, {provider: two}]}
   brief-stream: {deployments: [{provider: one}, {provider: two}]}
   alone: {tier: premium, deployments: [{provider: one}]}
   both: {deployments: [{provider: one}, {provider: two}]}
+  wordy: {deployments: [{provider: one}]}
+  talkative: {deployments: [{provider: verbose}]}
   odd: {deployments: [{provider: one}, {provider: two}]}
   other: {deployments: [{provider: two}]}
 routes:
@@ -34,14 +38,19 @@ routes:
 """
 
 
-def used_up(reset: str) -> dict[str, dict[str, str]]:
+def used_up(reset: str, unit: str = "requests") -> dict[str, dict[str, str]]:
     """Faults: the answer is as good as any, and says that it was the last one."""
-    return {"response_headers": {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": reset}}
+    return {"response_headers": {f"x-ratelimit-remaining-{unit}": "0", f"x-ratelimit-reset-{unit}": reset}}
 
 
 @pytest.fixture(scope="module")
 def simulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulators]:
-    names: dict[str, dict[str, int]] = {"limited": {"requests_per_minute": 6}, "one": {}, "two": {}}
+    names: dict[str, dict[str, int]] = {
+        "limited": {"requests_per_minute": 6},
+        "one": {},
+        "two": {},
+        "verbose": {"tokens_per_minute": 60},
+    }
     started = Simulators(tmp_path_factory.mktemp("simulators"), names)
     yield started
     started.stop()
@@ -158,6 +167,41 @@ def test_when_all_are_used_up_the_earliest_reset_is_told(instance: Instance, sim
     asked = simulators.asked()
     assert 40 < int(refused(instance, "both").headers["retry-after"]) <= 61
     assert simulators.asked() == asked
+
+
+def test_a_quota_of_tokens_is_refused_as_one_of_tokens(instance: Instance, simulators: Simulators) -> None:
+    """As OpenAI does it: the type says tokens, and the headers that none is left and when there are again; of requests they
+    say nothing, for those are not used up.
+    """
+    simulators.faults("one", **used_up("1m0s", "tokens"))
+    answered = instance.ask("wordy")
+    assert answered.headers["x-ratelimit-remaining-tokens"] == "0"
+    wait_until_told(instance, "one/wordy")
+    answer = instance.ask("wordy")
+    left = quota_until(instance, "one/wordy") - time.time()
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["type"]) == (429, "rate_limit_exceeded", "tokens")
+    assert left <= int(answer.headers["retry-after"]) <= left + 2
+    told = {name: value for name, value in answer.headers.items() if name.startswith("x-ratelimit-")}
+    assert told.keys() == {"x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"}
+    assert told["x-ratelimit-remaining-tokens"] == "0"
+    assert abs(int(told["x-ratelimit-reset-tokens"].removesuffix("s")) - left) <= 2
+    record = instance.decision(answered.headers["x-router-decision"])["attempts"][0]
+    assert (record["remaining_tokens"], record["quota_unit"]) == (0, "tokens")
+    with instance.client() as client, pytest.raises(openai.RateLimitError) as raised:
+        client.chat.completions.create(model="wordy", messages=[{"role": "user", "content": "Hi"}])
+    assert raised.value.type == "tokens"
+
+
+def test_a_provider_s_own_429_over_tokens_is_passed_on_as_it_is(instance: Instance, simulators: Simulators) -> None:
+    """What it says of tokens is the client's to read: the type, the limit, what is left and when it resets."""
+    simulators.faults("verbose", tokens=50)
+    answers = [instance.ask("talkative") for _ in range(2)]
+    [refused] = [answer for answer in answers if answer.status_code != 200]
+    assert 429 in {request["status"] for request in simulators.requests("verbose")}
+    assert refused.json()["error"]["type"] == "tokens"
+    assert refused.headers["x-ratelimit-limit-tokens"] == "60"
+    assert float(refused.headers["retry-after"]) > 0
 
 
 @pytest.mark.parametrize("reset", ["soon", "-1s", "1e9s", "9" * 200 + "s", "2026-11-21T10:00:00Z"], ids=lambda text: text[:8])

@@ -571,8 +571,8 @@ async def test_a_dry_run_where_nothing_is_counted_has_no_word_of_budgets(stage: 
     assert foretold(told) is None
 
 
-def quota(seconds: float) -> Health:
-    return Health(deployments={"p/small@1": DeploymentHealth(quota_until=time.time() + seconds)})
+def quota(seconds: float, unit: str = "requests") -> Health:
+    return Health(deployments={"p/small@1": DeploymentHealth(quota_until=time.time() + seconds, quota_unit=unit)})
 
 
 @pytest.mark.parametrize("budgets", [(), (usd(1_000),)], ids=["unlimited", "limited"])
@@ -590,18 +590,21 @@ async def test_a_request_waits_for_a_quota_that_its_provider_gives_back_soon(sta
     assert not stage.is_waiting.is_set()
 
 
+@pytest.mark.parametrize("unit", ["requests", "tokens"])
 @pytest.mark.parametrize("budgets", [(), (usd(1_000),)], ids=["unlimited", "limited"])
 @pytest.mark.parametrize(
     ("seconds", "waiting"), [(30, Waiting()), (1.5, Waiting(max_waiters=0))], ids=["too long", "a full waiting room"]
 )
 async def test_a_quota_that_nobody_can_wait_for_is_a_429(
-    stage: Stage, budgets: tuple[Budget, ...], seconds: float, waiting: Waiting
+    stage: Stage, budgets: tuple[Budget, ...], seconds: float, waiting: Waiting, unit: str
 ) -> None:
-    """It says when the quota resets; the provider is asked all the same only where that is wished."""
-    stage.health = quota(seconds)
+    """It says of what the quota is and when it resets; the provider is asked all the same only where that is wished."""
+    stage.health = quota(seconds, unit)
     refused = await stage.ask(registry(*budgets, waiting=waiting))
-    assert (refused.status, refused.error["code"], refused.error["type"]) == (429, "rate_limit_exceeded", "requests")
+    assert (refused.status, refused.error["code"], refused.error["type"]) == (429, "rate_limit_exceeded", unit)
     assert refused.headers["retry-after"] == str(math.ceil(seconds))
+    told = {name: value for name, value in refused.headers.items() if name.startswith("x-ratelimit-")}
+    assert told == {f"x-ratelimit-remaining-{unit}": "0", f"x-ratelimit-reset-{unit}": f"{math.ceil(seconds)}s"}
     assert refused.headers["x-should-retry"] == "false"
     anyway = replace(waiting, learned="try")
     assert (await stage.ask(registry(*budgets, waiting=anyway))).status == 200

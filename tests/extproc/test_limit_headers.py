@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from router_extproc.errors import AuthenticationError, LimitReachedError, RequestLimitError, UnavailableError
+from router_extproc.errors import (
+    AuthenticationError,
+    LimitReachedError,
+    RequestError,
+    RequestLimitError,
+    TokenLimitError,
+    UnavailableError,
+)
 from router_extproc.extproc.limit_headers import ratelimit_headers, refusal_headers, usd
 from router_extproc.limits.ladder import Figure, Figures
 
@@ -49,6 +56,14 @@ def test_who_reached_a_limit_is_told_not_to_try_again_at_once() -> None:
     }
     assert refusal_headers(LimitReachedError("Spent."), Figures()) == {"x-should-retry": "false"}
     assert refusal_headers(UnavailableError("Wait.", retry_after=1), Figures()) == {"retry-after": "1"}
+
+
+@pytest.mark.parametrize(("kind", "unit"), [(RequestLimitError, "requests"), (TokenLimitError, "tokens")])
+def test_a_provider_s_own_word_is_passed_on(kind: type[RequestError], unit: str) -> None:
+    """That nothing is left, and when it resets, in place of what the caller's own limits say; its limit is not known."""
+    error = kind("Used up.", retry_after=3, quota_resets_in=62.5)
+    told = {f"x-ratelimit-remaining-{unit}": "0", f"x-ratelimit-reset-{unit}": "1m3s"}
+    assert refusal_headers(error, Figures()) == told | {"retry-after": "3", "x-should-retry": "false"}
 
 
 def test_who_proved_nothing_is_told_how() -> None:

@@ -40,7 +40,17 @@ def test_an_attempt_is_read() -> None:
     assert attempt.started_at == datetime.fromtimestamp(STARTED_AT, UTC)
     assert (attempt.time_to_first_byte_ms, attempt.total_ms) == (120.0, 800.0)
     assert (attempt.retry_after_seconds, attempt.remaining_requests, attempt.remaining_tokens) == (2.5, 0, 149_984)
-    assert attempt.quota_reset_seconds == 360.0
+    assert (attempt.quota_reset_seconds, attempt.quota_unit) == (360.0, "requests")
+
+
+def test_a_quota_of_tokens_is_told_from_one_of_requests() -> None:
+    """By which of both has nothing left; none is named where both have."""
+    left = {"x-ratelimit-remaining-requests": "9", "x-ratelimit-remaining-tokens": "0"}
+    resets = {"x-ratelimit-reset-requests": "6m0s", "x-ratelimit-reset-tokens": "2s"}
+    for more, told in (({}, (2.0, "tokens")), ({"x-ratelimit-remaining-tokens": "1"}, (None, None))):
+        read = read_attempt(attempt_entry("d-1", "openai/gpt-4o", headers=left | resets | more), NOW)
+        assert read is not None
+        assert (read[1].quota_reset_seconds, read[1].quota_unit) == told
 
 
 @pytest.mark.parametrize("status", [0, 200])

@@ -220,6 +220,18 @@ def test_a_quota_ends_by_itself_and_changes_no_state() -> None:
     assert deployment.breaker.view(deployment.now) == DeploymentHealth()
 
 
+def test_of_several_quotas_the_one_that_resets_last_says_of_what() -> None:
+    """It is told as long as it is used up, by a restarted observer as well, and forgotten with it."""
+    deployment = Deployment()
+    for unit, until, expected in (("requests", 20, "requests"), ("tokens", 10, "requests"), ("tokens", 30, "tokens")):
+        deployment.breaker.record(Evidence(SUCCESS, NOW, quota_until=NOW + until, quota_unit=unit), NOW)
+        assert deployment.breaker.view(NOW).quota_unit == deployment.breaker.finding(NOW).quota_unit == expected
+    view = deployment.breaker.view(NOW)
+    assert Breaker.restored(COOLING, lambda: "new", view, NOW + 1).view(NOW + 1).quota_unit == "tokens"
+    deployment.wait(30)
+    assert deployment.breaker.view(deployment.now) == DeploymentHealth()
+
+
 def test_a_quota_is_believed_for_the_longest_cooling_time() -> None:
     """A provider that talks of a day is asked again after max_time; so it is after a restart with another max_time."""
     deployment = Deployment()
@@ -248,10 +260,15 @@ def test_a_rate_limit_cools_and_uses_up() -> None:
 def test_the_time_to_a_reset_counts_from_the_answers_headers(status: int, cause: str, until: float | None) -> None:
     """A stream that ran for longer than the quota was used up has no news; errors of other kinds say nothing of quotas."""
     ended = msgspec.structs.replace(
-        attempt(1, status=status, cause=cause), quota_reset_seconds=30.0, time_to_first_byte_ms=250.0, total_ms=90_000.0
+        attempt(1, status=status, cause=cause),
+        quota_reset_seconds=30.0,
+        quota_unit="tokens",
+        time_to_first_byte_ms=250.0,
+        total_ms=90_000.0,
     )
-    found = evidence_of(ended).quota_until
-    assert found == (None if until is None else pytest.approx(ended.started_at.timestamp() + until))
+    found = evidence_of(ended)
+    assert found.quota_until == (None if until is None else pytest.approx(ended.started_at.timestamp() + until))
+    assert found.quota_unit == ("" if until is None else "tokens")
 
 
 def test_a_restored_breaker_goes_on() -> None:

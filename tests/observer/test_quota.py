@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_extproc.observer import quota
-from router_extproc.observer.quota import LONGEST_SECONDS, duration_of, reset_of
+from router_extproc.observer.quota import LONGEST_SECONDS, UsedUp, duration_of, used_up
 from router_extproc.simulator.rate_limits import format_duration
 
 
@@ -65,15 +65,26 @@ def headers(**values: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("found", "seconds"),
+    ("found", "expected"),
     [
         ({}, None),
-        (headers(remaining_requests="0", reset_requests="6m0s"), 360.0),
-        (headers(remaining_tokens="0", reset_tokens="6ms"), 0.006),
-        (headers(remaining_requests="0", remaining_tokens="0", reset_requests="1s", reset_tokens="3s"), 3.0),
-        (headers(remaining_requests="0", remaining_tokens="7", reset_requests="1s", reset_tokens="3s"), 1.0),
+        (headers(remaining_requests="0", reset_requests="6m0s"), UsedUp(360.0, "requests")),
+        (headers(remaining_tokens="0", reset_tokens="6ms"), UsedUp(0.006, "tokens")),
+        (headers(remaining_requests="0", remaining_tokens="0", reset_requests="1s", reset_tokens="3s"), UsedUp(3.0, "tokens")),
+        (
+            headers(remaining_requests="0", remaining_tokens="0", reset_requests="4s", reset_tokens="3s"),
+            UsedUp(4.0, "requests"),
+        ),
+        (
+            headers(remaining_requests="0", remaining_tokens="7", reset_requests="1s", reset_tokens="3s"),
+            UsedUp(1.0, "requests"),
+        ),
+        (headers(remaining_requests="7", remaining_tokens="0", reset_requests="1s", reset_tokens="3s"), UsedUp(3.0, "tokens")),
         (headers(remaining_requests="1", remaining_tokens="7", reset_requests="1s", reset_tokens="3s"), None),
-        (headers(remaining_requests="0", remaining_tokens="0", reset_requests="soon", reset_tokens="3s"), 3.0),
+        (
+            headers(remaining_requests="0", remaining_tokens="0", reset_requests="soon", reset_tokens="3s"),
+            UsedUp(3.0, "tokens"),
+        ),
         (headers(remaining_requests="0", reset_requests="soon"), None),
         (headers(remaining_requests="0", reset_tokens="3s"), None),
         (headers(remaining_requests="0"), None),
@@ -84,13 +95,13 @@ def headers(**values: str) -> dict[str, str]:
         (headers(reset_requests="1s", reset_tokens="1s"), None),
     ],
 )
-def test_only_what_is_used_up_counts(found: dict[str, str], seconds: float | None) -> None:
-    """Nothing left of one quota, and its own reset time; of two the longer."""
-    assert reset_of(found) == seconds
+def test_only_what_is_used_up_counts(found: dict[str, str], expected: UsedUp | None) -> None:
+    """Nothing left of one quota, and its own reset time; of two the longer, and of what it is."""
+    assert used_up(found) == expected
 
 
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(NAMES, st.text() | st.sampled_from(["0", "1", "6m0s", "6ms"]))))
 def test_no_header_breaks_the_reading(found: dict[str, str]) -> None:
     """Any text under these names gives a bounded time or none."""
-    seconds = reset_of(found)
-    assert seconds is None or 0 <= seconds <= LONGEST_SECONDS
+    told = used_up(found)
+    assert told is None or (0 <= told.seconds <= LONGEST_SECONDS and told.unit in ("requests", "tokens"))

@@ -150,9 +150,10 @@ def test_a_new_failure_opens_again_after_a_recovery(one: Instance, two: Instance
 
 def test_a_quota_used_up_at_one_is_used_up_at_all(one: Instance, two: Instance) -> None:
     """Until the provider's time, and no longer than the longest cooling time; the state stays what it is."""
-    one.end(SUCCESS, NOW, quota_until=NOW + 20)
+    one.end(SUCCESS, NOW, quota_until=NOW + 20, quota_unit="tokens")
     two.hear(one, at=NOW)
-    assert (two.breakers.view(NOW)[D].quota_until, two.state(NOW)) == (NOW + 20, CLOSED)
+    heard = two.breakers.view(NOW)[D]
+    assert (heard.quota_until, heard.quota_unit, two.state(NOW)) == (NOW + 20, "tokens", CLOSED)
     two.breakers.hear({D: Finding(quota_until=1e18)}, NOW)
     assert two.breakers.view(NOW)[D].quota_until == NOW + 60
 
@@ -242,6 +243,9 @@ def test_nobody_else_changes_nothing() -> None:
 def test_words_travel_as_they_are(word: Word) -> None:
     """What was encoded is what is read; what a newer version adds is passed over, anything else is refused."""
     assert decode_word(encode_word(word).encode()) == word
-    assert decode_word(b'{"findings":{"d":[1,2,3,4,5,6]},"more":1}').findings["d"] == Finding(1, 2, 3, 4, 5)
+    newer = b'{"findings":{"d":[1,2,3,4,5,"tokens",7]},"more":1}'
+    assert decode_word(newer).findings["d"] == Finding(1, 2, 3, 4, 5, "tokens")
+    # Of instances that do not say yet of what a quota is.
+    assert decode_word(b'{"findings":{"d":[1,2,3,4,5]}}').findings["d"] == Finding(1, 2, 3, 4, 5, "")
     with pytest.raises(msgspec.DecodeError):
         decode_word(b"[]")

@@ -7,7 +7,7 @@ import pytest
 
 from router_extproc import Router, Situation
 from router_extproc.decision import Decision
-from router_extproc.errors import RequestLimitError
+from router_extproc.errors import LimitReachedError, RequestLimitError, TokenLimitError
 from router_extproc.facts import Facts
 from router_extproc.registry.health import HALF_OPEN, OPEN, DeploymentHealth
 from router_extproc.registry.snapshot import Model, Plan, Route, Tier
@@ -232,6 +232,23 @@ def test_a_model_that_may_not_be_replaced_is_waited_for_or_refused() -> None:
     assert (refused.value.status, refused.value.code, refused.value.retry_after) == (429, "rate_limit_exceeded", 3)
 
 
+@pytest.mark.parametrize(
+    ("first", "kind"), [("tokens", TokenLimitError), ("requests", RequestLimitError), ("", RequestLimitError)]
+)
+def test_the_caller_hears_of_what_the_first_quota_is(first: str, kind: type[LimitReachedError]) -> None:
+    """As OpenAI tells it: tokens or requests, by the provider whose quota is there again first, and until when that is."""
+    other = "requests" if first == "tokens" else "tokens"
+    health = {
+        "p/a@1": DeploymentHealth(quota_until=1_060.0, quota_unit=other),
+        "p/a@2": DeploymentHealth(quota_until=1_040.0, quota_unit=first),
+    }
+    with pytest.raises(LimitReachedError) as refused:
+        Router(build.registry(build.model("a", keys=2))).decide(build.chat("a"), Situation(health=health, now=1_000))
+    assert type(refused.value) is kind
+    assert (refused.value.type, refused.value.code) == (first or "requests", "rate_limit_exceeded")
+    assert (refused.value.retry_after, refused.value.quota_resets_in) == (40, 40.0)
+
+
 def test_a_quota_ends_when_the_provider_said() -> None:
     """From its reset on it is as if nothing had been told."""
     assert {attempt.deployment for attempt in told(1_000, 999).chain} == {"p/a@1", "p/a@2"}
@@ -249,7 +266,7 @@ def test_what_cools_down_may_be_back_before_a_quota() -> None:
     health = {"p/a@1": DeploymentHealth(quota_until=1_300), "p/b@1": DeploymentHealth(OPEN, open_until=1_030)}
     with pytest.raises(RequestLimitError) as refused:
         router.decide(build.chat("r"), Situation(health=health, now=1_000))
-    assert refused.value.retry_after == 30
+    assert (refused.value.retry_after, refused.value.quota_resets_in) == (30, 300)
 
 
 def test_a_probe_waits_until_its_quota_is_there_again() -> None:
