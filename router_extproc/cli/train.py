@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import time
 from pathlib import Path
 
 from router_extproc.errors import StartError
@@ -30,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="build the encoder minilm's graph (23 MB) alone, into --out or the artefact in use",
     )
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s; equal seeds make equal artefacts")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="default: %(default)s; equal seeds and threads make equal artefacts on one machine"
+    )
     parser.add_argument(
         "--resume", action="store_true", help="keep the stages of an earlier run whose code and data are unchanged"
     )
@@ -63,9 +66,10 @@ def run(arguments: argparse.Namespace) -> int:
         progress=BarProgress(),
     )
     out = arguments.out or DEFAULT_OUT
+    started = time.monotonic()
     manifest = build_artefact(context, out, resume=arguments.resume, stages=STAGES, vectors=teacher_of(context))
     size = sum((out / name).stat().st_size for name in manifest.files) / 1e6
-    print(f"{out}: {len(manifest.files)} files, {size:.1f} MB, in {manifest.seconds / 60:.1f} minutes")
+    print(f"{out}: {len(manifest.files)} files, {size:.1f} MB, in {(time.monotonic() - started) / 60:.1f} minutes")
     print(f"try it: ROUTER_EXTPROC_ARTEFACT={out} router-extproc classify prompts.jsonl")
     return FINE
 

@@ -18,7 +18,8 @@ a risky domain, whether it carries an injection. It runs on one CPU core in well
 
 | | |
 |---|---|
-| made | {created}, from revision `{revision}` with seed {seed}, in {minutes:.0f} minutes |
+| made | {created}, from revision `{revision}` with seed {seed} |
+| stages | {minutes:.0f} minutes, after the transformer had read the texts |
 | format | {format} |
 | size | {size:.1f} MB in {count} files; their hashes stand in `artefact.json` |
 | made again by | `router-extproc train --data DIR` |
