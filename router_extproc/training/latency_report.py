@@ -7,8 +7,9 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -47,22 +48,26 @@ print(before, weight("VmRSS"), weight("RssAnon"))
 """
 
 
+class Timed(NamedTuple):
+    """Milliseconds for one length of prompts: of the core by what ``auto`` asks for, on the wall, and for all facts."""
+
+    length: int
+    tokens: int
+    auto_p50: float
+    auto_p99: float
+    wall_p50: float
+    wall_p99: float
+    all_p50: float
+    all_p99: float
+
+
 def report(context: Context, artefact: Path) -> Section:
     """Times fresh prompts of each length on one thread, and weighs a process of its own."""
     analyser = Analyser(Classifier.load(artefact))
     sentences = context.texts("sentences")
-    rows: list[tuple[object, ...]] = []
-    figures: dict[str, float] = {}
-    for length in LENGTHS:
-        prompts = _prompts(sentences, length, context.random(f"latency {length}"))
-        auto, wall = _times(prompts, analyser, _ask_as_auto)
-        everything, _ = _times(prompts, analyser, _ask_everything)
-        tokens = int(np.median([analyser.analyse(prompt).prompt_tokens for prompt in prompts]))
-        p50, p99 = np.percentile(auto, [50, 99])
-        p50_all, p99_all = np.percentile(everything, [50, 99])
-        waited = float(np.percentile(wall, 50)), float(np.percentile(wall, 99))
-        rows.append((length, tokens, float(p50), float(p99), *waited, float(p50_all), float(p99_all)))
-        figures |= {f"latency.{length}.p50": float(p50), f"latency.{length}.p99": float(p99)}
+    rows = [_timed(length, sentences, analyser, context) for length in LENGTHS]
+    figures = {f"latency.{row.length}.p50": row.auto_p50 for row in rows}
+    figures |= {f"latency.{row.length}.p99": row.auto_p99 for row in rows}
     before, after, private = _weigh(artefact)
     lines = _lines_a_second(sentences, artefact, context)
     figures |= {"memory.process": after, "classify.lines_a_second": lines}
@@ -90,24 +95,33 @@ def report(context: Context, artefact: Path) -> Section:
                 note="Of one core's time; the start of the process is left out.",
             ),
         ),
-        plots=(
-            LinePlot(
-                "latency",
-                "Analysis on one core",
-                "tokens",
-                "milliseconds",
-                [
-                    Series(label, [float(str(row[1])) for row in rows], [float(str(row[place])) for row in rows], style)
-                    for label, place, style in (
-                        ("auto, p50", 2, "line"),
-                        ("auto, p99", 3, "dashed"),
-                        ("all facts, p50", 6, "line"),
-                    )
-                ],
-                logarithmic=True,
-            ),
-        ),
+        plots=(_plot(rows),),
         figures=figures,
+    )
+
+
+def _timed(length: int, sentences: list[str], analyser: Analyser, context: Context) -> Timed:
+    prompts = _prompts(sentences, length, context.random(f"latency {length}"))
+    auto, wall = _times(prompts, analyser, _ask_as_auto)
+    everything, _ = _times(prompts, analyser, _ask_everything)
+    tokens = int(np.median([analyser.analyse(prompt).prompt_tokens for prompt in prompts]))
+    shares = [float(share) for spent in (auto, wall, everything) for share in np.percentile(spent, [50, 99])]
+    return Timed(length, tokens, *shares)
+
+
+def _plot(rows: Sequence[Timed]) -> LinePlot:
+    tokens = [float(row.tokens) for row in rows]
+    return LinePlot(
+        "latency",
+        "Analysis on one core",
+        "tokens",
+        "milliseconds",
+        [
+            Series("auto, p50", tokens, [row.auto_p50 for row in rows], "line"),
+            Series("auto, p99", tokens, [row.auto_p99 for row in rows], "dashed"),
+            Series("all facts, p50", tokens, [row.all_p50 for row in rows], "line"),
+        ],
+        logarithmic=True,
     )
 
 

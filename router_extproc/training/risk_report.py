@@ -15,7 +15,7 @@ from router_extproc.analysis.encoders.static import StaticEncoder
 from router_extproc.analysis.risk import NONE, RISKS
 from router_extproc.training.examples import FOLDS
 from router_extproc.training.linear_fit import Values, read_features
-from router_extproc.training.metrics import bootstrap, confusion, macro_f1, reliability
+from router_extproc.training.metrics import Reliability, bootstrap, confusion, macro_f1, reliability
 from router_extproc.training.pipeline import Context
 from router_extproc.training.report import LinePlot, MatrixPlot, Section, Series, Table
 from router_extproc.training.risk import BITS, HeldOut, cross_validated, decide
@@ -31,29 +31,20 @@ def report(context: Context, artefact: Path) -> Section:
     probabilities, names = decided(held_out)
     domains, sources = held_out.domains, held_out.sources
     exam = np.flatnonzero(sources == EXAM)
-    right = names == domains
-    accuracy = bootstrap(lambda rows: float(right[exam][rows].mean()), len(exam), context.seed)
-    figures = {"risk.heldout.accuracy": accuracy.value}
-    rows: list[Sequence[object]] = []
-    people = ~np.isin(sources, (EXAM, BARE))
-    for risk in RISKS:
-        of = domains == risk
-        cells: list[object] = [risk]
-        for part, name in (((sources == EXAM), "heldout"), (people, "people")):
-            found = (names == risk)[of & part]
-            cells += [int((of & part).sum()), float(found.mean()) if len(found) else float("nan")]
-            if len(found):
-                figures[f"risk.{name}.recall.{risk}"] = float(found.mean())
-        named = (names == risk) & (sources == EXAM)
-        cells.append(float(of[named].mean()) if risk in _IN_EXAM and named.any() else float("nan"))
-        rows.append(cells)
+    right = (names == domains)[exam]
+    accuracy = bootstrap(lambda rows: float(right[rows].mean()), len(exam), context.seed)
     labels = np.stack([domains == risk for risk in RISKS], axis=1)
     curve = reliability(probabilities[exam][:, :3].ravel(), labels[exam][:, :3].ravel(), _BINS)
     harmless = _false_alarms(names, domains, sources)
-    figures |= {"risk.heldout.calibration_error": curve.error, "risk.real.false_alarms": _share(harmless, "real")}
     all_names = [*_IN_EXAM, NONE]
     matrix = confusion([n if n in _IN_EXAM else NONE for n in names[exam]], domains[exam].tolist(), all_names)
-    figures["risk.heldout.macro_f1"] = macro_f1(matrix)
+    figures = {
+        "risk.heldout.accuracy": accuracy.value,
+        **_recalls(names, domains, sources),
+        "risk.heldout.calibration_error": curve.error,
+        "risk.real.false_alarms": _share(harmless, "real"),
+        "risk.heldout.macro_f1": macro_f1(matrix),
+    }
     return Section(
         title="Risks",
         text=(
@@ -67,22 +58,13 @@ def report(context: Context, artefact: Path) -> Section:
             Table(
                 "Each domain",
                 ("domain", "exam questions", "recall", "as people ask", "recall", "precision on exam questions"),
-                rows,
+                _each_domain(names, domains, sources),
             ),
             Table("False alarms on harmless texts", ("source", "texts", "share named risky"), harmless),
         ),
         plots=(
             MatrixPlot("risk_confusion", "Exam questions: domain (rows) and the domain named", all_names, matrix.tolist()),
-            LinePlot(
-                "risk_reliability",
-                "Risks, exam questions: probability and frequency",
-                "probability",
-                "frequency",
-                (
-                    Series("measured", curve.predicted.tolist(), curve.observed.tolist()),
-                    Series("ideal", (0, 1), (0, 1), "dashed"),
-                ),
-            ),
+            _calibration_plot(curve),
         ),
         figures=figures,
     )
@@ -107,6 +89,50 @@ def decided(held_out: HeldOut) -> tuple[Values, NDArray[np.str_]]:
         probabilities[outside] = decision.probabilities(held_out.evidence[outside])
         names[outside] = decision.names(held_out.evidence[outside])
     return probabilities, names.astype(str)
+
+
+def _parts(sources: NDArray[np.str_]) -> dict[str, NDArray[np.bool_]]:
+    """Which texts are exam questions, and which are written as people ask."""
+    return {"heldout": sources == EXAM, "people": ~np.isin(sources, (EXAM, BARE))}
+
+
+def _recalls(names: NDArray[np.str_], domains: NDArray[np.str_], sources: NDArray[np.str_]) -> dict[str, float]:
+    """The recall of each risk in each part that has texts of it."""
+    figures: dict[str, float] = {}
+    for risk in RISKS:
+        for name, part in _parts(sources).items():
+            found = (names == risk)[(domains == risk) & part]
+            if len(found):
+                figures[f"risk.{name}.recall.{risk}"] = float(found.mean())
+    return figures
+
+
+def _each_domain(names: NDArray[np.str_], domains: NDArray[np.str_], sources: NDArray[np.str_]) -> list[Sequence[object]]:
+    """Each risk with how many texts each part has of it, how many of these are found, and how many findings are right."""
+    recalls = _recalls(names, domains, sources)
+    rows: list[Sequence[object]] = []
+    for risk in RISKS:
+        of = domains == risk
+        cells: list[object] = [risk]
+        for name, part in _parts(sources).items():
+            cells += [int((of & part).sum()), recalls.get(f"risk.{name}.recall.{risk}", float("nan"))]
+        named = (names == risk) & (sources == EXAM)
+        cells.append(float(of[named].mean()) if risk in _IN_EXAM and named.any() else float("nan"))
+        rows.append(cells)
+    return rows
+
+
+def _calibration_plot(curve: Reliability) -> LinePlot:
+    return LinePlot(
+        "risk_reliability",
+        "Risks, exam questions: probability and frequency",
+        "probability",
+        "frequency",
+        (
+            Series("measured", curve.predicted.tolist(), curve.observed.tolist()),
+            Series("ideal", (0, 1), (0, 1), "dashed"),
+        ),
+    )
 
 
 def _false_alarms(names: NDArray[np.str_], domains: NDArray[np.str_], sources: NDArray[np.str_]) -> list[Sequence[object]]:
