@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from router_extproc.store.counters import StoreUnavailableError
-from router_extproc.store.sqlite_file import Schema, WriteTurn, inode, is_broken, is_busy, open_writer, suspicion, transaction
+from router_extproc.store.followed_file import FollowedFile
+from router_extproc.store.sqlite_file import Schema, WriteTurn, is_broken, is_busy, open_writer, suspicion, transaction
 
 T = TypeVar("T")
 # The longest that others are kept waiting is the time that so many take.
@@ -64,8 +65,7 @@ class GroupCommit(Generic[T]):
         """
         self._path, self._schema, self._work = path, schema, work
         self._turn = WriteTurn(path)
-        self._connection: sqlite3.Connection | None = None
-        self._inode: int | None = None
+        self._file = FollowedFile(path, self._connect)
         self._queue: deque[_Waiting[T]] = deque()
         self._is_scheduled = False
         self._pause_seconds = _FIRST_PAUSE_SECONDS
@@ -75,7 +75,7 @@ class GroupCommit(Generic[T]):
         if self._turn.take(_OPENING_SECONDS):
             try:
                 with contextlib.suppress(sqlite3.DatabaseError):
-                    self._current_connection()
+                    self._file.connection()
             finally:
                 self._turn.pass_on()
 
@@ -98,7 +98,7 @@ class GroupCommit(Generic[T]):
         while batch := self._next_batch():
             if not self._write(batch, _CLOSING_SECONDS):
                 _deliver(batch, [StoreUnavailableError(f"{self._path.name} is closed")] * len(batch))
-        self._disconnect()
+        self._file.close()
         self._turn.close()
 
     def _schedule(self) -> None:
@@ -163,14 +163,14 @@ class GroupCommit(Generic[T]):
             sqlite3.OperationalError: somebody has the file locked.
         """
         try:
-            connection = self._current_connection()
+            connection = self._file.connection()
             with transaction(connection):
                 results = self._work(connection, [waiting.asked for waiting in batch])
         except Exception as error:
             # Whatever is wrong with one question, the others must not hang.
             if is_busy(error):
                 raise
-            self._disconnect()
+            self._file.close()
             if is_broken(error):
                 with contextlib.suppress(OSError):
                     suspicion(self._path).touch()
@@ -186,20 +186,10 @@ class GroupCommit(Generic[T]):
             self._is_failing = True
         return [StoreUnavailableError(f"{self._path.name} cannot be written: {error}") for _ in batch]
 
-    def _current_connection(self) -> sqlite3.Connection:
-        if self._connection is not None and self._inode == inode(self._path):
-            return self._connection
-        self._disconnect()
-        self._connection = open_writer(self._path, self._schema, _PATIENCE_SECONDS)
-        self._connection.execute(f"pragma wal_autocheckpoint = {_PAGES_BEFORE_FOLDING}")
-        self._inode = inode(self._path)
-        return self._connection
-
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.close()
-            self._connection = None
+    def _connect(self) -> sqlite3.Connection:
+        connection = open_writer(self._path, self._schema, _PATIENCE_SECONDS)
+        connection.execute(f"pragma wal_autocheckpoint = {_PAGES_BEFORE_FOLDING}")
+        return connection
 
 
 def _deliver(batch: Sequence[_Waiting[Any]], results: Sequence[Any]) -> None:

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from router_extproc.store.counters import StoreUnavailableError
+from router_extproc.store.followed_file import FollowedFile
 from router_extproc.store.sqlite_file import (
     Schema,
+    StoreError,
     WriteTurn,
-    inode,
     is_broken,
     is_sound,
     open_mended_writer,
@@ -35,13 +36,12 @@ class MendedFile:
             StoreUnavailableError: another process writes and does not end.
             sqlite3.OperationalError: the directory cannot be written.
         """
-        self._path, self._schema = path, schema
+        self._path = path
         self._turn = WriteTurn(path)
-        self._inode: int | None = None
-        self._connection: sqlite3.Connection | None = None
+        self._file = FollowedFile(path, lambda: open_mended_writer(path, schema, _PATIENCE_SECONDS))
         self._take_turn()
         try:
-            self._current_connection()
+            self._file.connection()
         finally:
             self._turn.pass_on()
 
@@ -60,7 +60,7 @@ class MendedFile:
         try:
             with self._mending():
                 self._look_at_suspect()
-                connection = self._current_connection()
+                connection = self._file.connection()
                 with transaction(connection):
                     yield connection
         finally:
@@ -73,11 +73,11 @@ class MendedFile:
         Raises:
             StoreUnavailableError: it cannot be read now.
         """
-        if self._connection is None or self._inode != inode(self._path):
+        if not self._file.is_open:
             with self.write():
                 pass
         with self._mending():
-            yield self._current_connection()
+            yield self._file.connection()
 
     def shrink(self) -> None:
         """Gives the space of what was deleted back to the disk, if nobody is in the way."""
@@ -86,13 +86,13 @@ class MendedFile:
         try:
             with contextlib.suppress(StoreUnavailableError), self._mending():
                 # Not `execute`: the pragma frees one page a step, and only a script is stepped to its end.
-                self._current_connection().executescript("pragma incremental_vacuum")
+                self._file.connection().executescript("pragma incremental_vacuum")
         finally:
             self._turn.pass_on()
 
     def close(self) -> None:
         """Ends the connection."""
-        self._disconnect()
+        self._file.close()
         self._turn.close()
 
     def _take_turn(self) -> None:
@@ -107,35 +107,33 @@ class MendedFile:
         except (sqlite3.IntegrityError, sqlite3.DataError) as error:
             # Not the file's fault: the same would be refused again and again.
             raise ValueError(f"{self._path.name} cannot hold this: {error}") from error
-        except sqlite3.Error as error:
-            self._disconnect()
-            if is_broken(error) and self._turn.take(_PATIENCE_SECONDS):
-                if inode(self._path) == self._inode:
-                    put_aside(self._path, str(error))
-                self._turn.pass_on()
+        except (sqlite3.Error, OSError, StoreError) as error:
+            self._file.close()
+            if is_broken(error):
+                self._put_aside(str(error))
             raise StoreUnavailableError(f"{self._path.name} cannot be used: {error}") from error
+
+    def _put_aside(self, reason: str) -> None:
+        """Puts the file aside that was open last, if it is still there and our turn comes."""
+        if not self._turn.take(_PATIENCE_SECONDS):
+            return
+        try:
+            if self._file.is_same:
+                put_aside(self._path, reason)
+        except OSError as error:
+            # A file that is mounted by itself cannot be renamed, and a directory may be full or read-only.
+            name, cause = self._path.name, error.strerror
+            raise StoreUnavailableError(f"{name} is broken and cannot be put aside ({cause}): {reason}") from error
+        finally:
+            # Whatever happened: all workers wait for it.
+            self._turn.pass_on()
 
     def _look_at_suspect(self) -> None:
         """Workers may have met damage where we never look."""
         mark = suspicion(self._path)
         if not mark.exists():
             return
-        if not is_sound(self._current_connection()):
-            self._disconnect()
+        if not is_sound(self._file.connection()):
+            self._file.close()
             put_aside(self._path, "a worker met damage, and there is some")
         mark.unlink(missing_ok=True)
-
-    def _current_connection(self) -> sqlite3.Connection:
-        if self._connection is not None and self._inode == inode(self._path):
-            return self._connection
-        self._disconnect()
-        self._connection = open_mended_writer(self._path, self._schema, _PATIENCE_SECONDS)
-        # Held open, so that no other file can get this number.
-        self._inode = inode(self._path)
-        return self._connection
-
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.close()
-            self._connection = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import resource
@@ -234,6 +235,43 @@ async def test_a_file_that_is_damaged_while_in_use(path: Path, counters: SqliteC
         ledger.record([settlement("one"), settlement("two")], position=Position(1, 3))
     assert (await counters.reserve("one", [hold()], NOW + 60, NOW)).levels == (Level(10, 0),)
     assert path.with_name("ledger.sqlite.broken").exists()
+
+
+async def test_a_broken_file_that_cannot_be_put_aside(path: Path, counters: SqliteCounters) -> None:
+    """The observer is told, whether it reads or writes, and nobody else waits for it; it tries again until it can."""
+    in_the_way = path.with_name("ledger.sqlite.broken")
+    (in_the_way / "full").mkdir(parents=True)
+    with closing(Ledger(path)) as ledger:
+        ledger.record([settlement("one")], position=Position(1, 2))
+        overwrite(path)
+        for ask in (ledger.position, ledger.pending, lambda: ledger.record([settlement("two")])):
+            with pytest.raises(StoreUnavailableError):
+                ask()
+            with closing(WriteTurn(path)) as turn:
+                assert turn.take(0.0), "the turn was kept"
+        (in_the_way / "full").rmdir()
+        in_the_way.rmdir()
+        with contextlib.suppress(StoreUnavailableError):
+            ledger.position()
+        assert ledger.position() is None
+    assert (await counters.reserve("one", [hold()], NOW + 60, NOW)).refused == ()
+
+
+def test_a_file_of_a_newer_version_in_place_of_ours(path: Path) -> None:
+    """Who finds one under its feet says so, and touches nothing; with the old one back all goes on."""
+    with closing(Ledger(path)) as ledger:
+        ledger.record([settlement("one")])
+        ours = path.with_name("ours")
+        path.rename(ours)
+        with closing(sqlite3.connect(path)) as newer:
+            newer.execute("pragma user_version = 99")
+        with pytest.raises(StoreUnavailableError, match="newer version"):
+            ledger.record([settlement("two")])
+        with pytest.raises(StoreUnavailableError, match="newer version"):
+            ledger.position()
+        assert not path.with_name("ledger.sqlite.broken").exists()
+        ours.replace(path)
+        assert ledger.record([settlement("two")]).fresh == (True,)
 
 
 async def test_damage_that_only_workers_meet(path: Path, counters: SqliteCounters) -> None:
