@@ -121,6 +121,17 @@ class Measure(msgspec.Struct, frozen=True):
         return low
 
     @property
+    def estimate(self) -> tuple[int, int]:
+        """Tokens of prompt and answers that are settled where nobody reports any: what is likely, and for no place more than
+        was set aside for it.
+        """
+        outputs = (self._output(place, None) * self.answers for place in self.places)
+        return (
+            min((self.prompt_tokens, *(place.prompt_tokens for place in self.places))),
+            min((self.output_tokens, *outputs)),
+        )
+
+    @property
     def longest_wish(self) -> int:
         """The most tokens that any place may write in one answer as the request stands."""
         return max((self._output(place, None) for place in self.places), default=0)

@@ -218,6 +218,7 @@ def _held(one: _Wanted, window: Part, amount: int, cap: int) -> Held:
 
 def _account(request: Request, user: str, measured: Measure, held: tuple[Held, ...]) -> Account:
     caller = request.caller
+    prompt_tokens, completion_tokens = measured.estimate
     return Account(
         reservation="",
         held=held,
@@ -227,6 +228,6 @@ def _account(request: Request, user: str, measured: Measure, held: tuple[Held, .
         user=user,
         key=caller.key,
         tags=caller.tags,
-        prompt_tokens=measured.prompt_tokens,
-        completion_tokens=measured.output_tokens,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
     )

@@ -100,6 +100,30 @@ def test_attempts_that_may_run_out_of_time_are_counted_each(decided: dict[str, o
     assert found.most("tokens", None) == answers * (1_200 + PROMPT_ALLOWANCE + 100)
 
 
+@patient
+@given(
+    windows=st.lists(
+        st.tuples(st.integers(1, 5_000), st.floats(0.3, 3.0), st.sampled_from([CHEAP, MIDDLE, DEAR])), min_size=1, max_size=4
+    ),
+    attempts=st.integers(1, 4),
+    judged=st.booleans(),
+    prompt=st.integers(0, 5_000),
+)
+def test_what_is_estimated_for_lost_answers_fits_what_is_set_aside(
+    windows: list[tuple[int, float, Prices]], attempts: int, prompt: int, *, judged: bool
+) -> None:
+    """However many answers are lost, and wherever: their estimates together are no more than the bound."""
+    models = [
+        model(f"m{number}", Tier.STANDARD, prices, output_limit=limit) for number, (limit, _, prices) in enumerate(windows)
+    ]
+    ratios = {f"m{number}": ratio for number, (_, ratio, _) in enumerate(windows)}
+    decided = chain(*models, check_answer=judged, attempt_timeout_ms=1_000, deadline_ms=60_000, max_attempts=attempts)
+    found = measure(asked(max_output_tokens=None, prompt_tokens=prompt), decided, build.registry(*models), ratios)
+    costs = sorted((place.rates.cost(*found.estimate) for place in found.places if place.rates is not None), reverse=True)
+    assert sum(costs[: min(attempts, len(models))]) <= found.most("usd", None)
+    assert sum(found.estimate) * min(attempts, len(models)) <= found.most("tokens", None)
+
+
 def test_streams_that_may_stay_silent_are_counted_by_their_prompt() -> None:
     """Each that is given up before its first token may bill what it read; one of them answers."""
     one, two, three = (model(name, Tier.STANDARD, MIDDLE) for name in ("one", "two", "three"))
