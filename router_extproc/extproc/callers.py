@@ -2,7 +2,8 @@
 
 Rules of this file
 - Nothing here asks the network: declared keys are in the configuration, others in a local file that the observer writes.
-- What cannot be checked is nobody: where keys are asked for and cannot be read, the request is refused.
+- What cannot be checked is nobody: where keys are asked for and cannot be read, the request is refused. Where they were lost,
+  nobody is let in without one either.
 - Tokens and certificates are verified by Envoy, which removes every header of these names that a client sends.
 """
 
@@ -12,7 +13,7 @@ import base64
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -76,8 +77,9 @@ NOBODY_ASKED = NobodyAsked()
 class Callers:
     """Tells who calls; ``refresh`` from time to time learns whether there are keys."""
 
-    def __init__(self, identities: Identities) -> None:
-        self._identities = identities
+    def __init__(self, identities: Identities, were_made: Callable[[], bool] = lambda: False) -> None:
+        """``were_made`` says whether keys were ever made, also where ``identities`` know of none any more."""
+        self._identities, self._were_made = identities, were_made
         self._have_keys = False
         self._is_readable = True
         # What was last known of the keys that were shown, and of raises.
@@ -91,7 +93,7 @@ class Callers:
         if self._have_keys:
             return
         try:
-            self._have_keys = self._identities.has_keys()
+            self._have_keys = self._were_made() or self._identities.has_keys()
         except StoreUnavailableError:
             # Somebody may have made keys there: to ask nobody would be an open door.
             if self._is_readable:

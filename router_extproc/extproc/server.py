@@ -69,7 +69,7 @@ class Worker:
         self._probes = Probes(state.probes)
         self._office = TicketOffice()
         self._counters = Counters()
-        self._callers = Callers(IdentityReader(state.identities))
+        self._callers = Callers(IdentityReader(state.identities), state.keys_exist.exists)
         self._stores = OpenStores(self._live.view.registry.spending.store, state.ledger, os.environ)
         self._admission = Admission(self._stores, self._callers, self._counters.admissions)
         self._budget = BodyBudget(self._live.view.registry.max_body_bytes_in_flight)

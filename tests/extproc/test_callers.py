@@ -131,6 +131,19 @@ def test_raises_are_looked_up_every_so_often(monkeypatch: pytest.MonkeyPatch) ->
     assert callers.raises() == {"b": (Raise(5, 2_000.0),)}
 
 
+def test_keys_that_were_lost_open_no_door() -> None:
+    """Where keys were made once, and their file is another or gone, nobody is let in without one; declared keys go on."""
+    were_made = False
+    callers = Callers(Known(), lambda: were_made)
+    assert callers.mode(Spending()) == "none"
+    were_made = True
+    callers.refresh()
+    for shown in ({}, bearer(MADE)):
+        with pytest.raises(AuthenticationError):
+            callers.identify(shown, Spending(), NOW)
+    assert callers.identify(bearer(DECLARED), KEYS, NOW).key == "declared"
+
+
 def test_keys_that_cannot_be_read_open_no_door() -> None:
     """Whoever may hold a key is asked to come back; declared keys go on, and nobody gets a raise."""
     callers = Callers(Known(is_broken=True))
