@@ -101,7 +101,7 @@ class SqliteCounters:
         return bool(await self._ask(lambda connection: counting.claim(connection, name, expires_at, now)))
 
     async def aclose(self) -> None:
-        """Ends thread and connection."""
+        """Answers what was asked, then closes the file."""
         await self._writer.aclose()
 
     async def _ask(self, asked: Reservation | _Change) -> Any:

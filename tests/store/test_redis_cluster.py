@@ -51,6 +51,29 @@ async def test_counters_are_spread_and_work_together(cluster: RedisCluster, writ
         assert [await store.claim("x", UNTIL, NOW) for _ in range(2)] == [True, False]
 
 
+async def test_a_request_is_one_script_a_place(cluster: RedisCluster, written: StoreSettings) -> None:
+    """Two budgets whose counters lie in two places are two scripts, and two in the same place one."""
+    async with opened(written) as store:
+        groups = store._groups([f"counter {number}" for number in range(200)])
+        (_, first), (_, second), *_ = groups
+        apart, together = (first[0], second[0]), (first[0], first[1])
+        for places, scripts in ((apart, 20), (together, 10)):
+            wanted = [hold(f"counter {place}", 1, 1_000) for place in places]
+            before = _scripts(cluster)
+            for number in range(10):
+                await store.reserve(f"{places} {number}", wanted, UNTIL, NOW)
+            assert _scripts(cluster) - before == scripts
+
+
+def _scripts(cluster: RedisCluster) -> int:
+    """How many scripts the masters have run."""
+    called = 0
+    for master in cluster.masters():
+        with master.client() as client:
+            called += client.info("commandstats").get("cmdstat_evalsha", {"calls": 0})["calls"]
+    return called
+
+
 async def test_who_knows_no_counters_gives_all_back(written: StoreSettings) -> None:
     """Every place is asked; what another reservation has stays."""
     async with opened(written) as store:

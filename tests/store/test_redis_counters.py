@@ -123,6 +123,24 @@ async def test_five_hundred_at_once_never_exceed_a_limit(store: RedisCounters) -
     assert await store.read([Query("c", 0)], NOW) == (Level(0, 123),)
 
 
+async def test_a_request_is_one_script(server: RedisServer, store: RedisCounters) -> None:
+    """Whatever the number of its budgets; and what comes at the same time comes in few messages."""
+    wanted = [hold(f"budget {number}", 1, 10_000) for number in range(5)]
+    with server.client() as client:
+        for at_once, scripts in ((False, 20), (True, 200)):
+            before = client.info("commandstats")["cmdstat_evalsha"]["calls"]
+            reads = client.info("stats")["total_reads_processed"]
+            asked = [store.reserve(f"{at_once} {number}", wanted, UNTIL, NOW) for number in range(scripts)]
+            if at_once:
+                await asyncio.gather(*asked)
+            else:
+                for each in asked:
+                    await each
+            assert client.info("commandstats")["cmdstat_evalsha"]["calls"] - before == scripts
+        # Twice this test's own questions, and a message may be read in several pieces.
+        assert client.info("stats")["total_reads_processed"] - reads < 100
+
+
 async def test_a_claim_is_given_once(server: RedisServer, store: RedisCounters) -> None:
     """Of all who ask, one gets it, until it expires."""
     async with opened(single(server, prefix=store._prefix), "ledger-two") as other:
