@@ -21,7 +21,7 @@ from router_extproc.store.open import open_counters
 from tests.end_to_end.load import Load, Outcome, chat
 from tests.end_to_end.running import Instance, until
 from tests.end_to_end.spending import World, world
-from tests.redis_servers import RedisServer, redis_cluster, single_redis, watched_redis
+from tests.redis_servers import RedisServer, password_guard, redis_cluster, single_redis, watched_redis
 
 pytestmark = pytest.mark.end_to_end
 
@@ -70,8 +70,14 @@ def _cluster(folder: Path) -> Iterator[Store]:
 
 @contextlib.contextmanager
 def _watched(folder: Path) -> Iterator[Store]:
-    with watched_redis(folder) as watched:
-        lines = f"sentinel: {{urls: [{', '.join(watched.urls)}], service: {watched.service}}}"
+    """Servers and Sentinels with a password each, as most have them."""
+    folder.mkdir(parents=True)
+    files = {name: folder / f"{name}-password" for name in ("server", "sentinel")}
+    for name, file in files.items():
+        file.write_text(f"{name}-secret\n")
+    with watched_redis(folder, password_guard("server-secret", "sentinel-secret")) as watched:
+        sentinel = f"urls: [{', '.join(watched.urls)}], service: {watched.service}, password: {{file: {files['sentinel']}}}"
+        lines = f"password: {{file: {files['server']}}}, sentinel: {{{sentinel}}}"
         yield Store(lines, lambda: watched.master().kill(), lambda: None)
 
 
