@@ -20,7 +20,7 @@ from router_extproc.decision import Constraints, Decision
 from router_extproc.limits.claims import Claim
 from router_extproc.limits.counter_names import counter_name
 from router_extproc.limits.figures import Figure, Figures, figures_of, remaining_of, tightest_of
-from router_extproc.limits.loop_guard import SUMMARY, SYSTEM_LINE, stage, strongest
+from router_extproc.limits.loop_guard import SUMMARY, SYSTEM_LINE, is_guard, stage, strongest
 from router_extproc.limits.refusals import free_at, refusal_of
 from router_extproc.limits.selection import is_provider_limit, labels_of, matches
 from router_extproc.limits.shares import reaches
@@ -76,7 +76,9 @@ def _proceed(case: _Case) -> Proceed:
     for hold, budget, level in zip(claim.holds, claim.budgets, verdict.levels, strict=True):
         if hold.kind == "count" and budget.at_cap == "allow_and_flag" and level.used + hold.amount > hold.limit:
             flagged.append(budget.name)
-        stages.append(stage(budget, level.used, hold.amount))
+        if is_guard(budget):
+            least = min(hold.amount, claim.measure.most(budget.unit, claim.measure.useful))
+            stages.append(stage(budget, level.used, min(hold.amount, claim.measure.likely(budget.unit)), least))
     loop = strongest(stages)
     tightest = tightest_of(claim, verdict)
     return Proceed(

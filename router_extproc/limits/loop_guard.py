@@ -40,6 +40,7 @@ SYSTEM_LINE = (
 # From which shares of a limit on a session is warned and asked for a summary, in tenths.
 _WARN_TENTHS, _SUMMARY_TENTHS = 8, 9
 _TENTHS = 10
+_THIS_AND_THE_NEXT = 2
 # Of long texts beginning and end are compared, in characters.
 _COMPARED = 4_096
 
@@ -84,16 +85,21 @@ def is_guard(budget: Budget) -> bool:
     return budget.name in _WHAT
 
 
-def stage(budget: Budget, used: int, amount: int) -> str | None:
-    """``loop-warned`` or ``loop-summary`` where a session is that near the guard's limit with this request, else None."""
+def stage(budget: Budget, used: int, likely: int, least: int) -> str | None:
+    """``loop-warned`` or ``loop-summary`` where a session is that near the guard's limit with this request, else None.
+
+    ``likely`` is what this request will probably use, ``least`` what another one like it asks for at least.
+    """
     if not is_guard(budget) or budget.mode != "enforce":
         return None
-    # At a limit of a few the last request that passes is still to be one that sums up, and the one before it warns.
-    reached = used + amount if budget.unit == "iterations" else used
-    if reached * _TENTHS >= budget.cap * _SUMMARY_TENTHS:
+    # Money counts once it is spent.
+    reached = used + likely if budget.unit == "iterations" else used
+    # Few requests may reach the limit in large steps. The last one that passes is still to be one that sums up, and the one
+    # before it warns; nobody goes in circles with a first one.
+    more = (budget.cap - used - least) // likely if used and likely else _THIS_AND_THE_NEXT
+    if more < 1 or reached * _TENTHS >= budget.cap * _SUMMARY_TENTHS:
         return SUMMARY
-    few = budget.unit == "iterations" and reached >= max(2, budget.cap - 1)
-    return WARNED if few or reached * _TENTHS >= budget.cap * _WARN_TENTHS else None
+    return WARNED if more < _THIS_AND_THE_NEXT or reached * _TENTHS >= budget.cap * _WARN_TENTHS else None
 
 
 def strongest(stages: Iterable[str | None]) -> str | None:

@@ -153,18 +153,37 @@ def test_a_guard_counts_what_is_configured() -> None:
 def test_a_session_is_warned_before_it_is_asked_to_sum_up(limit: int, stages: list[str | None]) -> None:
     """The last request that passes asks for a summary, one before it warns; a first request is never warned."""
     (budget,) = guard_budgets(LoopGuard("enforce", limit))
-    assert [stage(budget, used, 1) for used in range(limit)] == stages
+    assert [stage(budget, used, 1, 1) for used in range(limit)] == stages
 
 
 def test_money_warns_by_what_was_spent() -> None:
     """A session's cost warns from 80 % of its limit on and asks for a summary from 90 %; an observed guard says nothing."""
     cost = guard_budgets(LoopGuard("enforce", 5, cap=1_000))[1]
-    assert [stage(cost, used, 500) for used in (0, 799, 800, 899, 900)] == [None, None, WARNED, WARNED, SUMMARY]
+    assert [stage(cost, used, 10, 20) for used in (0, 799, 800, 899, 900)] == [None, None, WARNED, WARNED, SUMMARY]
     seen = guard_budgets(LoopGuard("observe", 5))[0]
-    assert stage(seen, 5, 1) is None
-    assert stage(Budget("other", "iterations", 5, Window()), 5, 1) is None
+    assert stage(seen, 5, 1, 1) is None
+    assert stage(Budget("other", "iterations", 5, Window()), 5, 1, 1) is None
     assert strongest([None, WARNED, SUMMARY, WARNED]) == SUMMARY
     assert strongest([None]) is None
+
+
+@pytest.mark.parametrize(
+    ("likely", "least", "stages"),
+    [
+        (300, 400, [None, WARNED, SUMMARY]),
+        (200, 500, [None, WARNED, SUMMARY]),
+        (100, 600, [None, None, None, WARNED, SUMMARY]),
+        (600, 700, [None]),
+        (0, 0, [None, None]),
+    ],
+)
+def test_a_session_of_dear_requests_is_warned_and_asked_too(likely: int, least: int, stages: list[str | None]) -> None:
+    """Where what each asks for is large, sessions end long before 80 % are spent, and not without being told."""
+    cost = guard_budgets(LoopGuard("enforce", 5, cap=1_000))[1]
+    spent = [number * likely for number in range(len(stages))]
+    assert [stage(cost, used, likely, least) for used in spent] == stages
+    passes_once_more = len(stages) * likely + least <= cost.cap
+    assert passes_once_more == (likely == 0)
 
 
 def test_a_stopped_session_is_told_why() -> None:
