@@ -11,6 +11,9 @@ from router_extproc.supervisor.envoy import EnvoyAdmin, EnvoyUnreachableError
 SETTLED_SECONDS = 1.0
 """So long nothing must run: a request may be on its way on a connection that was kept alive."""
 
+UNCONNECTED_SECONDS = 0.2
+"""The same where nobody is connected: who came the moment the port was closed is counted by then."""
+
 _POLL_SECONDS = 0.1
 
 _log = logging.getLogger(__name__)
@@ -25,11 +28,12 @@ async def drain(admin: EnvoyAdmin, timeout_seconds: float) -> None:
         await admin.ask("/healthcheck/fail", "POST")
         await admin.ask("/drain_listeners", "POST")
         while now() < deadline:
-            if await admin.active_requests(LISTENER):
+            clients = await admin.clients(LISTENER)
+            if clients.requests:
                 quiet_since = None
             elif quiet_since is None:
                 quiet_since = now()
-            elif now() - quiet_since >= SETTLED_SECONDS:
+            elif now() - quiet_since >= (SETTLED_SECONDS if clients.connections else UNCONNECTED_SECONDS):
                 return
             await asyncio.sleep(_POLL_SECONDS)
         _log.warning("answers were still running at the end of workers.drain_timeout")

@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from router_extproc.errors import StartError
@@ -38,6 +39,14 @@ def command_line(binary: Path, bootstrap: Path, log: Path, concurrency: int | No
     return arguments if concurrency is None else [*arguments, "--concurrency", str(concurrency)]
 
 
+@dataclass(frozen=True)
+class Clients:
+    """What clients have open at one moment."""
+
+    connections: int
+    requests: int
+
+
 class EnvoyAdmin:
     """Asks Envoy's admin interface, which listens on loopback. Every method raises EnvoyUnreachableError."""
 
@@ -65,11 +74,12 @@ class EnvoyAdmin:
         """True once Envoy has read its configuration, good or bad."""
         return (await self.ask("/ready"))[0] == 200  # noqa: PLR2004 - HTTP
 
-    async def active_requests(self, listener: str) -> int:
-        """How many requests of clients are under way."""
-        name = f"http.{listener}.downstream_rq_active"
-        _, body = await self.ask(f"/stats?format=json&type=Gauges&filter=^{name}$")
-        return sum(row["value"] for row in json.loads(body)["stats"] if row.get("name") == name)
+    async def clients(self, listener: str) -> Clients:
+        """Who is connected, and how much of it is under way."""
+        names = f"http.{listener}.downstream_cx_active", f"http.{listener}.downstream_rq_active"
+        _, body = await self.ask(f"/stats?format=json&type=Gauges&filter=^http.{listener}.downstream_(cx|rq)_active$")
+        values = {row["name"]: row["value"] for row in json.loads(body)["stats"] if "name" in row}
+        return Clients(*(values.get(name, 0) for name in names))
 
     async def versions(self) -> dict[str, str]:
         """The version of each discovery service's file that is in force, by the statistic's name."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from router_extproc.supervisor import drain as module
 from router_extproc.supervisor.drain import drain
-from router_extproc.supervisor.envoy import EnvoyAdmin, EnvoyUnreachableError
+from router_extproc.supervisor.envoy import Clients, EnvoyAdmin, EnvoyUnreachableError
 
 
 class Envoy(EnvoyAdmin):
-    """Says how many requests run, one figure for each time it is asked; the last one for ever."""
+    """Says how many requests run, one figure for each time it is asked; the last one for ever. Clients stay connected."""
 
-    def __init__(self, *active: int) -> None:
+    def __init__(self, *active: int, connections: int = 1) -> None:
         self.active = list(active)
+        self.connections = connections
         self.posted: list[str] = []
         self.questions = 0
 
@@ -23,15 +26,16 @@ class Envoy(EnvoyAdmin):
         self.posted.append(f"{method} {path}")
         return 200, b""
 
-    async def active_requests(self, listener: str) -> int:
+    async def clients(self, listener: str) -> Clients:
         assert listener == "clients"
         self.questions += 1
-        return self.active.pop(0) if len(self.active) > 1 else self.active[0]
+        return Clients(self.connections, self.active.pop(0) if len(self.active) > 1 else self.active[0])
 
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SETTLED_SECONDS", 0.05)
+    monkeypatch.setattr(module, "UNCONNECTED_SECONDS", 0.02)
     monkeypatch.setattr(module, "_POLL_SECONDS", 0.01)
 
 
@@ -47,6 +51,15 @@ async def test_it_waits_until_nothing_has_run_for_a_moment() -> None:
     envoy = Envoy(3, 1, 0, 0, 1, 0)
     await drain(envoy, 5)
     assert envoy.questions >= 9
+
+
+async def test_where_nobody_is_connected_nothing_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No request can come on a connection that does not exist; only the door is given a moment to be closed."""
+    monkeypatch.setattr(module, "SETTLED_SECONDS", 60)
+    envoy = Envoy(1, 0, connections=0)
+    async with asyncio.timeout(5):
+        await drain(envoy, 60)
+    assert envoy.questions >= 4
 
 
 async def test_patience_ends(caplog: pytest.LogCaptureFixture) -> None:

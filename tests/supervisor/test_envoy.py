@@ -12,7 +12,7 @@ import pytest
 
 from router_extproc.errors import StartError
 from router_extproc.supervisor import envoy as module
-from router_extproc.supervisor.envoy import EnvoyAdmin, EnvoyUnreachableError, command_line, find_envoy
+from router_extproc.supervisor.envoy import Clients, EnvoyAdmin, EnvoyUnreachableError, command_line, find_envoy
 
 PLAIN = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}"
 
@@ -65,13 +65,14 @@ async def test_figures_are_read_from_statistics() -> None:
     """Gauges by their exact name, counters added up, texts by name; histograms, which have no name, are passed over."""
     asked: list[bytes] = []
     stats = chunked(
-        b'{"stats":[{"name":"http.clients.downstream_rq_active","value":3},{"name":"b","value":4},{"histograms":{}}]}'
+        b'{"stats":[{"name":"http.clients.downstream_rq_active","value":3},{"name":"http.clients.downstream_cx_active","value":4},'
+        b'{"histograms":{}}]}'
     )
     async with answering(stats, asked) as admin:
-        assert await admin.active_requests("clients") == 3
+        assert await admin.clients("clients") == Clients(connections=4, requests=3)
         assert await admin.rejections() == 7
-        assert await admin.versions() == {"http.clients.downstream_rq_active": 3, "b": 4}
-    assert asked[0].startswith(b"GET /stats?format=json&type=Gauges&filter=^http.clients.downstream_rq_active$ ")
+        assert await admin.versions() == {"http.clients.downstream_rq_active": 3, "http.clients.downstream_cx_active": 4}
+    assert asked[0].startswith(b"GET /stats?format=json&type=Gauges&filter=^http.clients.downstream_(cx|rq)_active$ ")
 
 
 def test_the_binary_beside_this_python_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
