@@ -40,6 +40,12 @@ _SENTENCES_UP_TO, _MOST_SENTENCES = 60, 3
 # Each alternative begins with a character, not a class of them: then the search skips from one to the next.
 _end_of_sentence = re.compile(r"\.\s+(?=\S)|!\s+(?=\S)|\?\s+(?=\S)|\n+(?=\S)").finditer
 
+# "Show that" is an order behind these, and asks for a proof where it does not speak of people and a verb or relation follows.
+_BEFORE_AN_ORDER = frozenset({".", "!", "?", ":", ";", ",", ")", "-", "and", "then", "please", "also", "now"})
+_PEOPLE = frozenset({"i", "you", "he", "she", "we", "they", "my", "your", "our", "his", "her", "their"})
+_STATES = frozenset({"is", "are", "has", "have", "can", "cannot", "must", "exists", "exist", "holds", "contains", "implies"})
+_STATES |= {"equals", "divides", "converges", "diverges", "commutes", "vanishes", "satisfies", "=", "<", ">", "≤", "≥", "∈"}
+
 Values = NDArray[np.float32]
 
 
@@ -210,9 +216,11 @@ class RoutingHead:
     def _demand(self, reading: Reading, text: _Text) -> float:
         """Long is hard, but for a document with a simple request; a word of experts is never cheap."""
         demand = max(reading.demand, reading.kind)
-        if not text.surface.named("options"):  # an exam question, however long, is no document
+        is_for_experts = self._is_for_experts(text.encoding.words)
+        if not text.surface.named("options"):  # an exam question, however long, is no document, and asks for no proof
             demand -= self._document_discount * _sigmoid(reading.document)
-        return max(demand, self._expert_demand) if self._is_for_experts(text.encoding.words) else demand
+            is_for_experts = is_for_experts or _asks_for_a_proof(text.encoding.words)
+        return max(demand, self._expert_demand) if is_for_experts else demand
 
     def _is_for_experts(self, words: list[str]) -> bool:
         """Whether a word of experts stands in a text, or a numbered section of something that is law."""
@@ -256,6 +264,19 @@ def _beginnings(encoding: TextEncoding, surface: SurfaceFeatures) -> list[_Text]
         encoding = encoding.beginning(end)
         found.append(_Text(encoding, surface_features(encoding.text)))
     return found
+
+
+def _asks_for_a_proof(words: Sequence[str]) -> bool:
+    """Whether it says "show that" and then something that can be true; unlike "show that table" and "show that you care"."""
+    for place, word in enumerate(words):
+        if word != "show" or words[place + 1 : place + 2] != ["that"]:
+            continue
+        if place and words[place - 1] not in _BEFORE_AN_ORDER:
+            continue
+        stated = words[place + 2 :]
+        if stated and stated[0] not in _PEOPLE and not _STATES.isdisjoint(stated[1:]):
+            return True
+    return False
 
 
 def _sigmoid(value: float) -> float:

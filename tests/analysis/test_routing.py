@@ -71,6 +71,36 @@ def test_hard_prompts_are_never_cheap_however_short(reader: Reader, prompt: str)
     assert reader.tier(prompt) > ECONOMY
 
 
+PROOFS = [
+    "Show that Q is not complete.",
+    "Show that e is irrational",
+    "Show that every tree has two leaves.",
+    "Let G be finite. Show that the centre of G is normal.",
+    "State the theorem, and show that the product of compact spaces is compact.",
+    "Show that a^2 + b^2 >= 2ab.",
+]
+
+
+@pytest.mark.parametrize("prompt", PROOFS)
+def test_a_proof_needs_no_word_of_experts(reader: Reader, prompt: str) -> None:
+    """Who is to show that something is so is to prove it, however short and plain the statement."""
+    assert reader.tier(prompt) > ECONOMY
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "Show that photo again",
+        "Show that you care about the customer.",
+        "Can you show that on the map?",
+        "Show that table as CSV",
+    ],
+)
+def test_what_only_sounds_like_a_proof_stays_cheap(reader: Reader, prompt: str) -> None:
+    """To show something to somebody is no proof."""
+    assert reader.tier(prompt) == ECONOMY
+
+
 @pytest.mark.parametrize(("clean", "mistyped"), PROMPTS["typos"])
 def test_typing_mistakes_make_nothing_cheaper(reader: Reader, clean: str, mistyped: str) -> None:
     """A misspelt prompt scores at least what it scores without mistakes."""

@@ -20,7 +20,7 @@ from router_extproc.analysis.encoders.static import StaticEncoder
 from router_extproc.analysis.encoding import TextEncoding
 from router_extproc.analysis.language import detect_language
 from router_extproc.analysis.location import artefact_folder
-from router_extproc.analysis.routing import ROUTING_FILE, RoutingFeatures, RoutingHead
+from router_extproc.analysis.routing import ROUTING_FILE, RoutingFeatures, RoutingHead, _asks_for_a_proof
 from router_extproc.analysis.surface import surface_features
 from router_extproc.analysis.word_classes import WordClasses
 
@@ -135,11 +135,13 @@ class OneByOne:
         demand: float
         demand, kind, _, document = (row @ self.arrays["weights"] + self.arrays["bias"]).tolist()
         demand = max(demand, kind)
+        words = encoding.words
+        is_proof = False
         if not surface.named("options"):
             demand -= float(self.arrays["document_discount"]) / (1 + exp(-document))
-        words = encoding.words
+            is_proof = _asks_for_a_proof(words)
         cites = any(one in self.cited and two.isdigit() for one, two in pairwise(words))
-        return max(demand, float(self.arrays["expert_demand"])) if cites or self.expert & set(words) else demand
+        return max(demand, float(self.arrays["expert_demand"])) if is_proof or cites or self.expert & set(words) else demand
 
 
 def near_words(word: str) -> set[str]:
