@@ -97,6 +97,8 @@ _SYNONYMS = {
     "if": "when",
     "plan": "then",
     "cert": "certificate",
+    "always_include_stream_usage": "include_stream_usage",
+    "stream_options": "include_stream_usage",
     "tpm": "tokens_per_minute",
     "rpm": "requests_per_minute",
     "max_parallel_requests": "parallel",

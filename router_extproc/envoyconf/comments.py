@@ -90,7 +90,7 @@ _CLUSTERS = {
     (
         "http_filters",
         "ext_proc.rename",
-    ): "The attempt leg, only where the ticket asks: a later attempt's provider has its own model id.",
+    ): "The attempt leg, only where the ticket asks: a later provider has its own model id, or is never asked for usage.",
     (
         "http_filters",
         "ext_proc.unpack",

@@ -69,7 +69,10 @@ def route_leg_again() -> list[Message]:
 
 
 def rename_leg() -> Message:
-    """The upstream filter that names the model as this attempt's provider knows it. Its failure is a 503."""
+    """The upstream filter that names the model as this attempt's provider knows it, and asks for a stream's usage where it may.
+
+    Its failure is a 503.
+    """
     return _ext_proc(
         names.RENAME_LEG,
         _RENAME_MODE,
