@@ -3,7 +3,7 @@
 Rules of this file
 - Nothing here asks the network: declared keys are in the configuration, others in a local file that the observer writes.
 - What cannot be checked is nobody: where keys are asked for and cannot be read, the request is refused. Where they were lost,
-  nobody is let in without one either.
+  or a shared store has not told them yet, nobody is let in without one either.
 - Tokens and certificates are verified by Envoy, which removes every header of these names that a client sends.
 """
 
@@ -33,6 +33,7 @@ PEER_HEADER = "x-router-peer"
 # Busy workers look for raises every so often, not with every request.
 _RAISES_HOLD_SECONDS = 0.02
 _MOST_SHOWN = 4_096
+_UNREADABLE = "Keys cannot be checked at the moment."
 
 _claims = msgspec.json.Decoder(dict[str, Any])
 
@@ -47,6 +48,9 @@ class Identities(Protocol):
 
     def has_keys(self) -> bool:
         """Whether any key was ever made."""
+
+    def has_followed(self) -> bool:
+        """Whether those of a shared store were ever taken over."""
 
     def raises(self) -> Mapping[str, Sequence[Raise]]:
         """All raises by the name of their budget."""
@@ -81,6 +85,7 @@ class Callers:
         """``were_made`` says whether keys were ever made, also where ``identities`` know of none any more."""
         self._identities, self._were_made = identities, were_made
         self._have_keys = False
+        self._has_followed = False
         self._is_readable = True
         # What was last known of the keys that were shown, and of raises.
         self._shown: dict[str, KeyGrant] = {}
@@ -106,7 +111,8 @@ class Callers:
         """How callers prove who they are: as written, else by keys from the first key on."""
         if spending.auth.mode is not None:
             return spending.auth.mode
-        return "keys" if self._have_keys or spending.keys or not self._is_readable else "none"
+        asks = self._have_keys or spending.keys or not self._is_readable or self._waits(spending)
+        return "keys" if asks else "none"
 
     def identify(self, headers: Mapping[str, str], spending: Spending, now: float) -> Caller:
         """The caller of a request with these headers (lower-case names); ``now`` is in epoch seconds.
@@ -152,6 +158,8 @@ class Callers:
         shown = bearer_of(headers)
         name = None if shown is None else key_id(shown)
         grant = None if name is None else self._grant(name, spending)
+        if grant is None and (name is not None or spending.auth.mode is None) and self._waits(spending):
+            raise UnavailableError(_UNREADABLE, code="keys_unavailable", retry_after=1)
         return caller_of_key(shown, grant, spending.tenants, now)
 
     def _grant(self, name: str, spending: Spending) -> KeyGrant | None:
@@ -161,12 +169,22 @@ class Callers:
         try:
             grant = self._identities.find(name)
         except StoreUnavailableError:
-            raise UnavailableError("Keys cannot be checked at the moment.", code="keys_unavailable", retry_after=1) from None
+            raise UnavailableError(_UNREADABLE, code="keys_unavailable", retry_after=1) from None
         if grant is not None:
             if len(self._shown) >= _MOST_SHOWN:
                 self._shown.clear()
             self._shown[name] = grant
         return grant
+
+    def _waits(self, spending: Spending) -> bool:
+        """Whether keys may exist in a shared store that never told this instance."""
+        if self._has_followed or spending.store.kind == "sqlite":
+            return False
+        try:
+            self._has_followed = self._identities.has_followed()
+        except StoreUnavailableError:
+            return True
+        return not self._has_followed
 
 
 def _read_claims(encoded: str | None) -> dict[str, Any]:

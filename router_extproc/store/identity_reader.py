@@ -54,6 +54,14 @@ class IdentityReader:
         """
         return self._ask(self._has_any)
 
+    def has_followed(self) -> bool:
+        """Whether what all instances share was ever taken over here; before that, keys may exist that nobody knows here.
+
+        Raises:
+            StoreUnavailableError: the file is there but cannot be read.
+        """
+        return self._ask(lambda connection: _first(connection, "select 1 from applied where sequence > 0") is not None)
+
     def raises(self) -> dict[str, tuple[Raise, ...]]:
         """All raises by the name of their budget, ended ones too; not to be changed: the same object until the file changes.
 

@@ -7,12 +7,13 @@ import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from router_extproc.caller import NOBODY, Caller
 from router_extproc.errors import AuthenticationError, RequestError, UnavailableError
 from router_extproc.extproc.callers import PEER_HEADER, TOKEN_HEADER, Callers
 from router_extproc.limits.identity import digest_of
-from router_extproc.registry.spending import AuthSettings, Jwt, KeyGrant, Mesh, Raise, Spending, Tenant
+from router_extproc.registry.spending import AuthSettings, Jwt, KeyGrant, Mesh, Raise, Spending, StoreSettings, Tenant
 from router_extproc.store.counters import StoreUnavailableError
 
 NOW = 1_000.0
@@ -30,6 +31,7 @@ class Known:
     def __init__(self, *grants: KeyGrant, is_broken: bool = False) -> None:
         self.grants = {one.id: one for one in grants}
         self.is_broken = is_broken
+        self.is_told = True
 
     def find(self, key: str) -> KeyGrant | None:
         self._check()
@@ -38,6 +40,10 @@ class Known:
     def has_keys(self) -> bool:
         self._check()
         return bool(self.grants)
+
+    def has_followed(self) -> bool:
+        self._check()
+        return self.is_told
 
     def raises(self) -> dict[str, tuple[Raise, ...]]:
         self._check()
@@ -142,6 +148,29 @@ def test_keys_that_were_lost_open_no_door() -> None:
         with pytest.raises(AuthenticationError):
             callers.identify(shown, Spending(), NOW)
     assert callers.identify(bearer(DECLARED), KEYS, NOW).key == "declared"
+
+
+def test_keys_that_nobody_told_yet_open_no_door() -> None:
+    """A new instance whose shared store was never reached does not know who may call: it sends all away for a moment, but for
+    declared keys, and who shows none where one is asked for.
+    """
+    known = Known()
+    known.is_told = False
+    callers = Callers(known)
+    shared = Spending(store=StoreSettings(kind="redis"))
+    asking = replace(shared, keys=KEYS.keys, auth=AuthSettings(mode="keys"))
+    for headers, spending in (({}, shared), (bearer("anything"), shared), (bearer(MADE), shared), (bearer(MADE), asking)):
+        with pytest.raises(UnavailableError) as caught:
+            callers.identify(headers, spending, NOW)
+        assert (caught.value.status, caught.value.code) == (503, "keys_unavailable")
+    with pytest.raises(AuthenticationError):
+        callers.identify({}, asking, NOW)
+    assert callers.identify(bearer(DECLARED), asking, NOW).key == "declared"
+    assert callers.identify({}, replace(shared, auth=AuthSettings(mode="none")), NOW) is NOBODY
+    known.is_told = True
+    assert callers.identify({}, shared, NOW) is NOBODY
+    with pytest.raises(AuthenticationError):
+        callers.identify(bearer(MADE), asking, NOW)
 
 
 def test_keys_that_cannot_be_read_open_no_door() -> None:

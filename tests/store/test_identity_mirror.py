@@ -119,6 +119,17 @@ async def test_a_change_is_made_of_what_others_made_of_the_key(three: list[Insta
     assert sorted(kept.id for _, kept in first.reader.audit()) == ["a", "b", "c2"]
 
 
+async def test_an_instance_knows_whether_it_was_ever_told(server: RedisServer, three: list[Instance]) -> None:
+    """Also by a Redis in which there is nothing yet; what it was told once it does not forget."""
+    first, second, _ = three
+    assert not first.reader.has_followed()
+    await first.mirror.follow()
+    server.kill()
+    with pytest.raises(StoreUnavailableError):
+        await second.mirror.follow()
+    assert (first.reader.has_followed(), second.reader.has_followed()) == (True, False)
+
+
 async def test_keys_of_before_redis_are_taken_along(three: list[Instance]) -> None:
     """Keys that were made while the file was all there was are in Redis after the first look, and then everywhere."""
     first, second, _ = three
