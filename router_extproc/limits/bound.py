@@ -1,8 +1,10 @@
 """How much a request may use at the most, and how much it probably will: tokens and micro-dollars over a chain.
 
 Rules of this file
-- A bound must hold: it errs above. The prompt is the estimate with a margin, the answer as long as it may be, at the price of
-  the dearest place that may answer. What is certain to be refused by a provider costs nothing.
+- A bound must hold, against crafted texts too: it errs above. The prompt is counted whole (``counted_prompt``), the answer as
+  long as it may be, at the price of the dearest place that may answer. What a provider is certain to refuse costs nothing.
+- Nobody's money depends on what providers allow in a minute, nor on the room that a prompt leaves in a window: there the
+  estimate with a margin is as good, and does not keep away requests that would fit.
 - An answer that is turned down or waited for in vain may be billed too: where answers are judged, or attempts have a time of
   their own, as many are counted as may be asked for.
 - Where nobody limits an answer and its model's limit is unknown, a limit is assumed, and must then be written into the body.
@@ -21,6 +23,7 @@ import msgspec
 from router_extproc.account import Rates, Unit
 from router_extproc.decision import Attempt, Decision
 from router_extproc.limits.asked import Asked, read_asked
+from router_extproc.limits.counted_prompt import CountedPrompt, count_prompt, has_known_vocabulary
 from router_extproc.registry.health import NO_RATIOS
 from router_extproc.registry.snapshot import Model, Prices, Registry
 from router_extproc.request import AUDIO, CHAT_COMPLETIONS, EMBEDDINGS, FILES, VISION, Request
@@ -50,15 +53,17 @@ _MILLION = 1_000_000
 
 
 class Place(msgspec.Struct, frozen=True):
-    """One place that may be sent the request. ``prompt_tokens`` are the bound, ``output_limit`` what the model itself keeps to
-    for each answer, None where that is not known; ``accepts`` is the highest limit that may be asked of it, which a provider
-    holds against the room that the prompt leaves. ``rates`` are None without a price.
+    """One place that may be sent the request. ``prompt_tokens`` are the estimate with a margin, ``most_prompt_tokens`` the
+    bound where one was asked for, else the same. ``output_limit`` is what the model itself keeps to for each answer, None where
+    that is not known; ``accepts`` is the highest limit that may be asked of it, which a provider holds against the room that
+    the prompt leaves. ``rates`` are None without a price.
     """
 
     deployment: str
     model: str
     provider: str
     prompt_tokens: int
+    most_prompt_tokens: int
     output_limit: int | None = None
     accepts: int | None = None
     rates: Rates | None = None
@@ -94,6 +99,14 @@ class Measure(msgspec.Struct, frozen=True):
         answered = heapq.nlargest(self.billed, (self._at(place, unit, limit) for place in places))
         silent = heapq.nlargest(self.silent, (self._at(place, unit, 0) for place in places))
         return min(_MOST, sum(answered) + sum(silent))
+
+    def requested(self, limit: int | None, deployments: Collection[str]) -> int:
+        """Tokens as a provider counts a request when it comes in: an estimate of the prompt, and the answer's limit."""
+        if not self.priced:
+            return 0
+        places = [place for place in self.places if place.deployment in deployments]
+        found = (place.prompt_tokens + self._output(place, limit) * self.answers for place in places)
+        return min(_MOST, max(found, default=0))
 
     def likely(self, unit: Unit, deployments: Collection[str] | None = None) -> int:
         """What will probably be used: at the first of the places, without a margin."""
@@ -163,8 +176,8 @@ class Measure(msgspec.Struct, frozen=True):
     def _at(self, place: Place, unit: Unit, limit: int | None) -> int:
         output = self._output(place, limit) * self.answers
         if unit == "tokens":
-            return place.prompt_tokens + output
-        return 0 if place.rates is None else _dearest(place.rates, place.prompt_tokens, output)
+            return place.most_prompt_tokens + output
+        return 0 if place.rates is None else _dearest(place.rates, place.most_prompt_tokens, output)
 
 
 def measure(
@@ -174,9 +187,10 @@ def measure(
     token_ratios: Mapping[str, float] = NO_RATIOS,
     *,
     predicts: bool = False,
+    bounds: bool = False,
 ) -> Measure:
-    """A decided request as budgets see it. Its text is read as far as counting tokens takes, and, where it ``predicts``,
-    for the length of the answer, unless the decision did that already.
+    """A decided request as budgets see it. Its text is read as far as estimating tokens takes; where it ``predicts``, for the
+    length of the answer, unless the decision did that already; and whole where something ``bounds`` what it may use.
     """
     analysis = request.analysis
     # An answer that is read again was paid for when it was made.
@@ -185,17 +199,24 @@ def measure(
     asked = read_asked(request)
     prompt = max(analysis.prompt_tokens, 0)
     floor = math.ceil(max(analysis.characters, asked.text_bytes) / CHARACTERS_PER_TOKEN) + asked.token_ids
-    ratios = token_ratios if token_ratios and analysis.needs.isdisjoint(_NO_TEXT) else NO_RATIOS
+    has_text_only = analysis.needs.isdisjoint(_NO_TEXT)
+    ratios = token_ratios if token_ratios and has_text_only else NO_RATIOS
     attempts: dict[str, Attempt] = {}
     for chain in (decision.chain, *decision.cause_chains.values()):
         for attempt in chain:
             attempts.setdefault(attempt.deployment, attempt)
+    counted = None
+    if bounds:
+        known = any(has_known_vocabulary(attempt.provider_model) for attempt in attempts.values())
+        counted = count_prompt(request, asked, counts_texts=known)
     places = tuple(
         _place(
             attempt,
             max(math.ceil(prompt * ratios.get(attempt.model, 1.0) * PROMPT_MARGIN), floor),
             registry,
             asked,
+            counted,
+            has_text_only=has_text_only,
         )
         for attempt in attempts.values()
     )
@@ -280,21 +301,44 @@ def _dearest(rates: Rates, prompt_tokens: int, completion_tokens: int) -> int:
     return -(-(prompt_tokens * prompt_rate + completion_tokens * output_rate) // _MILLION)
 
 
-def _place(attempt: Attempt, prompt: int, registry: Registry, asked: Asked) -> Place:
+def _place(
+    attempt: Attempt, prompt: int, registry: Registry, asked: Asked, counted: CountedPrompt | None, *, has_text_only: bool
+) -> Place:
     model = model_of(attempt, registry)
-    bound = prompt + PROMPT_ALLOWANCE
+    window = None if model is None else model.context_window
+    usual = prompt + PROMPT_ALLOWANCE
+    bound = usual if counted is None else _bound(usual, attempt, counted, window, has_text_only=has_text_only)
     if model is None:
-        return Place(attempt.deployment, attempt.model, attempt.deployment.partition("/")[0], bound)
+        return Place(attempt.deployment, attempt.model, attempt.deployment.partition("/")[0], usual, bound)
     provider = next((one.provider for one in model.deployments if one.name == attempt.deployment), "")
-    window = model.context_window
-    room = None if window is None else max(1, window - bound)
-    limit, accepts = _least(model.output_limit, window), _least(model.output_limit, room)
+    room = None if window is None else max(1, window - usual)
+    return Place(
+        attempt.deployment,
+        attempt.model,
+        provider,
+        _with_unseen(usual, asked, window),
+        _with_unseen(bound, asked, window),
+        output_limit=_least(model.output_limit, window),
+        accepts=_least(model.output_limit, room),
+        rates=rates_of(model),
+    )
+
+
+def _bound(usual: int, attempt: Attempt, counted: CountedPrompt, window: int | None, *, has_text_only: bool) -> int:
+    """The most tokens of the prompt at a place. A prompt larger than the model's window is refused there."""
+    text = (counted.by_texts if has_known_vocabulary(attempt.provider_model) else counted.by_bytes) + PROMPT_ALLOWANCE
+    # Of pictures and sounds only the estimate knows.
+    most = max(usual, text) if has_text_only else usual + text
+    return most if window is None else max(usual, min(most, window))
+
+
+def _with_unseen(bound: int, asked: Asked, window: int | None) -> int:
+    """The bound with what of a prompt is no text in the body."""
     if asked.has_unseen and window is not None:
         # What the provider keeps or finds may fill the whole window.
-        bound = max(bound, window)
-    elif asked.payload_tokens:
-        bound = max(bound, min(bound + asked.payload_tokens, bound + asked.payload_tokens if window is None else window))
-    return Place(attempt.deployment, attempt.model, provider, bound, limit, accepts, rates_of(model))
+        return max(bound, window)
+    whole = bound + asked.payload_tokens
+    return whole if window is None else max(bound, min(whole, window))
 
 
 def _is_below(path: str, roots: Collection[str]) -> bool:
