@@ -95,7 +95,8 @@ def plan(
     likely = budgets.candidates(labels) if isinstance(budgets, Budgets) else budgets
     found = [budget for budget in (*likely, *guards) if budget.mode != "off"]
     predicts = any(_is_soft(budget) and budget.unit in _MEASURED and matches(budget, labels) for budget in found)
-    measured = measure(request, decision, registry, token_ratios, predicts=predicts)
+    bounds = any(_rests_on_a_bound(budget) and (budget.is_of_place or matches(budget, labels)) for budget in found)
+    measured = measure(request, decision, registry, token_ratios, predicts=predicts, bounds=bounds)
     wanted = _wanted(found, labels, measured)
     counting = tuple(one.budget for one in wanted)
     refuse_unseen(request, counting)
@@ -152,6 +153,10 @@ def _is_soft(budget: Budget) -> bool:
     return budget.at_cap == "allow_and_flag"
 
 
+def _rests_on_a_bound(budget: Budget) -> bool:
+    return budget.unit in _MEASURED and not _is_soft(budget) and not is_provider_limit(budget)
+
+
 def _limit(request: Request, budgets: Sequence[Budget], measured: Measure, constraints: Constraints) -> int | None:
     """The most tokens that each answer may have, apart from the caller's own wish and what models keep to."""
     limits = [constraints.max_output_tokens, request.caller.permissions.max_output_tokens]
@@ -174,6 +179,8 @@ def _amount(one: _Wanted, measured: Measure, limit: int | None, first: str) -> t
         # As providers do: an answer counts by the limit that is asked for, else by its likely length.
         if budget.unit == "tokens" and limit is None and measured.wish is None:
             return measured.likely("tokens", deployments), kind
+        if budget.unit == "tokens" and not _is_soft(budget):
+            return measured.requested(limit, deployments), kind
     if _is_soft(budget):
         return measured.likely(budget.unit, deployments), kind if kind == "observe" else "count"
     if limit is None and measured.wish is None:
