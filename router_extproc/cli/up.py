@@ -141,7 +141,8 @@ def _greet(config: RouterConfig, *, is_demo: bool, bootstrap: Path | None = None
     print(f"Metrics:  http://{config.admin.address}:{config.admin.port}/metrics")
     print(f"Envoy:    http://{config.envoy.admin_address}:{config.envoy.admin_port}")
     if bootstrap is not None:
-        print(f"Clients are served once Envoy runs: envoy -c {bootstrap}")
+        # Written at once, or what was spent would be settled seconds later.
+        print(f"Clients are served once Envoy runs: envoy -c {bootstrap} --file-flush-interval-msec 20")
     print("Try:")
     proof = PROOFS["keys" if config.keys and config.auth.mode is None else config.auth.mode]
     print(

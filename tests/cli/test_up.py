@@ -59,5 +59,6 @@ def test_a_demo_says_that_it_is_one(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_serve_tells_how_to_start_envoy(capsys: pytest.CaptureFixture[str]) -> None:
     """Without an Envoy of ours, clients are served by one that reads the rendered files."""
-    assert "envoy -c /state/envoy/bootstrap.json" in greeting("", capsys, bootstrap=Path("/state/envoy/bootstrap.json"))
+    told = greeting("", capsys, bootstrap=Path("/state/envoy/bootstrap.json"))
+    assert "envoy -c /state/envoy/bootstrap.json --file-flush-interval-msec 20\n" in told
     assert "envoy -c" not in greeting("", capsys)
