@@ -89,3 +89,12 @@ class Key(Section):
             message = "exactly one of `digest` and `digests` is written"
             raise PydanticCustomError("one_of", message, {"fix": "write digest: sha256:SALT:HASH"})
         return self
+
+    @model_validator(mode="after")
+    def _own_budgets_count(self) -> Key:
+        for name, budget in self.budgets.items():
+            wanted = budget.match.get("tenant", "*")
+            if wanted != self.tenant and not (wanted.endswith("*") and self.tenant.startswith(wanted[:-1])):
+                message = "the budget `{name}` would never count: its tenant is not that of the key"
+                raise PydanticCustomError("contradiction", message, {"name": name, "fix": "remove `match.tenant`"})
+        return self

@@ -141,6 +141,7 @@ async def test_everything_that_a_file_may_say_of_a_key(office: Office, client: h
         ({"tenant": "t", "budgets": {"b": {"usd": -1}}}, "budgets.b.usd: an amount cannot be negative"),
         ({"tenant": "t", "budgets": {"b": {"usd": "NaN"}}}, "budgets.b.usd:"),
         ({"tenant": "t", "budgets": {"b": {"usd": 1, "tokens": 1}}}, "exactly one of"),
+        ({"tenant": "t", "budgets": {"b": {"usd": 1, "match": {"tenant": "u"}}}}, "the budget `b` would never count"),
         ({"tenant": "t", "permissions": {"models": ["gpt-5"]}}, "permissions.models: there is no model gpt-5"),
         ({"tenant": "t", "permissions": {"routes": ["nowhere"]}}, "permissions.routes: there is no route nowhere"),
         ({"tenant": "t", "permissions": {"regions": ["moon"]}}, "permissions.regions: there is no region moon"),
