@@ -294,7 +294,6 @@ class Admission:
             decision=decision,
             account=step.account,
             max_output_tokens=step.max_output_tokens,
-            remaining_micro_usd=step.remaining_micro_usd,
             figures=step.figures,
             flagged=step.flagged,
             observed=step.observed,

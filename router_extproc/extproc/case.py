@@ -25,7 +25,6 @@ class Admitted(msgspec.Struct, frozen=True):
     decision: Decision
     account: Account
     max_output_tokens: int | None = None
-    remaining_micro_usd: int | None = None
     figures: Figures = Figures()
     flagged: tuple[str, ...] = ()
     observed: tuple[str, ...] = ()

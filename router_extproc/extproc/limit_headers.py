@@ -32,6 +32,8 @@ def refusal_headers(error: RequestError, figures: Figures) -> dict[str, str]:
     Of a provider's quota its own word is passed on, as with an answer: that nothing is left, and when it resets.
     """
     headers = ratelimit_headers(figures)
+    if figures.remaining_micro_usd is not None:
+        headers["x-router-budget-remaining"] = usd(figures.remaining_micro_usd)
     if error.quota_resets_in is not None:
         headers |= {
             f"x-ratelimit-remaining-{error.type}": "0",

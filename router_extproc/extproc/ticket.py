@@ -120,8 +120,8 @@ def of_this_request(decision: Decision) -> dict[str, str]:
 def of_this_admission(admitted: Admitted, *, usage_injected: bool) -> dict[str, str]:
     """What was set aside, what is left of budgets and limits, and what the client did not ask for; texts all of them."""
     own = {"account": encode_account(admitted.account), **ratelimit_headers(admitted.figures)}
-    if admitted.remaining_micro_usd is not None:
-        own["budget_remaining"] = usd(admitted.remaining_micro_usd)
+    if admitted.figures.remaining_micro_usd is not None:
+        own["budget_remaining"] = usd(admitted.figures.remaining_micro_usd)
     if admitted.degraded:
         words = (admitted.decision.degraded, STORE_UNAVAILABLE)
         own["degraded"] = ",".join(word for word in words if word)

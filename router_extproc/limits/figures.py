@@ -25,10 +25,13 @@ class Figure(msgspec.Struct, frozen=True):
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """The tightest limits on requests and on tokens that apply to a request; None where none does."""
+    """The tightest limits that apply to a request: on requests, on tokens, and what is left of that in money (micro-dollars);
+    None where none does.
+    """
 
     requests: Figure | None = None
     tokens: Figure | None = None
+    remaining_micro_usd: int | None = None
 
 
 class Tightest(NamedTuple):
@@ -55,14 +58,13 @@ def tightest_of(claim: Claim, verdict: Verdict) -> dict[Unit, Tightest]:
 
 
 def figures_of(found: Mapping[Unit, Tightest], claim: Claim, now: float) -> Figures:
-    """The limits on requests and tokens that are tightest."""
-    return Figures(_figure(found.get("requests"), claim, now), _figure(found.get("tokens"), claim, now))
-
-
-def remaining_of(found: Mapping[Unit, Tightest]) -> int | None:
-    """Micro-dollars left in the tightest money budget that is enforced; None without one."""
+    """What is told of the tightest limits."""
     money = found.get("usd")
-    return None if money is None else money.left
+    return Figures(
+        _figure(found.get("requests"), claim, now),
+        _figure(found.get("tokens"), claim, now),
+        None if money is None else money.left,
+    )
 
 
 def _figure(found: Tightest | None, claim: Claim, now: float) -> Figure | None:

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from router_extproc.decision import Constraints, Decision
 from router_extproc.limits.claims import Claim
 from router_extproc.limits.counter_names import counter_name
-from router_extproc.limits.figures import Figure, Figures, figures_of, remaining_of, tightest_of
+from router_extproc.limits.figures import Figure, Figures, figures_of, tightest_of
 from router_extproc.limits.loop_guard import SUMMARY, SYSTEM_LINE, is_guard, stage, strongest
 from router_extproc.limits.refusals import free_at, refusal_of
 from router_extproc.limits.selection import is_provider_limit, labels_of, matches
@@ -80,13 +80,11 @@ def _proceed(case: _Case) -> Proceed:
             least = min(hold.amount, claim.measure.most(budget.unit, claim.measure.useful))
             stages.append(stage(budget, level.used, min(hold.amount, claim.measure.likely(budget.unit)), least))
     loop = strongest(stages)
-    tightest = tightest_of(claim, verdict)
     return Proceed(
         account=account,
         max_output_tokens=claim.max_output_tokens,
         reasons=(*case.constraints.reasons, *(f"{OVER}:{name}" for name in flagged), *(() if loop is None else (loop,))),
-        remaining_micro_usd=remaining_of(tightest),
-        figures=figures_of(tightest, claim, case.now),
+        figures=figures_of(tightest_of(claim, verdict), claim, case.now),
         flagged=tuple(flagged),
         observed=tuple(claim.budgets[index].name for index in verdict.beyond),
         degraded=claim.is_degraded,

@@ -14,16 +14,14 @@ class Proceed(msgspec.Struct, frozen=True):
     """The request goes on.
 
     ``account`` is what was set aside. ``max_output_tokens`` must be written into the body unless None. ``reasons`` are added
-    to the decision's reason, each after a ``+``. ``remaining_micro_usd`` is what the tightest enforced money budget has left,
-    None without one. ``flagged`` names budgets that are beyond their cap and allow it, ``observed`` those that would have
-    refused. ``degraded``: decided without the store. ``system_line`` is to be said to a session that goes round in circles, and
-    its tools are to be removed.
+    to the decision's reason, each after a ``+``. ``figures`` are what is left of the tightest enforced budgets. ``flagged``
+    names budgets that are beyond their cap and allow it, ``observed`` those that would have refused. ``degraded``: decided
+    without the store. ``system_line`` is to be said to a session that goes round in circles, and its tools are to be removed.
     """
 
     account: Account
     max_output_tokens: int | None = None
     reasons: tuple[str, ...] = ()
-    remaining_micro_usd: int | None = None
     figures: Figures = Figures()
     flagged: tuple[str, ...] = ()
     observed: tuple[str, ...] = ()

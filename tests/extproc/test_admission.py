@@ -222,6 +222,7 @@ async def test_a_spent_budget_refuses(stage: Stage) -> None:
     assert (told.status, told.error["code"], told.error["type"]) == (429, "budget_exceeded", "insufficient_quota")
     assert "money" in told.error["message"]
     assert (told.headers["x-should-retry"], int(told.headers["retry-after"]) > 0) == ("false", True)
+    assert told.headers["x-router-budget-remaining"] == "0.000050"
     assert told.leg.outcome.refused == "budget_exceeded"
     assert not told.leg.outcome.decided
     assert told.metadata["router"]["refused_by"] == "money"

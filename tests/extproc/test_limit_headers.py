@@ -55,6 +55,8 @@ def test_who_reached_a_limit_is_told_not_to_try_again_at_once() -> None:
         "x-ratelimit-reset-requests": "7s",
     }
     assert refusal_headers(LimitReachedError("Spent."), Figures()) == {"x-should-retry": "false"}
+    left = Figures(remaining_micro_usd=80)
+    assert refusal_headers(LimitReachedError("Spent."), left)["x-router-budget-remaining"] == "0.000080"
     assert refusal_headers(UnavailableError("Wait.", retry_after=1), Figures()) == {"retry-after": "1"}
 
 

@@ -16,8 +16,8 @@ ACCOUNT = Account("id-1", held=(Held("usd:day", "usd", 0, 0, 7, 86_400),), tenan
 
 def test_what_was_admitted_is_told_as_texts() -> None:
     """Envoy writes them into headers and log as they are; the account can be read back."""
-    figures = Figures(requests=Figure(5, 4, 60))
-    admitted = Admitted(DECISION, ACCOUNT, remaining_micro_usd=1_500_000, figures=figures, degraded=True)
+    figures = Figures(requests=Figure(5, 4, 60), remaining_micro_usd=1_500_000)
+    admitted = Admitted(DECISION, ACCOUNT, figures=figures, degraded=True)
     told = of_this_admission(admitted, usage_injected=True)
     assert decode_account(told.pop("account")) == ACCOUNT
     assert told == {

@@ -86,7 +86,7 @@ def test_an_answer_becomes_as_long_as_the_rest_allows() -> None:
     assert step.reasons == ("max-tokens-lowered:daily",)
     prompt = 1_216 * 10
     assert step.max_output_tokens == (30_000 - prompt) // 40
-    assert step.remaining_micro_usd == (30_000 - prompt) % 40
+    assert step.figures.remaining_micro_usd == (30_000 - prompt) % 40
 
 
 @pytest.mark.parametrize(("rest", "fits"), [(1_216 * 10 + 64 * 40, True), (1_216 * 10 + 64 * 40 - 1, False)])
@@ -194,7 +194,7 @@ def test_a_soft_budget_lets_pass_and_says_so() -> None:
     assert isinstance(step, Proceed)
     assert (step.flagged, step.reasons) == (("daily",), ("over-budget:daily",))
     assert store.held[("r-1", "usd:daily")] > 0
-    assert step.remaining_micro_usd is None
+    assert step.figures.remaining_micro_usd is None
 
 
 def test_an_observed_budget_changes_nothing() -> None:
@@ -322,7 +322,7 @@ def test_the_guards_money_is_nobodys_budget() -> None:
     found = registry(spending=Spending(loop_guard=LoopGuard("enforce", 5, cap=10**6)))
     step, _ = walk(found, BEST, ModelStore(), session="s")
     assert isinstance(step, Proceed)
-    assert step.remaining_micro_usd is None
+    assert step.figures.remaining_micro_usd is None
     assert any(held.counter.startswith("usd:loop_guard:cost") for held in step.account.held)
 
 
