@@ -28,7 +28,7 @@ from router_extproc.limits.uncounted import refuse_unseen
 from router_extproc.limits.windows import Part, part
 from router_extproc.registry.health import NO_RATIOS
 from router_extproc.registry.snapshot import Registry
-from router_extproc.registry.spending import Budget
+from router_extproc.registry.spending import Budget, Spending
 from router_extproc.request import Request
 from router_extproc.store.counters import Hold, HoldKind
 
@@ -91,12 +91,8 @@ def plan(
     labels = labels_of(request, decision.route, session)
     if fingerprint:
         labels[FINGERPRINT] = fingerprint
-    guards = guard_budgets(registry.spending.loop_guard) if session else ()
-    likely = budgets.candidates(labels) if isinstance(budgets, Budgets) else budgets
-    found = [budget for budget in (*likely, *guards) if budget.mode != "off"]
-    predicts = any(_is_soft(budget) and budget.unit in _MEASURED and matches(budget, labels) for budget in found)
-    bounds = any(_rests_on_a_bound(budget) and (budget.is_of_place or matches(budget, labels)) for budget in found)
-    measured = measure(request, decision, registry, token_ratios, predicts=predicts, bounds=bounds)
+    found = _which_may_count(budgets, labels, registry.spending)
+    measured = _measured(request, decision, registry, token_ratios, found, labels)
     wanted = _wanted(found, labels, measured)
     counting = tuple(one.budget for one in wanted)
     refuse_unseen(request, counting)
@@ -104,15 +100,12 @@ def plan(
     written = None if limit is None else measured.writable(limit)
     first = decision.chain[0].deployment
     lasting = registry.spending.store.reservation_ms // 1_000
-    is_batch = request.caller.priority == BATCH
     holds, held, resets_at = [], [], []
     for one in wanted:
         window = _part(one.budget, now, lasting)
         amount, kind = _amount(one, measured, limit if written is None else written, first)
         cap = cap_at(one.budget, now)
-        room = cap
-        if is_batch and is_provider_limit(one.budget):
-            room -= portion(registry.spending.waiting.interactive_share, cap)
+        room = cap - _left_to_others(one.budget, request, registry.spending, cap)
         holds.append(Hold(one.counter, window.bucket, window.since, amount, room, kind, window.expires_at))
         held.append(_held(one, window, amount, cap))
         resets_at.append(window.resets_at)
@@ -129,6 +122,34 @@ def plan(
         resets_at=tuple(resets_at),
         constraints=constraints,
     )
+
+
+def _which_may_count(budgets: Sequence[Budget], labels: Mapping[str, str], spending: Spending) -> list[Budget]:
+    """The budgets that these labels may lead to, those of the loop guard included; whether they do the places say as well."""
+    likely = budgets.candidates(labels) if isinstance(budgets, Budgets) else budgets
+    guards = guard_budgets(spending.loop_guard) if labels.get("session") else ()
+    return [budget for budget in (*likely, *guards) if budget.mode != "off"]
+
+
+def _measured(  # noqa: PLR0917 - what ``measure`` goes by, and for whom
+    request: Request,
+    decision: Decision,
+    registry: Registry,
+    token_ratios: Mapping[str, float],
+    found: Sequence[Budget],
+    labels: Mapping[str, str],
+) -> Measure:
+    """The request as far as these budgets look at it: what none of them asks for is not worked out."""
+    predicts = any(_is_soft(budget) and budget.unit in _MEASURED and matches(budget, labels) for budget in found)
+    bounds = any(_rests_on_a_bound(budget) and (budget.is_of_place or matches(budget, labels)) for budget in found)
+    return measure(request, decision, registry, token_ratios, predicts=predicts, bounds=bounds)
+
+
+def _left_to_others(budget: Budget, request: Request, spending: Spending, cap: int) -> int:
+    """How much of a provider's limit batch work leaves to interactive work."""
+    if request.caller.priority != BATCH or not is_provider_limit(budget):
+        return 0
+    return portion(spending.waiting.interactive_share, cap)
 
 
 def _wanted(budgets: Sequence[Budget], labels: Mapping[str, str], measured: Measure) -> list[_Wanted]:
