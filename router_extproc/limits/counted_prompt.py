@@ -111,6 +111,7 @@ class _Reading:
             elif asked.token_ids and b'"' not in bytes(value):
                 self._take_off(name, value)
             else:
+                self.taken_off += len(name) + len('"":')
                 self._read_prompt(value)
         self.added += asked.token_ids
         # The blank that many put after a colon. Within a text the quote before it would be escaped.

@@ -89,7 +89,7 @@ def test_ordinary_prompts_are_bounded_closely() -> None:
     exact = exact_tokens(text)
     assert exact < counted(request).by_texts < exact + 40
     assert place(request).most_prompt_tokens <= 1.2 * exact + 60
-    assert counted(said("Hello", max_tokens=60)).by_bytes <= 28
+    assert counted(said("Hello", max_tokens=60)).by_bytes <= 17
 
 
 def test_a_prompt_of_an_unknown_vocabulary_is_at_most_its_bytes_and_its_window() -> None:
