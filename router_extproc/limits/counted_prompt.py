@@ -12,7 +12,6 @@ Rules of this file
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from typing import NamedTuple
 
 import msgspec
@@ -38,8 +37,9 @@ _ROLES = frozenset({b'"user"', b'"assistant"', b'"system"', b'"developer"', b'"t
 _BRACKETS = frozenset({b"{", b"["})
 # A member takes its quotes, its colon and a comma.
 _AROUND_MEMBER = len('"":,')
-# Elsewhere shorter texts are not worth the look, nor JSON within JSON beyond so many levels or elements.
-_LONG, _DEEPEST, _MOST_ELEMENTS = 256, 8, 65_536
+# Elsewhere shorter texts are not worth the look, nor JSON within JSON beyond so many levels or elements; and so many values,
+# texts and messages among them, are looked into: conversations have hundreds, the rest of more counts by its bytes.
+_LONG, _DEEPEST, _MOST_ELEMENTS, _MOST_VALUES = 256, 8, 65_536, 4_096
 _MOST_RESULTS = 256
 _SPACE_AFTER = re.compile(r"\S ")
 
@@ -100,6 +100,7 @@ class _Reading:
         self._has_payloads = has_payloads
         self.texts: list[str] = []
         self.taken_off = self.added = self.ends = 0
+        self._values = _MOST_VALUES
 
     def read_body(self, body: bytes, asked: Asked) -> None:
         members = _object.decode(body)
@@ -123,7 +124,7 @@ class _Reading:
     def _read_prompt(self, value: msgspec.Raw) -> None:
         if _first(value) == b'"':
             self._read_text(value)
-        for element in _elements(value):
+        for element in _elements(value)[: self._values]:
             if _first(element) == b'"':
                 self._read_text(element)
             elif _first(element) == b"{":
@@ -143,13 +144,13 @@ class _Reading:
 
     def _read_deep(self, value: msgspec.Raw, levels: int) -> None:
         """Long texts anywhere. In bodies with payloads none is told from those, which were taken off already."""
-        if self._has_payloads or len(memoryview(value)) < _LONG or not levels:
+        if self._has_payloads or len(memoryview(value)) < _LONG or not levels or self._values <= 0:
             return
+        self._values -= 1
         kind = _first(value)
         if kind == b'"':
             # What is written with escapes here may be sent on with them.
-            if b"\\" not in bytes(value):
-                self._read_text(value)
+            if b"\\" not in bytes(value) and self._read_text(value):
                 self.ends += _end_bytes(self.texts[-1])
         elif kind == b"{":
             if _is_modest(value):
@@ -159,18 +160,23 @@ class _Reading:
             for element in _elements(value):
                 self._read_deep(element, levels - 1)
 
-    def _read_text(self, value: msgspec.Raw) -> None:
+    def _read_text(self, value: msgspec.Raw) -> bool:
+        """Takes a text off the bytes; False: it is left among them."""
+        if self._values <= 0:
+            return False
+        self._values -= 1
         self.texts.append(_text.decode(value))
         self.taken_off += len(memoryview(value))
+        return True
 
 
 def _first(value: msgspec.Raw) -> bytes:
     return bytes(memoryview(value)[:1])
 
 
-def _elements(value: msgspec.Raw) -> Collection[msgspec.Raw]:
+def _elements(value: msgspec.Raw) -> list[msgspec.Raw]:
     """The elements of an array; none of what is no array, or too long a one."""
-    return _array.decode(value) if _first(value) == b"[" and _is_modest(value) else ()
+    return _array.decode(value) if _first(value) == b"[" and _is_modest(value) else []
 
 
 def _is_modest(value: msgspec.Raw) -> bool:

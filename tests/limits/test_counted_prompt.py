@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -175,6 +176,28 @@ def test_blanks_after_colons_are_not_taken_off_twice() -> None:
         found = counted(asked(messages=[{"role": "user", "content": text}], **body))
         assert exact_tokens(text) <= found.by_texts
         assert len(text.encode()) <= found.by_bytes
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"messages": [{"role": "user", "content": "ab"}] * 30_000},
+        {"input": ["ab"] * 60_000},
+        {"tools": [{"a": "b" * 260}] * 7_000},
+        {"tools": [{"a": {"b": {"c": "d e" * 90}}}] * 7_000},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "b " * 130}] * 7_000}]},
+    ],
+    ids=lambda body: json.dumps(body)[:40],
+)
+def test_the_work_is_bounded(body: dict[str, Any]) -> None:
+    """Thousands of values cost no more than the first few: the rest counts by its bytes. Much room for a busy machine."""
+    request = Request("/v1/elsewhere", "m", body=json.dumps(body).encode())
+    counted(said("warm"))
+    started = time.process_time()
+    found = counted(request)
+    assert time.process_time() - started < 0.5
+    texts = _texts(body)
+    assert sum(map(exact_tokens, texts)) <= found.by_texts <= found.by_bytes <= len(request.body)
 
 
 def test_token_ids_are_tokens() -> None:
