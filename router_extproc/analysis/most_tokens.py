@@ -40,8 +40,7 @@ def most_tokens(texts: Iterable[str]) -> int:
     rests: list[str] = []
     for text in texts:
         size = byte_length(text)
-        # No character has more than four bytes.
-        first = text if size <= room else text[: room if text.isascii() else room // 4]
+        first = text if size <= room else _beginning(text, room)
         pieces = exact_pretokens(first)
         room = max(0, room - size)
         if pieces is None:
@@ -54,6 +53,12 @@ def most_tokens(texts: Iterable[str]) -> int:
     costs = dict(zip(found, _costs(list(found)), strict=True))
     total += sum(count * costs[piece] for piece, count in found.items())
     return total + _rest_tokens(rests, costs)
+
+
+def _beginning(text: str, room: int) -> str:
+    """About so many bytes of a text, never twice as many, wherever its longer characters stand."""
+    first = text[:room]
+    return first[: room * len(first) // max(1, byte_length(first))]
 
 
 def _rest_tokens(texts: Iterable[str], costs: Mapping[str, int]) -> int:
