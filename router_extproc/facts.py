@@ -64,6 +64,8 @@ class Analysis(Protocol):
     @property
     def tasks(self) -> Mapping[str, float]: ...  # noqa: D102
     @property
+    def reasoning(self) -> float | None: ...  # noqa: D102
+    @property
     def risk(self) -> str | None: ...  # noqa: D102
     @property
     def needs_strong(self) -> float | None: ...  # noqa: D102
@@ -114,6 +116,7 @@ class Facts(msgspec.Struct, frozen=True):
         language: ISO 639-1 code of the language that the request is written in.
         task: the kind of work asked for, by the names of ``models.*.strengths``.
         tasks: the calibrated probability, 0 to 1, of each kind of work; several may be likely.
+        reasoning: how likely, 0 to 1, the task is to be thought through: a puzzle, a conclusion, mathematics beyond a sum.
         risk: ``medical``, ``legal``, ``financial``, ``confidential``, ``self_harm`` or ``none``.
         needs_strong: probability, 0 to 1, that a model of the economy tier is not good enough.
         complexity: 0 to 10; the higher ``needs_strong``, the higher.
@@ -145,6 +148,7 @@ class Facts(msgspec.Struct, frozen=True):
     language: str | None = None
     task: str | None = None
     tasks: Mapping[str, float] = {}
+    reasoning: float | None = None
     risk: str | None = None
     needs_strong: float | None = None
     complexity: int | None = None

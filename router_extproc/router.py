@@ -211,8 +211,10 @@ class Router:
         wish = None
         if menu.plan.strategy == AUTO and (not is_held or route.allow_cross_model):
             quality = route.plan.quality if menu.plan.quality is None else menu.plan.quality
-            floors = self.registry.analysis.risk_floor
-            wish = read_wish(request.analysis, QUALITY if quality is None else quality, floors)
+            settings = self.registry.analysis
+            wish = read_wish(
+                request.analysis, QUALITY if quality is None else quality, settings.risk_floor, settings.reasoning_tier
+            )
         expected = EXPECTED_ANSWER_TOKENS if wish is None else wish.answer_tokens
         demand = demand_of(
             request,

@@ -22,6 +22,7 @@ from router_extproc.analysis.heads import Injection, Named, Routing, Task
 from router_extproc.analysis.language import Language, detect_language
 from router_extproc.analysis.needs import read_needs
 from router_extproc.analysis.output_length import expected_output_tokens
+from router_extproc.analysis.reasoning import read_reasoning
 from router_extproc.analysis.structure import Structure, read_structure
 from router_extproc.analysis.surface import SurfaceFeatures, surface_features
 from router_extproc.analysis.window import head_and_tail
@@ -250,6 +251,14 @@ class RequestAnalysis:
         if custom is not None and self.custom_tasks[custom] >= LIKELY:
             return custom
         return None if self.kind is None or self.kind.unsure else self.kind.name
+
+    @fact(show=_rounded)
+    def reasoning(self) -> float | None:
+        """How likely the task is to be thought through."""
+        if self._text is None or self.kind is None or self.routing is None:
+            return None
+        encoding = self._text.encoding
+        return read_reasoning(encoding.text, encoding.words, self.kind.scores, self.routing.needs_strong)
 
     @fact()
     def answer_tokens(self) -> int | None:

@@ -47,10 +47,10 @@ class ErrorLine(msgspec.Struct, frozen=True):
 class FactsLine(msgspec.Struct, frozen=True):
     """The facts of one line. Probabilities are 0 to 1; null means not known.
 
-    ``needs_strong``, ``complexity``, ``risk``, ``injection``, ``language``, ``verifiable``, ``unsure`` and ``truncated`` as
-    in ``router_extproc.facts.Facts``; ``task`` is the likeliest kind of work, ``task_unsure`` that the router would not act
-    on it; ``tasks`` and ``risks`` are all probabilities by name; ``tokens`` counts the text of a prompt, or all that a
-    provider would count of a request; ``timings`` are milliseconds for each fact and in ``total``.
+    ``needs_strong``, ``complexity``, ``reasoning``, ``risk``, ``injection``, ``language``, ``verifiable``, ``unsure`` and
+    ``truncated`` as in ``router_extproc.facts.Facts``; ``task`` is the likeliest kind of work, ``task_unsure`` that the router
+    would not act on it; ``tasks`` and ``risks`` are all probabilities by name; ``tokens`` counts the text of a prompt, or all
+    that a provider would count of a request; ``timings`` are milliseconds for each fact and in ``total``.
     """
 
     needs_strong: float | None
@@ -59,6 +59,7 @@ class FactsLine(msgspec.Struct, frozen=True):
     task: str | None
     task_unsure: bool
     tasks: dict[str, float]
+    reasoning: float | None
     risk: str | None
     risks: dict[str, float]
     injection: float | None
@@ -217,6 +218,7 @@ def read_facts(analysis: RequestAnalysis, prompt: str | None = None) -> FactsLin
         task=analysis.task or (analysis.kind.name if analysis.kind else None),
         task_unsure=analysis.task is None,
         tasks=_shares(analysis.tasks),
+        reasoning=_rounded(analysis.reasoning),
         risk=analysis.risk,
         risks=_shares(danger.scores if danger else {}),
         injection=_rounded(analysis.injection),

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from router_extproc.config.section import Section
-from router_extproc.config.values import Example, Milliseconds, OwnName, Share
+from router_extproc.config.values import Example, Milliseconds, OwnName, Share, TierName
 
 NO_FLOOR = "none"
 FloorName = Literal["economy", "standard", "premium", "none"]
@@ -48,5 +48,6 @@ class Analysis(Section):
     deadline: Milliseconds = Field(20, description="For one request; when it has passed, auto takes the strongest models.")
     encoder: Literal["static", "minilm"] = Field("static", description="What compares texts with semantic routes.")
     risk_floor: RiskFloor = Field(RiskFloor(), description="How strong a model risky domains get.")
+    reasoning_tier: TierName = Field("standard", description="The weakest tier for puzzles, conclusions and mathematics.")
     tasks: dict[OwnName, Examples] = Field({}, description="Further kinds of work: for each at least five examples.")
     semantic_routes: dict[OwnName, SemanticRoute] = Field({}, description="Kinds of texts that rules can ask for.")

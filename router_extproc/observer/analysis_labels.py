@@ -12,7 +12,7 @@ from router_extproc.registry.snapshot import Tier
 _AUTO = "auto"
 DEADLINE = "analysis-deadline"
 DIFFICULTY = "difficulty"
-BECAUSE = frozenset({DIFFICULTY, DEADLINE, "risk", "task", "unsure", "unclassified"})
+BECAUSE = frozenset({DIFFICULTY, DEADLINE, "reasoning", "risk", "task", "unsure", "unclassified"})
 ABSTENTIONS = frozenset({"foreign", "gibberish", "misspelt", "unfamiliar", "too_short"})
 _TIERS = frozenset(tier.label for tier in Tier)
 

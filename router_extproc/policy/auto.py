@@ -3,6 +3,7 @@
 Rules of this file
 - The lowest tier that is good enough with the probability the route asks for; what is not known is taken for hard.
 - Risk is a floor: it raises the tier whatever else is known, and never lowers it.
+- What is to be thought through gets a tier for it, however easy it looks; a weaker one may still serve it in need.
 - Within a tier, models that are known for this kind of work come first, then the cheaper.
 - When an attempt fails, the next goes up a tier, then to the tier's other models. Weaker tiers come last: a weaker answer
   is better than none, but below the floor of a risk only where no model at or above it can serve at all.
@@ -22,6 +23,10 @@ from router_extproc.registry.snapshot import Model, Tier
 QUALITY = 0.7
 DEADLINE = "analysis-deadline"
 UNCLASSIFIED = "unclassified"
+REASONING = "reasoning"
+# Of 172 real prompts that ask for no reasoning, none is as likely to; of 47 that do, a third would have been taken for easy
+# and are as likely (the tagged prompts of Just-Eval).
+LIKELY_REASONING = 0.35
 NO_RISK = "none"
 
 
@@ -48,10 +53,11 @@ class Wish(NamedTuple):
         return f"auto:{chosen.tier.label}" + (f":{because}" if because else "")
 
 
-def read_wish(analysis: Analysis, quality: float, floors: Mapping[str, Tier]) -> Wish:
+def read_wish(analysis: Analysis, quality: float, floors: Mapping[str, Tier], reasoning_tier: Tier = Tier.ECONOMY) -> Wish:
     """What a request asks for. ``quality`` is the least probability, 0 to 1, of a good enough answer.
 
-    ``floors`` are tiers by risky domain; where there are none, nobody asks for the risk.
+    ``floors`` are tiers by risky domain; where there are none, nobody asks for the risk. ``reasoning_tier`` is the weakest
+    tier for what is to be thought through; nobody asks whether it is where no weaker one would have been taken.
     """
     adequacy, risk = analysis.adequacy, analysis.risk if floors else NO_RISK
     expected = EXPECTED_ANSWER_TOKENS if analysis.answer_tokens is None else analysis.answer_tokens
@@ -63,6 +69,8 @@ def read_wish(analysis: Analysis, quality: float, floors: Mapping[str, Tier]) ->
     else:
         tier = next((tier for tier, enough in zip(Tier, adequacy, strict=True) if enough >= quality), Tier.PREMIUM)
         because = f"unsure={analysis.unsure[0]}" if analysis.unsure and tier > Tier.ECONOMY else None
+        if tier < reasoning_tier and (analysis.reasoning or 0) >= LIKELY_REASONING:
+            tier, because = reasoning_tier, REASONING
     floor = Tier.ECONOMY if risk is None else floors.get(risk, Tier.ECONOMY)
     if floor > Tier.ECONOMY:
         tier, because = max(tier, floor), f"risk={risk}"

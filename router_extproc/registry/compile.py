@@ -82,6 +82,7 @@ def _analysis(written: Analysis) -> AnalysisSettings:
         deadline_ms=written.deadline,
         encoder=written.encoder,
         risk_floor={name: Tier[tier.upper()] for name, tier in floors.items()},
+        reasoning_tier=Tier[written.reasoning_tier.upper()],
         tasks=dict(written.tasks),
         semantic_routes={
             name: SemanticRoute(route.utterances, route.description, route.threshold)

@@ -221,12 +221,14 @@ class AnalysisSettings(msgspec.Struct, frozen=True):
     """How requests are analysed.
 
     ``deadline_ms`` is the time for one request. ``encoder`` is what compares texts with semantic routes. ``risk_floor`` is
-    the tier that ``auto`` does not go below for a risky domain. ``tasks`` are further kinds of work, by examples.
+    the tier that ``auto`` does not go below for a risky domain, ``reasoning_tier`` the weakest that it tries first on what is
+    to be thought through. ``tasks`` are further kinds of work, by examples.
     """
 
     deadline_ms: int = 20
     encoder: str = "static"
     risk_floor: dict[str, Tier] = msgspec.field(default_factory=lambda: dict.fromkeys(RISKS, Tier.PREMIUM))
+    reasoning_tier: Tier = Tier.STANDARD
     tasks: dict[str, tuple[str, ...]] = {}
     semantic_routes: dict[str, SemanticRoute] = {}
 

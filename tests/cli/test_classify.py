@@ -36,7 +36,7 @@ def classifier(monkeypatch: pytest.MonkeyPatch) -> None:
     heads = Classifier(
         encoder=StaticEncoder(Vocabulary(["[UNK]", "a", "b"]), table, np.ones(3, np.float32)),
         routing=Head(needs_strong=0.91234, complexity=9, adequacy=(0.08766, 0.5, 0.9), verifiable=0.4, unsure=("foreign",)),
-        tasks=Head(name="qa", scores={"qa": 0.8, "code": 0.1}, unsure=False),
+        tasks=Head(name="qa", scores={"qa": 0.8, "code": 0.1, "reasoning": 0.3, "math": 0.1}, unsure=False),
         risk=Head(name="legal", scores={"legal": 0.7, "none": 0.3}),
         injection=Head(probability=0.01, source="user", rule=None, span=None, truncated=False),
     )
@@ -61,7 +61,8 @@ def test_a_prompt_becomes_one_line_of_facts(tmp_path: Path, capsys: pytest.Captu
         "adequacy": [0.0877, 0.5, 0.9],
         "task": "qa",
         "task_unsure": False,
-        "tasks": {"qa": 0.8, "code": 0.1},
+        "tasks": {"qa": 0.8, "code": 0.1, "reasoning": 0.3, "math": 0.1},
+        "reasoning": 0.4,
         "risk": "legal",
         "risks": {"legal": 0.7, "none": 0.3},
         "injection": 0.01,

@@ -89,6 +89,14 @@ def test_a_hard_prompt_goes_to_premium(instance: Instance, prompt: str) -> None:
     assert why(answer)[0] == "premium"
 
 
+@pytest.mark.parametrize(
+    "prompt", ["Two doors, one liar. Which question do you ask?", "A wolf, a goat and a cabbage must cross a river. How?"]
+)
+def test_a_puzzle_in_plain_words_is_not_for_the_cheapest(instance: Instance, prompt: str) -> None:
+    """It looks easy; that it is to be thought through is the reason."""
+    assert why(ask(instance, prompt)) == ("standard", ["reasoning"])
+
+
 @pytest.mark.parametrize("prompt", MEDICAL)
 def test_a_medical_prompt_goes_to_premium_whatever_its_length(instance: Instance, prompt: str) -> None:
     """Risk is a floor, and the reason says that it was."""

@@ -64,6 +64,11 @@ def order(decision: Decision) -> list[str]:
         (facts(None), "large", "auto:premium:unclassified"),
         (facts(HARD, unsure=("foreign",)), "large", "auto:premium:unsure=foreign"),
         (facts(EASY, unsure=("misspelt",)), "small", "auto:economy"),
+        (facts(EASY, reasoning=0.35), "medium", "auto:standard:reasoning"),
+        (facts(EASY, reasoning=0.34), "small", "auto:economy"),
+        (facts(EASY, reasoning=1.0, task="code"), "medium-coder", "auto:standard:reasoning"),
+        (facts(MIDDLING, reasoning=1.0), "medium", "auto:standard"),
+        (facts(EASY, reasoning=1.0, risk="medical"), "large", "auto:premium:risk=medical"),
         (Facts(), "large", "auto:premium:unclassified"),
         (Facts(risk="medical"), "large", "auto:premium:risk=medical"),
     ],
@@ -169,6 +174,24 @@ def test_where_no_domain_has_a_floor_nobody_asks_for_the_risk() -> None:
             raise AssertionError("asked")
 
     assert read_wish(Untouchable(adequacy=EASY), 0.7, {}) == Wish(Tier.ECONOMY)
+
+
+def test_whether_it_is_to_be_thought_through_is_only_asked_where_it_matters() -> None:
+    """Where a stronger tier is taken anyway, or the weakest is enough for puzzles too, the question costs nothing."""
+
+    class Untouchable(Facts, frozen=True):
+        @property
+        def reasoning(self) -> None:  # type: ignore[override]
+            raise AssertionError("asked")
+
+    assert read_wish(Untouchable(adequacy=HARD), 0.7, {}, Tier.STANDARD).tier == Tier.PREMIUM
+    assert read_wish(Untouchable(adequacy=EASY), 0.7, {}, Tier.ECONOMY).tier == Tier.ECONOMY
+
+
+def test_a_weaker_model_serves_a_puzzle_in_need() -> None:
+    """Where no stronger model can serve, what is to be thought through goes to what there is: it is no danger to anybody."""
+    weak = priced("small", Tier.ECONOMY, 1)
+    assert order(decide(facts(EASY, reasoning=1.0), weak)) == ["small"]
 
 
 def test_a_named_model_is_not_analysed() -> None:

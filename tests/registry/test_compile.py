@@ -184,18 +184,21 @@ def test_analysis_is_compiled_with_its_defaults() -> None:
     """Every risky domain has a floor unless the file takes it away; tasks and semantic routes keep their examples."""
     assert compiled(PROVIDERS).analysis == AnalysisSettings()
     assert set(AnalysisSettings().risk_floor.values()) == {Tier.PREMIUM}
+    assert AnalysisSettings().reasoning_tier == Tier.STANDARD
     found = compiled(
         PROVIDERS
         + """\
 analysis:
   deadline: 5ms
   encoder: minilm
+  reasoning_tier: economy
   risk_floor: {legal: none, financial: standard}
   tasks: {sql: [a, b, c, d, e]}
   semantic_routes: {refunds: {utterances: [money back], description: refunds, threshold: 0.5}, hr: {description: leave}}
 """
     ).analysis
     assert (found.deadline_ms, found.encoder, found.tasks) == (5, "minilm", {"sql": ("a", "b", "c", "d", "e")})
+    assert found.reasoning_tier == Tier.ECONOMY
     assert found.risk_floor == {
         "medical": Tier.PREMIUM,
         "financial": Tier.STANDARD,

@@ -120,7 +120,7 @@ def test_outcomes_that_teach_nothing_but_flatness_are_refused(context: Context, 
     random = np.random.default_rng(3)
     log = write_log(tmp_path / "log.jsonl", [(text, int(random.integers(2))) for text in LETTERS + SUMS])
     before = (context.out / "routing.npz").read_bytes()
-    with pytest.raises(TrainingError, match="no better.*AUC"):
+    with pytest.raises(TrainingError, match=r"no better.*AUC"):
         refit(context, log)
     assert (context.out / "routing.npz").read_bytes() == before
 

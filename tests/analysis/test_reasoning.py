@@ -1,0 +1,89 @@
+"""Whether a task is to be thought through, by the shipped artefact, on prompts written for these tests."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router_extproc.analysis.analyser import Analyser
+from router_extproc.analysis.classifier import Classifier
+from router_extproc.analysis.location import artefact_folder
+from router_extproc.analysis.reasoning import PLAIN, read_reasoning
+from router_extproc.policy.auto import LIKELY_REASONING, QUALITY, read_wish
+from router_extproc.registry.snapshot import AnalysisSettings, Tier
+
+PROMPTS: dict[str, Any] = json.loads((Path(__file__).parent / "corpora" / "reasoning.json").read_text(encoding="utf-8"))
+SETTINGS = AnalysisSettings()
+
+
+@pytest.fixture(scope="module")
+def analyser() -> Analyser:
+    """Over the shipped classifier."""
+    return Analyser(Classifier.load(artefact_folder(os.environ)))
+
+
+def tier(analyser: Analyser, prompt: str) -> Tier:
+    """The weakest that `auto` asks for at the default quality and with the default floors."""
+    body = json.dumps({"model": "auto", "messages": [{"role": "user", "content": prompt}]}).encode()
+    return read_wish(analyser.analyse(body), QUALITY, SETTINGS.risk_floor, SETTINGS.reasoning_tier).tier
+
+
+def test_what_is_to_be_thought_through_is_not_cheap(analyser: Analyser) -> None:
+    """Of 118 short puzzles, proofs, statutes, diagnoses and problems at most three in a hundred go to the economy tier."""
+    cheap = [prompt for prompt in PROMPTS["thought"] if tier(analyser, prompt) == Tier.ECONOMY]
+    assert len(cheap) <= 0.03 * len(PROMPTS["thought"]), cheap
+
+
+def test_plain_questions_stay_cheap(analyser: Analyser) -> None:
+    """Questions in the words of puzzles that ask for nothing of the kind are hardly ever taken for one."""
+    found = []
+    for prompt in PROMPTS["plain"]:
+        body = json.dumps({"model": "auto", "messages": [{"role": "user", "content": prompt}]}).encode()
+        found.append((analyser.analyse(body).reasoning or 0) >= LIKELY_REASONING)
+    assert sum(found) <= 0.05 * len(found)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "a wolf , a goat and a boat",
+        "one always lies , the other tells the truth",
+        "if it rains , it is wet . it is wet . did it rain ?",
+        "ann is taller than bob , bob is taller than cem . who is in the middle ?",
+    ],
+)
+def test_a_known_form_is_enough(words: str) -> None:
+    """Words that stand together in puzzles, and premises before a question, need no probability."""
+    assert read_reasoning(words, words.split(), {"reasoning": 0.0, "math": 0.0}, 0.0) == 1
+
+
+@pytest.mark.parametrize(
+    "formula", ["solve y'' = y", "is 2^67 - 1 prime", "dy/dx = x", "how many zeros has 100! in base 7", "\u222b x dx", "lim x"]
+)
+def test_a_formula_is_no_sum(formula: str) -> None:
+    """Powers, derivatives, factorials and the signs of analysis are more than arithmetic."""
+    assert read_reasoning(formula, formula.split(), {"reasoning": 0.0, "math": 0.0}, 0.0) == 1
+
+
+@pytest.mark.parametrize("text", ["Congratulations on the 100! What a day", "add 17 and 25", "i'm here, it's 5 o'clock"])
+def test_a_sum_is_plain(text: str) -> None:
+    """Mathematics that the routing score holds for plain asks for no reasoning, and no exclamation mark is a factorial."""
+    assert read_reasoning(text, text.lower().split(), {"reasoning": 0.1, "math": 1.0}, PLAIN - 0.01) == 0
+
+
+def test_the_words_of_a_puzzle_in_a_long_text_are_chance() -> None:
+    """A story with a wolf, a goat and a boat is no puzzle."""
+    words = ["wolf", "goat", "boat", *["word"] * 150]
+    assert read_reasoning(" ".join(words), words, {"reasoning": 0.1, "math": 0.0}, 0.5) == 0.1
+
+
+@given(st.text(), st.lists(st.text(max_size=5)), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_it_is_a_likelihood(text: str, words: list[str], reasoning: float, math: float, needs_strong: float) -> None:
+    """Whatever is read, the result lies between 0 and 1."""
+    assert 0 <= read_reasoning(text, words, {"reasoning": reasoning, "math": math}, needs_strong) <= 1
