@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -153,7 +153,7 @@ def test_permissions_come_with_the_request() -> None:
 
 
 # Registries are large things to think of, and the machine may be busy.
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100)
 @given(st.data())
 def test_no_chain_passes_a_constraint(data: st.DataObject) -> None:
     """Whatever the registry, no attempt is closed or above the ceiling, but for floors; no deployment is lost without need."""

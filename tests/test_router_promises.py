@@ -62,7 +62,7 @@ def cases(draw: st.DrawFn) -> tuple[Registry, Request, Situation]:
     return registry, msgspec.structs.replace(request, caller=caller), situation
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(cases())
 def test_whatever_is_decided_keeps_every_promise(case: tuple[Registry, Request, Situation]) -> None:
     """Nothing but RequestError is raised; no member of any chain lacks what the request needs, and no limit is passed."""
@@ -134,7 +134,7 @@ def used_up_cases(draw: st.DrawFn) -> tuple[Registry, Request, Situation]:
     return registry, request, msgspec.structs.replace(situation, health=health)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(used_up_cases(), st.sampled_from(["enforce", "try"]))
 def test_a_quota_costs_an_order_or_a_wait(case: tuple[Registry, Request, Situation], learned: str) -> None:
     """What is told of quotas makes nobody eligible and refuses nobody who has a candidate with room. Those with room go first;
@@ -169,7 +169,7 @@ def test_a_quota_costs_an_order_or_a_wait(case: tuple[Registry, Request, Situati
         assert told == tried
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(used_up_cases())
 def test_a_quota_blocks_no_longer_than_its_reset(case: tuple[Registry, Request, Situation]) -> None:
     """From the last reset on everything is decided as if no quota had ever been told."""
@@ -184,7 +184,7 @@ def test_a_quota_blocks_no_longer_than_its_reset(case: tuple[Registry, Request, 
         assert told == untold
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(cases())
 def test_a_probe_goes_first_and_alone(case: tuple[Registry, Request, Situation]) -> None:
     """A half-open deployment is the first attempt and booked, or the only thing left after a chain of one."""
@@ -204,7 +204,7 @@ def test_a_probe_goes_first_and_alone(case: tuple[Registry, Request, Situation])
     assert set(half_open) <= ({0, 1} if len(decision.chain) == 2 else {0})
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     method=st.sampled_from(["GET", "POST", "DELETE"]),
     path=st.sampled_from([CHAT_COMPLETIONS, "/v1/embeddings", "/v1/files", "/v1/responses", "/v2", "", "/v1/audio/speech?x=1"]),

@@ -64,7 +64,7 @@ _CONTENT = _SAID | st.lists(st.fixed_dictionaries({"type": st.just("text"), "tex
 _MESSAGE = st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant", "system", "tool", "?"]), "content": _CONTENT})
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(messages=st.lists(_MESSAGE, max_size=4))
 def test_no_conversation_makes_a_reader_fail(shipped: Analyser, messages: list[dict[str, object]]) -> None:
     """Whatever is said, by whom, and in which characters: every fact is answered, within its bounds."""

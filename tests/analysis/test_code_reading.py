@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from router_extproc.analysis.code_reading import CodeReading, read_code
@@ -51,7 +51,6 @@ def test_a_label_counts_more_than_looks() -> None:
     assert read_code(["```ts\nconsole.log(1)\n```"]).language == "typescript"
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(alphabet=st.sampled_from("ab`~\n{}();=<>$ :def"), max_size=300), max_size=3))
 def test_any_text_can_be_read(texts: list[str]) -> None:
     """Whatever stands in the texts is read without an error."""

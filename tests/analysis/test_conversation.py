@@ -145,7 +145,7 @@ def test_nothing_said_is_no_task() -> None:
     assert body(messages=[{"role": "assistant"}]).step == "first"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from(["user", "assistant", "system", "tool", "critic"]), st.text()), max_size=6))
 def test_any_conversation_is_read(said: list[tuple[str, str]]) -> None:
     """Whatever is said by whomever, reading succeeds, and a bare yes at the end never hides the request before it."""

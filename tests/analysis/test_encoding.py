@@ -78,7 +78,7 @@ def test_numbers_are_not_unknown_words(encoder: StaticEncoder) -> None:
     assert TextEncoding("add 83749 and 99183", encoder).unknown_share == 0.0
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     before=st.text(max_size=60),
     last=st.sampled_from("a.!?\u0301 ß。"),

@@ -34,7 +34,7 @@ def test_ordinary_texts_are_cut_by_the_pattern() -> None:
         assert exact_pretokens(sample["text"]) == PATTERN.findall(sample["text"]), sample["kind"]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from(PARTS), max_size=24).map("".join))
 def test_any_mixture_is_cut_by_the_pattern(text: str) -> None:
     """Blanks, line ends, marks, endings and letters of all classes in any order."""

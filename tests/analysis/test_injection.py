@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from router_extproc.analysis.conversation import Conversation, Piece, conversation_of
@@ -91,7 +91,6 @@ def test_too_much_text_is_reported() -> None:
     assert not HEAD.score(talk(("purple elephants", "user"))).truncated
 
 
-@settings(deadline=None)
 @given(st.text(max_size=500))
 def test_any_text_gets_a_probability(text: str) -> None:
     """Foreign text raises nothing."""

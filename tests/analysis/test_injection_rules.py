@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from router_extproc.analysis.injection_rules import Hit, InjectionRules
@@ -79,7 +79,6 @@ def test_a_hit_says_where() -> None:
     assert text[hit.start : hit.end].startswith("ignore all previous")
 
 
-@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_any_text_is_read(text: str) -> None:
     """Foreign text raises nothing, and names only rules there are."""

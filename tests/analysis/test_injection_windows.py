@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from router_extproc.analysis.injection_windows import (
@@ -30,7 +30,6 @@ def reading_of(text: str) -> Reading:
     return read(folded_part(text)[0], POWERS)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 5_000))
 def test_windows_cover_every_byte(length: int) -> None:
     """Each byte of a text lies in a small and in a large window, and the first segment is the whole."""
@@ -60,7 +59,6 @@ def test_repeating_a_text_does_not_change_the_score_of_the_whole() -> None:
     assert once == pytest.approx(often, abs=1e-6)
 
 
-@settings(deadline=None)
 @given(st.text(max_size=2_000))
 def test_any_text_can_be_scored(text: str) -> None:
     """Foreign bytes give finite scores and a span inside the text."""

@@ -1,7 +1,7 @@
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from router_extproc.analysis.keywords import Keywords
@@ -77,7 +77,6 @@ def test_no_phrases_find_nothing() -> None:
     assert Keywords.compile([]).find("law") == set()
 
 
-@settings(deadline=None)
 @given(st.text(), st.lists(st.text(min_size=1).filter(lambda text: bool(text.strip())), max_size=4))
 def test_any_text_can_be_searched(text: str, phrases: list[str]) -> None:
     """Whatever stands in text and phrases, what is found are phrases that were asked for."""
@@ -88,7 +87,6 @@ def test_any_text_can_be_searched(text: str, phrases: list[str]) -> None:
     assert keywords.find(text) <= set(phrases)
 
 
-@settings(deadline=None)
 @given(st.sampled_from(["law", "legal advice", "GDPR"]), st.text(alphabet="xyz ", max_size=30))
 def test_a_phrase_among_other_words_is_found(phrase: str, other: str) -> None:
     """Words around a phrase do not hide it."""

@@ -87,7 +87,7 @@ def test_a_long_text_is_judged_by_its_ends() -> None:
     assert time.process_time() - started < 0.02
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=900))
 def test_any_text_has_an_answer(text: str) -> None:
     """Whatever the text, a code of two letters or None, and a confidence between 0 and 1."""
@@ -96,7 +96,6 @@ def test_any_text_has_an_answer(text: str) -> None:
     assert 0 <= found.confidence <= 1.001
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from([*SENTENCES["en"][:20], "it's", "x_1", "3.5", ":", ". ", '"', "\n", "?\n", "!  ", "\t", "\x1c"]),

@@ -31,7 +31,7 @@ def test_each_byte_is_a_token() -> None:
     assert sorted(merge_table().bytes_) == list(range(256))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, NO_MERGE - 1), st.integers(0, NO_MERGE - 1))
 def test_no_other_pair_merges(left: int, right: int) -> None:
     """A pair that is not in the vocabulary is not taken for one that is."""

@@ -77,14 +77,14 @@ pieces = (
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(pieces, max_size=8).map("".join))
 def test_no_text_is_more_tokens_than_its_bound(text: str) -> None:
     """Any characters in any order: at least what the tokenizer makes of it, at most its bytes."""
     assert exact_tokens(text) <= most_tokens([text]) <= byte_length(text)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(pieces, min_size=1, max_size=6), st.integers(0, 60), st.integers(0, 200), st.integers(0, 60))
 def test_no_long_text_is_more_tokens_than_its_bound(texts: list[str], cut: int, merged: int, looked_up: int) -> None:
     """Wherever cutting, merging and looking up words end, the rest is not counted too low."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from router_extproc.analysis.ngrams import Powers, byte_ngrams, folded, id_ngrams, word_ngrams
@@ -20,7 +20,6 @@ def test_words_are_runs_of_letters_and_digits() -> None:
     assert found == ["ignore", "the", "über", "rules", "00"]
 
 
-@settings(deadline=None)
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_a_word_has_one_hash_wherever_it_stands(before: str, after: str) -> None:
     """The hash of a word does not depend on what surrounds it."""
@@ -28,7 +27,6 @@ def test_a_word_has_one_hash_wherever_it_stands(before: str, after: str) -> None
     assert alone in POWERS.words(folded(f"{before} instructions {after}")).hashes
 
 
-@settings(deadline=None)
 @given(st.lists(st.text("abcdefghij", min_size=1, max_size=6), min_size=1, max_size=40))
 def test_different_words_have_different_hashes(words: list[str]) -> None:
     """Among a text's words, as many hashes differ as words do."""
@@ -43,7 +41,6 @@ def test_the_i_th_bucket_starts_at_the_i_th_position() -> None:
     assert np.array_equal(word_ngrams(hashes, 2, 12)[1][2:4], word_ngrams(hashes[2:5], 2, 12)[1])
 
 
-@settings(deadline=None)
 @given(st.text(max_size=200), st.integers(1, 8), st.integers(1, 20))
 def test_every_text_has_buckets_in_range(text: str, order: int, bits: int) -> None:
     """Any text gives length - order + 1 buckets, or none, all below 2^bits."""

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from router_extproc.analysis.output_length import asked_length, expected_output_tokens
@@ -44,7 +44,6 @@ def test_the_callers_limit_holds_for_each_answer() -> None:
     assert expected_output_tokens("", task="code", prompt_tokens=10, limit=100, choices=3) == 300
 
 
-@settings(deadline=None)
 @given(
     st.text(),
     st.none() | st.sampled_from(["qa", "translation", "other"]),

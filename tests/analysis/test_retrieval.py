@@ -55,7 +55,7 @@ def test_what_is_worked_on_stays(kind: str) -> None:
     assert separate_documents(WITHOUT[kind]) == (WITHOUT[kind], ())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.sampled_from(["<context>", "</context>", "Context:\n", "Question: ", "[1] ", "\n", "?", DOCUMENT]), max_size=12)
 )

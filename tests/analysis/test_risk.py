@@ -104,7 +104,6 @@ def test_a_document_beside_the_task_may_be_confidential() -> None:
     assert _score("Make this shorter.", Piece(document, "system")).name == NONE
 
 
-@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_any_text_has_a_probability_for_each_risk(text: str) -> None:
     """Whatever is sent: probabilities, and a name that exists."""

@@ -132,7 +132,7 @@ def test_a_further_step_or_constraint_never_lowers_the_score(reader: Reader, gro
     assert all(longer >= shorter for shorter, longer in pairwise(scores))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(text=st.text(max_size=200))
 def test_every_text_has_a_score_that_agrees_with_itself(reader: Reader, text: str) -> None:
     """Whatever the text: probabilities, ascending by tier, and complexity follows from them."""

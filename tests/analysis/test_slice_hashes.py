@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from router_extproc.analysis.slice_hashes import SliceHasher, code_points
@@ -16,7 +16,6 @@ def hash_of(text: str, start: int, end: int) -> int:
     return int(HASHER.hashes(sums, np.array([start]), np.array([end]))[0])
 
 
-@settings(deadline=None)
 @given(st.text(max_size=60), st.text(min_size=1, max_size=20), st.text(max_size=60))
 def test_a_slice_hashes_the_same_wherever_it_stands(before: str, text: str, after: str) -> None:
     """What stands before and after changes nothing."""

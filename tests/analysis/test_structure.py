@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from router_extproc.analysis.structure import Structure, read_structure
@@ -31,7 +31,6 @@ def test_several_things_at_once(is_multi: tuple[str, bool]) -> None:
     assert read_structure(is_multi[0]).is_multi_step is is_multi[1]
 
 
-@settings(deadline=None)
 @given(st.text(), st.sampled_from(["4. Sort them.", "Then, sort them.", "It must fit in 10 lines.", "Why is that?"]))
 def test_adding_never_lowers(text: str, more: str) -> None:
     """Whatever was asked before, asking one thing more lowers no count and raises one."""

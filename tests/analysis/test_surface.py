@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from router_extproc.analysis.surface import FEATURES, surface_features
@@ -14,7 +14,6 @@ from router_extproc.analysis.surface import FEATURES, surface_features
 EXAM = "What is 2.5 kg in g?\nA. 25\nB. 250\nC. 2500\nAnswer:"
 
 
-@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_every_text_has_finite_features(text: str) -> None:
     """Whatever the text, all features are finite, and shares lie between 0 and 1."""
@@ -69,7 +68,6 @@ def test_layout_is_seen() -> None:
 
 
 @pytest.mark.parametrize("times", [1, 40], ids=["short", "long"])
-@settings(deadline=None)
 @given(text=st.text("aA zZ9.!?\n\t-é\u3000", max_size=80))
 def test_words_are_counted_alike_in_short_and_long_texts(times: int, text: str) -> None:
     """Lengths of words are those that splitting at ASCII's white space gives, whether lists or arrays tell them."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from router_extproc.analysis.conversation import Conversation, conversation_of
@@ -43,7 +43,6 @@ def test_sure_names_are_right_more_often() -> None:
     assert np.mean([task == score.name for task, score in scores if not score.unsure]) >= everything
 
 
-@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_any_text_has_probabilities_for_every_kind(text: str) -> None:
     """Whatever is sent, each kind has a probability, the name is the likeliest, and unsure means unlikely."""

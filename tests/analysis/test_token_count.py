@@ -68,7 +68,7 @@ def test_the_work_is_bounded(text: str) -> None:
     assert time.process_time() - started < 0.1
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text())
 def test_any_text_has_a_count(text: str) -> None:
     """Any text: no tokens only for an empty one, never more tokens than UTF-8 bytes by more than a little."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from router_extproc.analysis.window import HEAD, TAIL, head_and_tail
@@ -29,7 +29,6 @@ def test_a_cut_leaves_words_whole() -> None:
     assert window.text == "alpha bravo\n\necho"
 
 
-@settings(deadline=None)
 @given(st.text(alphabet="ab \n", max_size=300), st.integers(1, 60), st.integers(1, 60))
 def test_what_is_kept_is_never_longer_than_asked(text: str, head: int, tail: int) -> None:
     """Any text: at most head and tail and the blank line between, and both ends are the text's own."""

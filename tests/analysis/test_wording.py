@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from router_extproc.analysis.encoders.static import StaticEncoder
@@ -23,7 +23,6 @@ def _marks(text: str, *, has_documents: bool = False) -> dict[str, float]:
     return dict(zip(MARKS, read[-len(MARKS) :].tolist(), strict=True))
 
 
-@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_any_text_has_finite_features_of_fixed_shape(text: str) -> None:
     """Whatever bytes a client sends: nothing is missing, nothing infinite."""

@@ -7,7 +7,7 @@ import sys
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from router_extproc.analysis.location import artefact_folder
@@ -56,21 +56,18 @@ _daily = st.text(
 )
 
 
-@settings(deadline=None)
 @given(_daily)
 def test_any_text_in_daily_characters_gives_the_librarys_ids(text: str) -> None:
     """Foreign scripts, accents, control characters and spaces of all kinds change nothing about the ids."""
     assert _vocabulary.ids(text) == _library_ids(text)
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(min_codepoint=0, max_codepoint=127), max_size=200))
 def test_the_fast_path_for_ascii_gives_the_librarys_ids(text: str) -> None:
     """ASCII with control characters and any punctuation is cut as the library cuts it."""
     assert _vocabulary.ids(text) == _library_ids(text)
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(["the", "unaffable", "transformerization", "zzxqy", "2024", "İstanbul", "ﬁne", "Σίσυφος"])))
 def test_words_outside_the_vocabulary_are_pieced_as_the_library_does(words: list[str]) -> None:
     """The greedy pieces are the library's, word for word."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router_extproc.config import load
@@ -145,14 +145,14 @@ def examine(text: str) -> None:
 
 
 @given(DOCUMENTS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_no_document_crashes_the_reader(document: object) -> None:
     """Whatever YAML document is given, it is accepted or refused with problems that have a place in it."""
     examine(yaml.safe_dump(document, allow_unicode=True, sort_keys=False))
 
 
 @given(st.text(max_size=200))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_no_text_crashes_the_reader(text: str) -> None:
     """Text that is no YAML at all is refused, never a crash."""
     examine(text)
@@ -168,7 +168,7 @@ GOOD = "".join(file.read_text(encoding="utf-8") for file in [Path(__file__).pare
         max_size=6,
     )
 )
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 def test_no_damaged_file_crashes_the_reader(damages: list[tuple[float, int, str]]) -> None:
     """A good file with characters lost and others in their place is accepted or refused, never a crash."""
     text = GOOD

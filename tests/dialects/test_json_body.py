@@ -68,7 +68,7 @@ def body_of(members: list[Written], ending: str, model: str | None = None) -> by
     return ("".join(one.before + value for one, value in zip(members, values, strict=True)) + ending).encode()
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(written_objects(), st.sampled_from(["gpt-4o", 'quo"te', "ünï", "", "a\\b"]))
 def test_only_the_value_changes(case: tuple[list[Written], str], new: str) -> None:
     """Every top-level model is replaced, so that every reader sees the new one, and every other byte is what it was."""

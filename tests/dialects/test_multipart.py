@@ -25,7 +25,7 @@ FIELD = 'Content-Disposition: form-data; name="model"'
 FILE = 'Content-Disposition: form-data; name="file"; filename="model.wav"\r\nContent-Type: audio/wav'
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(before=st.binary(max_size=80), after=st.binary(max_size=80), new=st.text(min_size=1, max_size=20))
 def test_only_the_field_changes(before: bytes, after: bytes, new: str) -> None:
     """Whatever bytes the files hold, the field's value alone is replaced."""

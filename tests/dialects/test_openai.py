@@ -96,7 +96,7 @@ def test_nobody_can_smuggle_opaque_messages() -> None:
     assert read_envelope(body(model="a", opaque=[{"x": 1}])).opaque is msgspec.UNSET
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.dictionaries(
         st.sampled_from([field.name for field in msgspec.structs.fields(type(read_envelope(b'{"model":"a"}')))]),

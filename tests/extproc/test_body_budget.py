@@ -55,7 +55,7 @@ async def test_a_caller_that_gives_up_leaves_no_trace() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=30))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_limit_holds_and_everybody_is_served(bodies: list[tuple[int, bool]]) -> None:
     """Whatever comes, held bytes never exceed the limit, and nothing is held in the end."""
 

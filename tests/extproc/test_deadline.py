@@ -100,8 +100,8 @@ def test_time_that_others_had_the_core_is_not_the_works(guard: AlarmGuard) -> No
     os.sched_setaffinity(0, core)
     try:
         outcomes = []
-        for _ in range(10):
-            until = time.thread_time() + 0.010
+        for _ in range(5):
+            until = time.thread_time() + 2.5 * LIMIT
 
             def work(until: float = until) -> str:
                 while time.thread_time() < until:
@@ -109,14 +109,14 @@ def test_time_that_others_had_the_core_is_not_the_works(guard: AlarmGuard) -> No
                 return "done"
 
             began = time.monotonic()
-            outcomes.append((guard(work, 0.020), time.monotonic() - began))
+            outcomes.append((guard(work, 5 * LIMIT), time.monotonic() - began))
     finally:
         os.sched_setaffinity(0, mine)
         for rival in rivals:
             rival.kill()
             rival.wait()
-    assert [outcome for outcome, _ in outcomes] == ["done"] * 10
-    assert max(took for _, took in outcomes) > 0.020, "nobody had the core meanwhile: nothing was tested"
+    assert [outcome for outcome, _ in outcomes] == ["done"] * 5
+    assert max(took for _, took in outcomes) > 5 * LIMIT, "nobody had the core meanwhile: nothing was tested"
 
 
 def test_patience_has_an_end(guard: AlarmGuard, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +141,7 @@ def test_an_error_of_the_work_is_its_own(guard: AlarmGuard) -> None:
 
 
 @given(st.lists(st.integers(0, 300), min_size=1, max_size=30))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_no_alarm_hits_what_comes_after(microseconds: list[int]) -> None:
     """Work that ends at about its deadline either gives its result or has passed it; what follows is never interrupted."""
     guard = AlarmGuard()

@@ -340,7 +340,7 @@ def test_signals_travel_with_the_request_and_not_with_the_chain() -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_body_breaks_the_leg(body: bytes) -> None:
     """Whatever bytes come, there is a decision or a refusal, never an exception."""
     assert answers(body)

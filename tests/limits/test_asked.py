@@ -20,7 +20,6 @@ from router_extproc.request import CHAT_COMPLETIONS, Request
 from router_extproc.router import Router, read_request
 from router_extproc.simulator.openai.chat_request import ChatRequest, prompt_tokens
 from tests.limits.cases import registry
-from tests.limits.patience import patient
 
 
 def asked(path: str, **body: Any) -> Request:
@@ -239,7 +238,6 @@ bodies = st.fixed_dictionaries(
 )
 
 
-@patient
 @given(bodies)
 def test_no_prompt_is_billed_above_its_bound(body: dict[str, Any]) -> None:
     """Another count of tokens, by characters, as the simulated providers bill it, stays within the bound of every prompt."""
@@ -251,7 +249,6 @@ def test_no_prompt_is_billed_above_its_bound(body: dict[str, Any]) -> None:
     assert prompt_tokens(msgspec.json.decode(request.body, type=ChatRequest)) <= within
 
 
-@patient
 @given(st.dictionaries(st.sampled_from(["n", "best_of", "max_tokens", "prompt", "input"]), st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),

@@ -16,7 +16,6 @@ from router_extproc.limits.bound import PROMPT_ALLOWANCE, UNKNOWN_OUTPUT_TOKENS,
 from router_extproc.registry.snapshot import Model, Prices, PriceTier, Registry, Tier
 from router_extproc.request import EMBEDDINGS, Request
 from tests.limits.cases import CHEAP, DEAR, MIDDLE, model
-from tests.limits.patience import patient
 from tests.policy import registries as build
 
 
@@ -45,7 +44,6 @@ def test_rates_below_a_micro_dollar_are_rounded_up_and_negative_ones_are_nothing
     assert rates_of(model("m", Tier.ECONOMY, None)) is None
 
 
-@patient
 @given(st.decimals("0", "1000", places=4), st.integers(0, 10**6), st.integers(0, 10**6))
 def test_costs_are_those_of_exact_decimals(price: Decimal, prompt: int, completion: int) -> None:
     """A cost in whole micro-dollars is the exact cost rounded up."""
@@ -100,7 +98,6 @@ def test_attempts_that_may_run_out_of_time_are_counted_each(decided: dict[str, o
     assert found.most("tokens", None) == answers * (1_200 + PROMPT_ALLOWANCE + 100)
 
 
-@patient
 @given(
     windows=st.lists(
         st.tuples(st.integers(1, 5_000), st.floats(0.3, 3.0), st.sampled_from([CHEAP, MIDDLE, DEAR])), min_size=1, max_size=4
@@ -225,7 +222,6 @@ tiers = st.lists(
 prices = st.builds(Prices, st.floats(0, 100), st.floats(0, 100), st.none() | st.floats(0, 100), tiers=tiers)
 
 
-@patient
 @given(
     found=st.lists(prices, min_size=1, max_size=3),
     prompt=st.integers(0, 20_000),

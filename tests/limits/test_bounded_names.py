@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_extproc.limits.bounded_names import bounded
-from tests.limits.patience import patient
 
 
 @pytest.mark.parametrize("name", ["ann", "münchen, 株", "a" * 128, ""])
@@ -16,7 +15,6 @@ def test_what_can_be_read_stays_as_it_is(name: str) -> None:
     assert bounded(f" {name}\n", 128) == name
 
 
-@patient
 @given(st.text(max_size=300), st.text(max_size=300))
 def test_two_names_stay_two(one: str, other: str) -> None:
     """However long or strange they are, they come out short, printable and different."""

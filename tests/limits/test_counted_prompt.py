@@ -23,7 +23,6 @@ from router_extproc.router import read_request
 from tests.crafted_texts import TEXTS, hidden_from_samples
 from tests.exact_tokens import exact_tokens
 from tests.limits import cases
-from tests.limits.patience import patient
 from tests.policy import registries as build
 
 HIDDEN = hidden_from_samples(20_000)
@@ -268,7 +267,6 @@ def _texts(value: Any) -> list[str]:
     return [text for one in inner for text in _texts(one)]
 
 
-@patient
 @given(
     st.dictionaries(st.sampled_from(["messages", "input", "prompt", "instructions", "tools", "other"]), values), st.booleans()
 )

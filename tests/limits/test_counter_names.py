@@ -7,12 +7,10 @@ from hypothesis import strategies as st
 
 from router_extproc.limits.counter_names import LONGEST, counter_name, plain, scope_of, shortened
 from router_extproc.registry.spending import Budget
-from tests.limits.patience import patient
 
 texts = st.text(max_size=400)
 
 
-@patient
 @given(name=texts, value=texts.filter(bool), other=texts.filter(bool))
 def test_names_are_plain_and_bounded_and_tell_values_apart(name: str, value: str, other: str) -> None:
     """Whatever labels hold, a name is short printable ASCII without blanks and braces; two values have two names."""

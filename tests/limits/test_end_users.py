@@ -16,7 +16,6 @@ from router_extproc.limits.selection import labels_of
 from router_extproc.registry.spending import Budget
 from router_extproc.request import Request
 from tests.limits.cases import ACME, claim, registry, request
-from tests.limits.patience import patient
 
 APPLICATION = Caller(tenant="acme", key="k1")
 
@@ -93,7 +92,6 @@ def test_each_end_user_has_a_counter_of_its_own_within_the_tenant() -> None:
     assert counters(asking()) == ["usd:team"]
 
 
-@patient
 @given(name=st.text(max_size=300), other=st.text(max_size=300))
 def test_names_are_bounded_and_told_apart(name: str, other: str) -> None:
     """However long or strange, a name has at most 128 printable characters, and two names stay two."""

@@ -22,7 +22,6 @@ from router_extproc.limits.identity import (
     proves,
 )
 from router_extproc.registry.spending import Jwt, KeyGrant, Mesh, Tenant
-from tests.limits.patience import patient
 
 KEY = "sk-router-abcdefghij012345.s3cret-S3CRET_s3cret-S3CRET_s3cret-S3CRET_s"
 SALT = bytes(range(16))
@@ -74,7 +73,6 @@ def test_the_id_stands_before_the_secret(shown: str, name: str | None) -> None:
     assert key_id(shown) == name
 
 
-@patient
 @given(st.text(), st.text(), st.binary(min_size=1, max_size=32))
 def test_a_digest_is_that_of_one_text(shown: str, other: str, salt: bytes) -> None:
     """A digest is recognised by the text it was made of, with its salt, and by no other; it does not hold the text."""
@@ -176,7 +174,6 @@ def test_a_token_without_a_tenant_is_nobodys(claims: dict[str, Any]) -> None:
         caller_of_claims(claims, Jwt(), {})
 
 
-@patient
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
@@ -192,7 +189,6 @@ def test_no_claim_breaks_the_reading(value: Any) -> None:
     assert len(caller.user) <= 256
 
 
-@patient
 @given(st.text(max_size=400), st.text(max_size=400))
 def test_two_names_in_tokens_stay_two(one: str, other: str) -> None:
     """Whoever can choose a part of its name becomes nobody else by it, be it by letters that are not seen or by its length."""

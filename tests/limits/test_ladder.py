@@ -16,7 +16,6 @@ from router_extproc.store.counters import Level, Verdict
 from tests.limits.cases import DEAR, NOON, claim, decide, model, registry, request, walk
 from tests.limits.ladders import BEST, DAY, go, spent, usd
 from tests.limits.model_store import ModelStore
-from tests.limits.patience import patient
 
 MINUTE = Window(rolling_seconds=60)
 
@@ -207,7 +206,7 @@ def test_an_observed_budget_changes_nothing() -> None:
     assert [held.budget for held in step.account.held] == ["r"]
 
 
-@settings(patient, max_examples=150)
+@settings(max_examples=150)
 @given(
     cap=st.integers(1, 400_000),
     unit=st.sampled_from(["usd", "tokens", "requests"]),
@@ -232,7 +231,7 @@ def test_observing_counts_what_enforcing_refuses(cap: int, unit: str, trace: lis
     assert refused["observe"] == refused["enforce"]
 
 
-@settings(patient, max_examples=150)
+@settings(max_examples=150)
 @given(
     caps=st.lists(st.integers(0, 200_000), min_size=1, max_size=3),
     asks=st.lists(

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from router_extproc.errors import RequestError
 from router_extproc.limits.loop_guard import SUMMARY, WARNED, fingerprint, guard_budgets, stage, stopped, strongest
 from router_extproc.registry.spending import Budget, LoopGuard, Window
-from tests.limits.patience import patient
 
 
 def chat(*messages: dict[str, Any], **more: Any) -> bytes:
@@ -118,7 +117,6 @@ messages = st.fixed_dictionaries(
 )
 
 
-@patient
 @given(st.lists(messages | st.text() | st.integers(), max_size=5))
 def test_any_conversation_has_a_fingerprint_or_is_refused(conversation: list[Any]) -> None:
     """Whatever stands in a body, the answer is a short name, always the same one, or the refusal of a body that is none."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -18,7 +18,6 @@ from router_extproc.registry.snapshot import Condition, Plan, Route, Rule, Targe
 from router_extproc.request import CHAT_COMPLETIONS, Request
 from router_extproc.router import Router, Situation
 from tests.limits.cases import registry, request
-from tests.limits.patience import patient
 from tests.policy import registries as build
 from tests.policy.registries import REQUESTS, registries
 
@@ -30,7 +29,6 @@ def allows(patterns: tuple[str, ...] | None, name: str) -> bool:
     return patterns is None or any(name.startswith(one[:-1]) if one.endswith("*") else name == one for one in patterns)
 
 
-@patient
 @given(lists, lists, st.text("abc", max_size=4))
 def test_two_lists_allow_what_both_allow(one: tuple[str, ...] | None, other: tuple[str, ...] | None, name: str) -> None:
     """Together two lists allow exactly the names that each of them allows, prefixes included."""
@@ -224,7 +222,7 @@ def test_a_wildcard_alone_makes_no_route_usable(plan: Plan) -> None:
 
 
 # Registries are large things to think of, and the machine may be busy.
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100)
 @given(st.data())
 def test_no_decision_uses_what_is_not_allowed(data: st.DataObject) -> None:
     """Whatever the registry and the request, no attempt of any chain is outside the caller's lists."""

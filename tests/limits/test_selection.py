@@ -9,14 +9,12 @@ from router_extproc.limits.selection import Budgets, budgets_for, is_provider_li
 from router_extproc.registry.snapshot import Registry
 from router_extproc.registry.spending import Budget, KeyGrant, Raise, Spending, Window
 from tests.limits.cases import registry
-from tests.limits.patience import patient
 
 names = st.sampled_from(["tenant", "team", "tag:app", "provider", "model"])
 values = st.sampled_from(["acme", "ac*", "umbrella", "", "*"])
 pairs = st.lists(st.tuples(names, values), max_size=3).map(tuple)
 
 
-@patient
 @given(
     selectors=st.lists(pairs, max_size=8),
     labels=st.dictionaries(names, st.sampled_from(["acme", "acid", "umbrella"])),

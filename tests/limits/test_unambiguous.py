@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from router_extproc.errors import BadRequestError
 from router_extproc.limits.unambiguous import NAMES, refuse_ambiguous
-from tests.limits.patience import patient
 
 
 @pytest.mark.parametrize(
@@ -53,7 +52,6 @@ def test_others_pass(body: bytes) -> None:
     refuse_ambiguous(body)
 
 
-@patient
 @given(
     st.dictionaries(
         st.sampled_from(sorted(NAMES)) | st.text(max_size=3).filter(lambda name: name.casefold() not in NAMES), st.integers()
@@ -65,7 +63,6 @@ def test_what_a_library_writes_passes(members: dict[str, int]) -> None:
     refuse_ambiguous(json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode(errors="replace"))
 
 
-@patient
 @given(
     st.lists(st.tuples(st.sampled_from(["model", "n", "x", "mod\\u0065l"]), st.text(max_size=9)), max_size=6),
     st.sampled_from(["", " ", "\n  "]),
@@ -86,7 +83,6 @@ written = st.sampled_from(
 )
 
 
-@patient
 @given(
     st.lists(st.tuples(written, st.sampled_from(["", " ", "\t\n"]), st.sampled_from(["1", '"model"', '{"model": 1}', '["n"]'])))
 )

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from router_extproc.limits.windows import NEVER, PARTS, part
 from router_extproc.registry.spending import Window
-from tests.limits.patience import patient
 
 BERLIN = "Europe/Berlin"
 
@@ -108,7 +107,6 @@ moments = st.floats(1e9, 4e9)
 rolling = st.sampled_from([1, 2, 10, 59, 60, 61, 90, 3_600, 86_400, 2_592_000])
 
 
-@patient
 @given(seconds=rolling, now=moments, earlier=st.floats(0, 1))
 def test_a_rolling_window_counts_all_of_itself_and_little_more(seconds: int, now: float, earlier: float) -> None:
     """What happened within the window counts; what happened longer ago than the window and one part of it does not."""
@@ -119,7 +117,6 @@ def test_a_rolling_window_counts_all_of_itself_and_little_more(seconds: int, now
     assert part(window, now - seconds - length - 1).bucket < since
 
 
-@patient
 @given(seconds=rolling, now=moments)
 def test_a_rolling_part_counts_until_it_resets_and_is_kept_until_then(seconds: int, now: float) -> None:
     """A part counts up to the second before it resets and not from then on; it is kept at least until then."""
@@ -131,7 +128,6 @@ def test_a_rolling_part_counts_until_it_resets_and_is_kept_until_then(seconds: i
     assert found.resets_at - now <= seconds + max(1, -(-seconds // PARTS))
 
 
-@patient
 @given(
     unit=st.sampled_from(["second", "minute", "hour", "day", "week", "month"]),
     zone=st.sampled_from(["UTC", BERLIN, "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata", "America/St_Johns"]),

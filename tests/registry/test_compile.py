@@ -438,7 +438,7 @@ def configurations(draw: st.DrawFn) -> str:
 
 
 @given(configurations())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_whatever_compiles_leads_somewhere(text: str) -> None:
     """Every target exists, deployments have names of their own, the derived chain is short, strong and makes text."""
     registry = compiled(text)

@@ -167,7 +167,7 @@ REQUESTS = st.sampled_from(
 
 
 @given(pieces=st.lists(st.binary(max_size=40) | REQUESTS | REQUESTS.map(lambda request: request[:40]), min_size=1, max_size=6))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_no_bytes_break_the_server(simulate: Simulate, pieces: list[bytes]) -> None:
     """Whatever one client sends, nothing is raised unhandled and the next client is served."""
     unhandled: list[dict] = []

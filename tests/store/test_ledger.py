@@ -55,7 +55,7 @@ def test_a_call_is_settled_once(path: Path, ledger: Ledger) -> None:
         assert connection.execute("select sum(cost_micro_usd), count(*) from ledger").fetchone() == (13, 3)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     text=st.text(st.characters(exclude_categories=["Cs"]), max_size=20), tag=st.text(st.characters(exclude_categories=["Cs"]))
 )

@@ -58,7 +58,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 
 @pytest.mark.parametrize("tags", [("r0",), ("r0", "r1", "r2")], ids=["one place", "several places"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps=_STEPS)
 def test_it_answers_as_the_model_does(server: RedisServer, tags: tuple[str, ...], steps: list[tuple[Any, ...]]) -> None:
     """Every verdict, level and claim is the model's; refusals give back what other places had set aside."""
@@ -100,7 +100,7 @@ def _list_of(held: str, reservation: str) -> str:
     return f"{held.partition(':held:')[0]}:of:{reservation}"
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(limit=st.integers(0, 30), amounts=st.lists(st.integers(0, 9), max_size=20), totals=st.lists(st.integers(0, 9)))
 def test_at_once_no_limit_is_exceeded(server: RedisServer, limit: int, amounts: list[int], totals: list[int]) -> None:
     """However reservations and settlements of several places are mixed, what was admitted fits into every limit."""

@@ -197,7 +197,7 @@ _STEPS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps=_STEPS, at_once=st.booleans())
 def test_it_answers_as_the_model_does(tmp_path_factory: pytest.TempPathFactory, *, steps: list[tuple], at_once: bool) -> None:
     """Whatever is asked, one after the other or at once, the answers are those of the plain model."""
