@@ -54,6 +54,7 @@ SCRIPTS: list[tuple[dict[str, Any], bool, str]] = [
     ({"empty": True}, False, FALLS_BACK),
     ({"empty": True}, True, FALLS_BACK),
     ({"answer_bytes": 100_000}, False, STANDS),
+    ({"unknown_members": ["logprobs"]}, False, STANDS),
     ({"gzip": "always"}, False, STANDS),
     ({"logprob": -0.25}, False, STANDS),
     ({"response_headers": {"x-scripted": "yes"}}, True, STANDS),

@@ -87,10 +87,15 @@ def test_commands_find_the_instance(instance: Instance) -> None:
 
 
 @pytest.mark.parametrize(
-    ("port", "key"), [("port", "listener.port"), ("admin_port", "admin.port"), ("envoy_port", "envoy.admin_port")]
+    ("port", "key", "option"),
+    [
+        ("port", "listener.port", "--port"),
+        ("admin_port", "admin.port", "--admin-port"),
+        ("envoy_port", "envoy.admin_port", "--envoy-admin-port"),
+    ],
 )
-def test_a_taken_port_is_a_clear_error(text: str, tmp_path: Path, port: str, key: str) -> None:
-    """One line that names the key and the address, exit code 1, and nothing was started."""
+def test_a_taken_port_is_a_clear_error(text: str, tmp_path: Path, port: str, key: str, option: str) -> None:
+    """One line that names the address, the key and the option, exit code 1, and nothing was started."""
     instance = Instance(tmp_path, text)
     with socket.socket() as other:
         other.bind(("127.0.0.1", getattr(instance, port)))
@@ -99,7 +104,8 @@ def test_a_taken_port_is_a_clear_error(text: str, tmp_path: Path, port: str, key
     address = f"127.0.0.1:{getattr(instance, port)}"
     [line] = ended.stderr.splitlines()
     assert line == (
-        f"router-extproc: {key}: cannot listen on {address}: Address already in use; set {key} in router.yaml to a free port"
+        f"router-extproc: {key}: cannot listen on {address}: Address already in use;"
+        f" set {key} in router.yaml, or {option} on the command line, to a free port"
     )
     assert ended.returncode == 1
     assert not (instance.state / "envoy" / "bootstrap.json").exists()
