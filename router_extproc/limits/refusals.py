@@ -117,7 +117,8 @@ def _message(budget: Budget, at: float, now: float, *, is_too_large: bool) -> st
     if math.isinf(at):
         if not is_too_large:
             return f"The budget '{budget.name}' is used up, and does not reset by itself."
-        return f"This request is larger than the whole budget '{budget.name}'. Ask for a shorter answer (max_tokens)."
+        fix = "Send a shorter prompt, or ask for a shorter answer (max_tokens)."
+        return f"This request is larger than the whole budget '{budget.name}'. {fix}"
     if at <= now:
         return f"{what} There will be room when other requests of it have ended."
     return f"{what} It resets at {datetime.fromtimestamp(math.ceil(at), UTC):%Y-%m-%dT%H:%M:%SZ}."

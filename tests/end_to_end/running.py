@@ -9,14 +9,16 @@ import os
 import select
 import signal
 import socket
+import socketserver
 import string
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import openai
@@ -28,6 +30,7 @@ from tests.tied import tied
 CHAT = "/v1/chat/completions"
 HELLO = [{"role": "user", "content": "Hello"}]
 _CONTROL = "control"
+_Server = TypeVar("_Server", bound=socketserver.BaseServer)
 
 
 def free_ports(count: int) -> list[int]:
@@ -49,6 +52,19 @@ def until(what: Callable[[], Any], seconds: float = 10.0, step: float = 0.05) ->
         if time.monotonic() > deadline:
             raise AssertionError(f"not true within {seconds} s: {what}, last answer {found!r}")
         time.sleep(step)
+
+
+@contextlib.contextmanager
+def at_work(server: _Server) -> Iterator[_Server]:
+    """A server of the standard library, serving in a thread of its own."""
+    with server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 class Simulators:

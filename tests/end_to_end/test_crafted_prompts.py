@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -14,7 +12,7 @@ import httpx
 import pytest
 
 from tests.crafted_texts import TEXTS, hidden_from_samples
-from tests.end_to_end.running import CHAT, Instance, running
+from tests.end_to_end.running import CHAT, Instance, at_work, running
 from tests.end_to_end.spending import ledger, micro_usd, quiet_budget
 from tests.exact_tokens import exact_tokens
 
@@ -72,19 +70,9 @@ def _bytes(text: str) -> int:
     return len(text.encode())
 
 
-@contextmanager
-def provider_at_work() -> Iterator[Provider]:
-    with Provider() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
 @pytest.fixture(scope="module")
 def provider() -> Iterator[Provider]:
-    with provider_at_work() as server:
+    with at_work(Provider()) as server:
         yield server
 
 

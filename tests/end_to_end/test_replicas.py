@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import json
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +13,7 @@ import openai
 import pytest
 
 from tests.end_to_end.load import chat
-from tests.end_to_end.running import until
+from tests.end_to_end.running import at_work, until
 from tests.end_to_end.spending import World, command, world
 from tests.redis_servers import single_redis
 
@@ -64,12 +63,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def inbox() -> Iterator[Inbox]:
-    with Inbox() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with at_work(Inbox()) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.end_to_end.running import CHAT, HELLO, Instance, Simulators, running, until
+from tests.end_to_end.running import CHAT, HELLO, Instance, Simulators, at_work, running, until
 from tests.end_to_end.spending import MODEL, command, ledger, micro_usd, settled
 
 pytestmark = pytest.mark.end_to_end
@@ -54,12 +53,8 @@ def told() -> Iterator[tuple[str, list[str]]]:
     """A webhook's address, and what it was told."""
     messages: list[str] = []
     handler = type("Handler", (Webhook,), {"told": messages})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
+    with at_work(ThreadingHTTPServer(("127.0.0.1", 0), handler)) as server:
         yield f"http://127.0.0.1:{server.server_address[1]}/hook", messages
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(scope="module")

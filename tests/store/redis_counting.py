@@ -7,6 +7,8 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from msgspec.structs import replace
+
 from router_extproc.registry.spending import StoreSettings
 from router_extproc.store.counters import Hold, HoldKind, Query, StoreUnavailableError
 from router_extproc.store.redis_counters import RedisCounters
@@ -19,6 +21,16 @@ UNTIL = NOW + 60
 def single(server: RedisServer, deadline_ms: int = 500, prefix: str = "router") -> StoreSettings:
     """One server, and patience where time is not what is tested: two cores run all of this."""
     return StoreSettings(kind="redis", urls=(server.url,), deadline_ms=deadline_ms, prefix=prefix)
+
+
+def encrypted(server: RedisServer) -> StoreSettings:
+    """One server behind TLS, for the user that routers are given; the password stands in ``REDIS_PASSWORD``."""
+    return replace(
+        single(server),
+        username="router",
+        password_env="REDIS_PASSWORD",  # noqa: S106 - a variable's name
+        certificate_authority=str(server.folder / "authority.pem"),
+    )
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ from router_extproc.store.redis_identities import RedisIdentities
 from router_extproc.store.redis_start import check_redis
 from tests.end_to_end.certificates import Authority
 from tests.redis_servers import ROUTER_COMMANDS, RedisServer, encrypted_redis, free_port, single_redis
-from tests.store.redis_counting import NOW, UNTIL, hold, ready
+from tests.store.redis_counting import NOW, UNTIL, encrypted, hold, ready
 
 ENVIRON = {"REDIS_PASSWORD": "horse"}
 
@@ -31,14 +31,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 @pytest.fixture
 def written(server: RedisServer) -> StoreSettings:
-    return StoreSettings(
-        kind="redis",
-        urls=(server.url,),
-        username="router",
-        password_env="REDIS_PASSWORD",  # noqa: S106 - a variable's name
-        certificate_authority=str(server.folder / "authority.pem"),
-        deadline_ms=500,
-    )
+    return encrypted(server)
 
 
 async def test_a_user_who_may_do_only_this(written: StoreSettings) -> None:

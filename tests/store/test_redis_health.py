@@ -13,6 +13,7 @@ from router_extproc.registry.spending import StoreSettings
 from router_extproc.store.counters import StoreUnavailableError
 from router_extproc.store.redis_health import STALE_SECONDS, RedisHealth
 from tests.redis_servers import RedisServer, encrypted_redis, redis_cluster, single_redis
+from tests.store.redis_counting import encrypted
 
 Make = Callable[[str], RedisHealth]
 
@@ -137,16 +138,7 @@ async def both_hear(settings: StoreSettings) -> None:
 async def test_the_rights_that_are_told_are_enough(tmp_path: Path) -> None:
     """A user that may do no more than the documentation says, behind TLS."""
     with encrypted_redis(tmp_path, "router", "horse") as server:
-        await both_hear(
-            StoreSettings(
-                kind="redis",
-                urls=(server.url,),
-                username="router",
-                password_env="REDIS_PASSWORD",  # noqa: S106 - a variable's name
-                certificate_authority=str(server.folder / "authority.pem"),
-                deadline_ms=500,
-            )
-        )
+        await both_hear(encrypted(server))
 
 
 async def test_a_cluster_has_all_words_in_one_place(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from router_extproc.store.counters import Level, Query, Release, StoreUnavailabl
 from router_extproc.store.redis_counters import RedisCounters
 from router_extproc.store.redis_start import check_redis
 from tests.redis_servers import RedisServer, encrypted_redis, single_redis, until
-from tests.store.redis_counting import NOW, UNTIL, eventually, hold, opened, ready, single
+from tests.store.redis_counting import NOW, UNTIL, encrypted, eventually, hold, opened, ready, single
 from tests.store.redis_wire import wire_to
 
 LATER = int(NOW) + 3_600
@@ -248,15 +248,7 @@ def _id(server: RedisServer) -> str:
 async def test_a_password_that_is_wrong_later_on_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The log and the error tell why the server stays away, not only how its connection ended; the password is in neither."""
     with encrypted_redis(tmp_path / "redis", "router", "horse") as server:
-        settings = StoreSettings(
-            kind="redis",
-            urls=(server.url,),
-            username="router",
-            password_env="REDIS_PASSWORD",  # noqa: S106 - a variable's name
-            certificate_authority=str(server.folder / "authority.pem"),
-            deadline_ms=500,
-        )
-        store = RedisCounters(settings, {"REDIS_PASSWORD": "horse"})
+        store = RedisCounters(encrypted(server), {"REDIS_PASSWORD": "horse"})
         try:
             await ready(store)
             with server.client() as looker:
