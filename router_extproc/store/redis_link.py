@@ -57,7 +57,7 @@ class Link:
             # Answers may be under way that nobody will read.
             await self._drop(connection)
             raise
-        if any(isinstance(answer, ReadOnlyError) for answer in answers):
+        if any(map(is_of_a_replica, answers)):
             # A master that became a replica keeps its connections; by the same name another one may be found now.
             await self._drop(connection)
         else:
@@ -105,6 +105,11 @@ class Link:
         with contextlib.suppress(RedisError, OSError):
             await connection.disconnect(nowait=True)
         await self._client.connection_pool.release(connection)
+
+
+def is_of_a_replica(answer: object) -> bool:
+    """Whether a replica refused to write. Before Redis 7 it says so within an error of the script that tried to."""
+    return isinstance(answer, ReadOnlyError) or (isinstance(answer, ResponseError) and "-READONLY " in str(answer))
 
 
 async def _read(connection: AbstractConnection) -> Any:

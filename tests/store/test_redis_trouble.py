@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 from redis.crc import key_slot
+from redis.exceptions import ReadOnlyError, ResponseError
 
 from router_extproc.registry.spending import StoreSettings
 from router_extproc.store.counters import Level, Query, Release, StoreUnavailableError, Total
 from router_extproc.store.redis_counters import RedisCounters
+from router_extproc.store.redis_link import is_of_a_replica
 from router_extproc.store.redis_start import check_redis
 from tests.redis_servers import RedisServer, encrypted_redis, single_redis, until
 from tests.store.redis_counting import NOW, UNTIL, encrypted, eventually, hold, opened, ready, single
@@ -90,6 +92,23 @@ async def test_a_server_that_takes_no_writes_does_not_stop_the_start(
     caplog.clear()
     await check_redis(single(server), {})
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (ReadOnlyError("You can't write against a read only replica."), True),
+        (
+            ResponseError("Error running script (call to f_6b1b): @user_script:9: @user_script: 9: -READONLY You can't write"),
+            True,
+        ),
+        (ResponseError("OOM command not allowed when used memory > 'maxmemory'."), False),
+        ([b"READONLY "], False),
+    ],
+)
+def test_a_replicas_refusal_is_known_in_old_and_new_words(answer: object, *, expected: bool) -> None:
+    """Redis 6 wraps what a command in a script is refused with, Redis 7 passes it on."""
+    assert is_of_a_replica(answer) == expected
 
 
 async def test_a_master_that_became_a_replica_is_left(server: RedisServer, tmp_path: Path) -> None:

@@ -31,8 +31,10 @@ for _, command in ipairs(commands) do
   local answer = redis.pcall(unpack(command))
   if type(answer) == 'table' and answer.err and not seen[command[1]] then
     for _, word in ipairs(for_now) do
-      if string.find(answer.err, word, 1, true) then
-        return { '', answer.err }
+      -- Before Redis 7 the word stands behind the name of the script.
+      local place = string.find(answer.err, word, 1, true)
+      if place then
+        return { '', string.sub(answer.err, place) }
       end
     end
     seen[command[1]] = true
