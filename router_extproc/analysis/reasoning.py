@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 
+from router_extproc.analysis.encoding import TextEncoding
+
 # "What is 12% of 80?" is mathematics as well; below this the routing score is sure enough that it is no more than a sum.
 PLAIN = 0.15
 # A puzzle is stated in a few sentences. In a long text the words of one may stand by chance.
@@ -25,20 +27,33 @@ _STOPS = frozenset({".", ";"})
 _COMPARISONS = 2
 
 
-def read_reasoning(text: str, words: Sequence[str], scores: Mapping[str, float], needs_strong: float) -> float:
+def read_reasoning(encoding: TextEncoding, scores: Mapping[str, float], needs_strong: float) -> float:
     """The likelihood, 0 to 1.
 
     Args:
-        text: of the task.
-        words: its words and signs in lower case, in order.
+        encoding: of the task.
         scores: the probability of each kind of work.
         needs_strong: the routing score.
     """
-    if len(words) <= _MOST_WORDS and (_is_puzzle(words) or _is_deduction(words) or _formula(text)):
+    if has_known_form(encoding.text, encoding.words):
+        return _CERTAIN
+    if encoding.pieced and len(encoding.words) <= _MOST_WORDS and has_known_form(encoding.text, _as_meant(encoding)):
         return _CERTAIN
     if needs_strong < PLAIN:
         return _IMPOSSIBLE
     return min(_CERTAIN, scores.get("reasoning", 0.0) + scores.get("math", 0.0))
+
+
+def has_known_form(text: str, words: Sequence[str]) -> bool:
+    """Whether the words (lower case, in order, signs among them) are those of a puzzle or deduction, or a formula is there."""
+    return len(words) <= _MOST_WORDS and (_is_puzzle(words) or _is_deduction(words) or _formula(text) is not None)
+
+
+def _as_meant(encoding: TextEncoding) -> list[str]:
+    """The words without their spelling mistakes: a puzzle that is misspelt is as hard."""
+    speller = encoding.vocabulary.speller
+    meant = speller.corrections([word for word in encoding.pieced if speller.may_be_mistake(word)])
+    return [meant.get(word, word) for word in encoding.words]
 
 
 def _is_puzzle(words: Sequence[str]) -> bool:
