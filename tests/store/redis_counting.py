@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
+import pytest
 from msgspec.structs import replace
 
 from router_extproc.registry.spending import StoreSettings
@@ -42,6 +43,17 @@ async def opened(settings: StoreSettings, instance: str = "ledger-one") -> Async
         yield store
     finally:
         await store.aclose()
+
+
+async def shown_in_vain(settings: StoreSettings, environ: Mapping[str, str]) -> tuple[str, str]:
+    """What a store that cannot be reached tells: its error, and what it holds."""
+    store = RedisCounters(settings, environ)
+    try:
+        with pytest.raises(StoreUnavailableError) as failed:
+            await store.reserve("a", [hold("c", 1, 10)], UNTIL, NOW)
+    finally:
+        await store.aclose()
+    return str(failed.value), repr(store.__dict__)
 
 
 async def ready(store: RedisCounters, seconds: float = 20.0) -> None:
