@@ -102,6 +102,9 @@ class Workers(Section):
 
     count: Annotated[int, Field(ge=1, le=64)] = Field(2, description="How many processes.")
     drain_timeout: Milliseconds = Field(600_000, description="How long a stopping process waits for running answers.")
+    drain_delay: Annotated[Milliseconds, Field(le=600_000)] | None = Field(
+        None, description="How long a stopping instance serves on while /readyz says no, so that balancers go elsewhere first."
+    )
 
 
 class Credential(Section):

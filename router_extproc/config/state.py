@@ -42,6 +42,11 @@ class StateDirectory:
         return self.root / "instance.json"
 
     @property
+    def stopping(self) -> Path:
+        """A file that is there while the instance stops."""
+        return self.root / "stopping"
+
+    @property
     def snapshot(self) -> Path:
         """The compiled registry that workers read."""
         return self.root / "snapshot.json"

@@ -2,7 +2,8 @@
 
 Rules of this file
 - The event loop never waits for the disk: batches are written by one thread, in order.
-- A reader of the file never meets half a line: a batch is one write, and what a crash left of one is cut off.
+- A batch is one write, and what a crash left of one is cut off. Who reads amid a write meets the beginning of a line: it ends
+  with the next newline.
 - What cannot be written is dropped and counted; memory stays bounded.
 """
 

@@ -215,7 +215,7 @@ class Observer:
 
     async def reasons_not_ready(self) -> list[str]:
         """What the instance lacks to serve; empty when it serves."""
-        return await reasons_not_ready(self._state.snapshot, self._state.sockets)
+        return await reasons_not_ready(self._state)
 
     async def _start(self, socket_path: Path) -> grpc.aio.Server:
         server = grpc.aio.server(

@@ -19,6 +19,14 @@ _POLL_SECONDS = 0.1
 _log = logging.getLogger(__name__)
 
 
+async def announce(admin: EnvoyAdmin) -> None:
+    """From now on each answer tells its connection to close; new ones are still taken."""
+    try:
+        await admin.ask("/healthcheck/fail", "POST")
+    except EnvoyUnreachableError:
+        _log.warning("Envoy does not answer: kept-alive connections are not told to close")
+
+
 async def drain(admin: EnvoyAdmin, timeout_seconds: float) -> None:
     """Clients find the port closed and go elsewhere, kept-alive connections are told to close, running answers end."""
     now = asyncio.get_running_loop().time

@@ -10,7 +10,7 @@ from pathlib import Path
 from router_extproc.config.schema import RouterConfig
 from router_extproc.config.state import StateDirectory
 from router_extproc.supervisor.child import Child
-from router_extproc.supervisor.drain import drain
+from router_extproc.supervisor.drain import announce, drain
 from router_extproc.supervisor.envoy import EnvoyAdmin, command_line, find_envoy
 from router_extproc.supervisor.options import Options
 
@@ -52,6 +52,12 @@ class Processes:
     def all(self) -> list[Child]:
         """All of them."""
         return self.deciding if self.envoy is None else [*self.deciding, self.envoy]
+
+    async def leave(self, delay_seconds: float) -> None:
+        """Serves on for ``delay_seconds``, telling kept-alive connections to close."""
+        if delay_seconds and self.envoy is not None:
+            await announce(self.admin)
+        await asyncio.sleep(delay_seconds)
 
     async def stop(self, drain_seconds: float) -> None:
         """No new connections, running answers end, then the processes that served them, and who logs them last."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from router_extproc.config.schema import RouterConfig
+from router_extproc.config.schema import RouterConfig, Workers
 from router_extproc.config.state import StateDirectory
 from router_extproc.envoyconf.secrets import credential_files
 from router_extproc.errors import StartError
@@ -44,6 +44,7 @@ class Supervisor:
         self._options, self._on_ready = options, on_ready
         self._stopping = asyncio.Event()
         self._hurrying = asyncio.Event()
+        self._is_serving = False
         self._tasks: list[asyncio.Task[None]] = []
         self._failure: BaseException | None = None
 
@@ -62,23 +63,24 @@ class Supervisor:
             require_free_ports(first.config, with_envoy=options.with_envoy)
             await check_store(first.registry.spending.store, options.environment)
             _remove_old_sockets(options.state)
+            options.state.stopping.unlink(missing_ok=True)
             control.start(first)
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stopping.set)
             asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self._interrupt)
             processes = Processes(options, first.config)
-            drain_seconds = first.config.workers.drain_timeout / 1_000
             try:
                 await self._first_of(self._serve(control, processes), self._stopping.wait())
                 if self._failure is not None:
                     raise self._failure
             finally:
-                await self._first_of(processes.stop(drain_seconds), self._hurrying.wait())
+                await self._first_of(self._stop(processes, first.config.workers), self._hurrying.wait())
                 if self._hurrying.is_set():
                     await processes.stop(0)
                 for task in self._tasks:
                     task.cancel()
                 await asyncio.gather(*self._tasks, return_exceptions=True)
                 options.state.instance.unlink(missing_ok=True)
+                options.state.stopping.unlink(missing_ok=True)
 
     def _interrupt(self) -> None:
         (self._hurrying if self._stopping.is_set() else self._stopping).set()
@@ -93,8 +95,16 @@ class Supervisor:
             raise StartError(f"{', '.join(waiting)} did not start in time; see {self._options.state.logs}") from None
         self._write_instance(control.applied.config)
         self._on_ready(control.applied.config)
+        self._is_serving = True
         self._in_background(self._sweep(control))
         await self._follow(control, processes.admin)
+
+    async def _stop(self, processes: Processes, workers: Workers) -> None:
+        """Says so first. A port that closes resets whoever is about to be accepted: balancers get time to leave before."""
+        self._options.state.stopping.touch()
+        if self._is_serving and self._failure is None:
+            await processes.leave((workers.drain_delay or 0) / 1_000)
+        await processes.stop(workers.drain_timeout / 1_000)
 
     async def _start(self, control: ControlPlane, processes: Processes) -> None:
         """Envoy comes last: it must not serve by its default chain what workers are about to decide."""

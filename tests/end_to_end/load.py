@@ -1,7 +1,8 @@
 """Keeps requests coming over kept-alive connections and counts every one of them, whatever becomes of it.
 
-A client as strict as a test needs it: nothing is retried. It only does what a load balancer does as well: when a port
-refuses the connection it goes to the next one, and a connection that the server announced to close is opened anew.
+A client as strict as a test needs it: nothing is retried. It only does what a load balancer does as well: it leaves out who
+says that it is not ready, goes to the next port when one refuses the connection, and opens a connection anew that the server
+announced to close.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+import httpx
+
 CHAT = "/v1/chat/completions"
 _REFUSED_PAUSE_SECONDS = 0.05
+_HEALTH_CHECK_SECONDS = 0.1
 
 
 def chat(model: str = "auto", *, size: int = 0, **more: Any) -> bytes:
@@ -59,7 +63,8 @@ class Outcome:
 class Load:
     """``connections`` clients send ``bodies`` in turn, from a thread of their own, until the block ends.
 
-    With ``requests`` they stop after so many in total. ``pause`` is the time between two requests of one client. Without
+    ``readiness`` is a URL for each port that says by 200 whether to connect there. With ``requests`` they stop after so many
+    in total. ``pause`` is the time between two requests of one client. Without
     ``keep_alive`` each request has a connection of its own, to the ports in turn.
     """
 
@@ -68,6 +73,7 @@ class Load:
         ports: Sequence[int],
         bodies: Sequence[bytes] | None = None,
         *,
+        readiness: Sequence[str] = (),
         connections: int = 4,
         requests: int | None = None,
         headers: dict[str, str] | None = None,
@@ -79,6 +85,7 @@ class Load:
         self.open = 0
         self._ports, self._connections, self._pause = list(ports), connections, pause
         self._keep_alive = keep_alive
+        self._readiness, self._not_ready = list(readiness), set[int]()
         self._bodies: Iterator[bytes] = itertools.cycle(bodies or [chat()])
         self._left = itertools.count() if requests is None else iter(range(requests))
         self._headers = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
@@ -132,9 +139,27 @@ class Load:
 
     async def _run(self) -> None:
         try:
-            await asyncio.gather(*(self._client(index) for index in range(self._connections)))
+            async with httpx.AsyncClient(trust_env=False) as health_checks:
+                watching = [
+                    asyncio.create_task(self._watch(health_checks, url, port))
+                    for url, port in zip(self._readiness, self._ports, strict=bool(self._readiness))
+                ]
+                try:
+                    await asyncio.gather(*(self._client(index) for index in range(self._connections)))
+                finally:
+                    for task in watching:
+                        task.cancel()
         except BaseException as error:  # noqa: BLE001 - the thread that joins raises it
             self._broken = error
+
+    async def _watch(self, health_checks: httpx.AsyncClient, url: str, port: int) -> None:
+        while True:
+            try:
+                is_ready = (await health_checks.get(url)).is_success
+            except httpx.TransportError:
+                is_ready = False
+            (self._not_ready.discard if is_ready else self._not_ready.add)(port)
+            await asyncio.sleep(_HEALTH_CHECK_SECONDS)
 
     async def _client(self, index: int) -> None:
         connection: _Connection | None = None
@@ -166,8 +191,11 @@ class Load:
 
     async def _connect(self, index: int) -> _Connection:
         for turn in itertools.count(index):
+            port = self._ports[turn % len(self._ports)]
+            if port in self._not_ready and len(self._not_ready) < len(self._ports):
+                continue
             try:
-                return _Connection(*await asyncio.open_connection("127.0.0.1", self._ports[turn % len(self._ports)]))
+                return _Connection(*await asyncio.open_connection("127.0.0.1", port))
             except ConnectionRefusedError:
                 if len(self._ports) == 1 or turn > index + 200:
                     raise

@@ -25,6 +25,7 @@ import openai
 
 from router_extproc.analysis.location import ENVIRONMENT_VARIABLE
 from router_extproc.config.state import StateDirectory
+from tests.json_lines import whole_lines
 from tests.tied import tied
 
 CHAT = "/v1/chat/completions"
@@ -296,8 +297,7 @@ class Instance:
 
     def decisions(self) -> list[dict[str, Any]]:
         """The decision log, oldest first."""
-        file = self.state / "logs" / "decisions.jsonl"
-        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        return whole_lines(StateDirectory(self.state).decision_log)
 
     def decision(self, identity: str) -> dict[str, Any]:
         """The record of one request, once it was written."""
@@ -305,6 +305,20 @@ class Instance:
             lambda: next((record for record in self.decisions() if record["id"] == identity), None), seconds=10
         )
         return found
+
+    def access_lines(self) -> list[dict[str, Any]]:
+        """Envoy's own log, oldest first: a line for each request, and one for each attempt."""
+        return whole_lines(StateDirectory(self.state).access_log)
+
+    def access_line(self, identity: str) -> dict[str, Any]:
+        """The line of one request in Envoy's own log, once it was written."""
+
+        def found() -> dict[str, Any] | None:
+            requests = (line for line in self.access_lines() if line["kind"] == "request")
+            return next((line for line in requests if line["decision"] == identity), None)
+
+        line: dict[str, Any] = until(found)
+        return line
 
 
 @contextlib.contextmanager

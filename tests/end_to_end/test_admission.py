@@ -108,17 +108,6 @@ def ask(instance: Instance, name: str, model: str = "small", **body: Any) -> htt
     return instance.ask(model, headers=bearer(name), **{"max_tokens": 100} | body)
 
 
-def line(instance: Instance, decision: str) -> dict[str, Any]:
-    """The request's line in Envoy's own log."""
-
-    def found() -> dict[str, Any] | None:
-        lines = [json.loads(one) for one in (instance.state / "logs" / "access.jsonl").read_text().splitlines()]
-        return next((one for one in lines if one["kind"] == "request" and one["decision"] == decision), None)
-
-    logged: dict[str, Any] = until(found)
-    return logged
-
-
 @pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer nonsense"}, {"authorization": f"Bearer {secret('gone')}"}])
 def test_without_a_valid_key_there_is_a_401(instance: Instance, simulators: Simulators, headers: dict[str, str]) -> None:
     """For every path, in OpenAI's shape, and no provider hears of it."""
@@ -162,7 +151,7 @@ def test_the_log_says_who_asked_and_what_is_to_be_settled(instance: Instance) ->
     """Tenant, tier and features as proved, although the client claims others; the account is whole."""
     claims = {"x-router-tenant": "rich", "x-router-user": "root", "x-router-peer": "spiffe://x", **bearer("open")}
     answer = instance.ask("small", headers=claims)
-    logged = line(instance, answer.headers["x-router-decision"])
+    logged = instance.access_line(answer.headers["x-router-decision"])
     assert logged["caller"] == {
         "tenant": "acme",
         "team": "",
@@ -231,7 +220,9 @@ def test_limits_on_tokens_and_requests_are_told_side_by_side(instance: Instance,
     simulators.heal()
     simulators.faults("one", tokens=100)
     first = ask(instance, "wordy")
-    held = {one.unit: one.amount for one in decode_account(line(instance, first.headers["x-router-decision"])["account"]).held}
+    held = {
+        one.unit: one.amount for one in decode_account(instance.access_line(first.headers["x-router-decision"])["account"]).held
+    }
     told = {name: value for name, value in first.headers.items() if name.startswith("x-ratelimit-")}
     resets = {told.pop(f"x-ratelimit-reset-{unit}") for unit in ("requests", "tokens")}
     assert resets <= {"1m0s", "1m1s"}
@@ -260,7 +251,7 @@ def test_what_the_judge_turned_down_is_billed_by_attempt(instance: Instance) -> 
     """The log has what the first provider counted, beside what the answer of the second one used."""
     answer = ask(instance, "open", "checked")
     assert answer.status_code == 200, answer.text
-    logged = line(instance, answer.headers["x-router-decision"])
+    logged = instance.access_line(answer.headers["x-router-decision"])
     assert logged["attempts"] == 2
     assert logged["billed"] == {"1": {"prompt_tokens": 9, "completion_tokens": 7, "cached_tokens": 0}}
     assert logged["completion_tokens"] > 0
@@ -270,7 +261,7 @@ def test_what_the_judge_turned_down_last_is_billed_too(instance: Instance) -> No
     """The client gets an honest error, and somebody pays all the same."""
     answer = ask(instance, "open", "mute")
     assert answer.status_code == 502, answer.text
-    assert line(instance, answer.headers["x-router-decision"])["billed"]["1"]["completion_tokens"] == 7
+    assert instance.access_line(answer.headers["x-router-decision"])["billed"]["1"]["completion_tokens"] == 7
 
 
 def test_a_stream_is_settled_by_its_usage_which_its_client_never_sees(instance: Instance, simulators: Simulators) -> None:
@@ -281,5 +272,5 @@ def test_a_stream_is_settled_by_its_usage_which_its_client_never_sees(instance: 
     assert [body["stream_options"] for body in simulators.bodies("one")] == [{"include_usage": True}] * 2
     assert ('"usage":{' in plain.text.replace(" ", ""), '"usage":{' in asked.text.replace(" ", "")) == (False, True)
     assert plain.text.endswith("data: [DONE]\n\n")
-    used = [line(instance, answer.headers["x-router-decision"])["completion_tokens"] for answer in (plain, asked)]
+    used = [instance.access_line(answer.headers["x-router-decision"])["completion_tokens"] for answer in (plain, asked)]
     assert used[0] == used[1] > 0

@@ -69,25 +69,13 @@ def counted(instance: Instance, holds: Callable[[dict[tuple[str, str], float]], 
     return found
 
 
-def logged(instance: Instance, decision: str) -> dict[str, Any]:
-    """The request's line in Envoy's own log."""
-
-    def found() -> dict[str, Any] | None:
-        written = (instance.state / "logs" / "access.jsonl").read_bytes().rpartition(b"\n")[0].splitlines()
-        lines = (json.loads(line) for line in written)
-        return next((one for one in lines if one["decision"] == decision and one["kind"] == "request"), None)
-
-    line: dict[str, Any] = until(found)
-    return line
-
-
 def test_a_refusing_budget_is_counted_and_named_in_the_logs(instance: Instance) -> None:
     """Of two that the request falls under it is the one without room; requests that pass name none."""
     answers = [ask(instance, "two-a-day") for _ in range(4)]
     assert [answer.status_code for answer in answers] == [200, 200, 429, 429]
     assert "pair" in answers[-1].json()["error"]["message"]
     passed, *_, refused = (answer.headers["x-router-decision"] for answer in answers)
-    assert [logged(instance, decision)["refused_by"] for decision in (passed, refused)] == [None, "pair"]
+    assert [instance.access_line(decision)["refused_by"] for decision in (passed, refused)] == [None, "pair"]
     record = instance.decision(refused)
     assert (record["refused"], record["refused_by"], record["deployment"]) == ("rate_limit_exceeded", "pair", None)
     assert instance.decision(passed)["refused_by"] is None
@@ -114,7 +102,7 @@ def test_the_budgets_of_all_keys_share_a_label_and_are_told_apart_in_the_log(ins
     for name in ("rare", "seldom"):
         assert [ask(instance, "small", name).status_code for _ in range(2)] == [200, 429]
         decisions.append(ask(instance, "small", name).headers["x-router-decision"])
-    lines = [logged(instance, decision) for decision in decisions]
+    lines = [instance.access_line(decision) for decision in decisions]
     assert [line["refused_by"] for line in lines] == ["key:rare:pace", "key:seldom:pace"]
     assert "canary" not in json.dumps(lines)
     found = counted(instance, lambda found: found.get(("key", "refused"), 0) >= 4)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import time
@@ -136,14 +135,13 @@ def test_with_all_workers_killed_every_request_is_served_by_the_default_chain(
 
     everything = {outcome.headers["x-router-decision"] for outcome in load.outcomes}
     degraded = {outcome.headers["x-router-decision"] for outcome in load.outcomes if not outcome.is_decided}
-    logged = until(lambda: lines if degraded <= (lines := degraded_lines(instance.state / "logs" / "access.jsonl")) else None)
+    logged = until(lambda: lines if degraded <= (lines := degraded_lines(instance)) else None)
     assert logged & everything == degraded
 
 
-def degraded_lines(file: Path) -> set[str]:
+def degraded_lines(instance: Instance) -> set[str]:
     """The requests of Envoy's own access log that no worker decided."""
-    lines = [json.loads(line) for line in file.read_text().splitlines()]
-    return {line["decision"] for line in lines if line.get("degraded") == "router-unavailable"}
+    return {line["decision"] for line in instance.access_lines() if line.get("degraded") == "router-unavailable"}
 
 
 def test_the_default_chain_falls_back_without_workers(instance: Instance, simulators: Simulators) -> None:

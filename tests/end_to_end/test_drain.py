@@ -83,15 +83,18 @@ def test_each_worker_in_turn_is_replaced_without_a_cut_stream(simulators: Simula
 
 
 def test_one_of_two_instances_is_restarted_without_a_cut_stream(simulators: Simulators, tmp_path: Path) -> None:
-    """Behind something that balances over two instances, one is ended by SIGTERM and started again: no stream is cut."""
-    first = Instance(tmp_path / "first", configuration(simulators))
-    second = Instance(tmp_path / "second", configuration(simulators))
-    ports = [first.port, second.port]
+    """Behind something that balances over two instances, one is ended by SIGTERM and started again: no stream is cut.
+
+    A port that closes resets connections that its kernel had taken and Envoy had not: who balances must have left before.
+    """
+    text = configuration(simulators).replace("drain_timeout", "drain_delay: 2s, drain_timeout")
+    first, second = Instance(tmp_path / "first", text), Instance(tmp_path / "second", text)
+    ports, readiness = [first.port, second.port], [f"{first.admin_url}/readyz", f"{second.admin_url}/readyz"]
     with (
         running(first),
         running(second),
-        Load(ports, STREAMS, connections=12) as kept_alive,
-        Load(ports, STREAMS, connections=12, keep_alive=False) as reconnecting,
+        Load(ports, STREAMS, readiness=readiness, connections=12) as kept_alive,
+        Load(ports, STREAMS, readiness=readiness, connections=12, keep_alive=False) as reconnecting,
     ):
         reconnecting.after(20)
         end(first)
@@ -103,6 +106,37 @@ def test_one_of_two_instances_is_restarted_without_a_cut_stream(simulators: Simu
     for load in (kept_alive, reconnecting):
         assert not load.not_served
         assert not load.not_decided
+
+
+def test_for_drain_delay_it_serves_on_and_says_that_it_is_not_ready(simulators: Simulators, tmp_path: Path) -> None:
+    """New connections are taken and decided, each answer tells its connection to close; then the port refuses."""
+    text = configuration(simulators).replace("drain_timeout", "drain_delay: 3s, drain_timeout")
+    with running(Instance(tmp_path, text)) as instance:
+        assert instance.ask("auto").headers.get("connection") != "close"
+        assert instance.process is not None
+        instance.process.send_signal(signal.SIGTERM)
+        stopping = time.monotonic()
+        until(lambda: not instance.is_ready(), seconds=1)
+        assert instance.admin.get(f"{instance.admin_url}/readyz").json()["reasons"] == ["the instance is stopping"]
+        answer = instance.ask("auto")
+        assert answer.status_code == 200
+        assert answer.headers["connection"] == "close"
+        assert "x-router-degraded" not in answer.headers
+        assert instance.process.wait(20) == 0
+        assert time.monotonic() - stopping > 3
+        assert not instance.accepts_connections()
+    assert not (instance.state / "stopping").exists()
+
+
+def test_a_second_ctrl_c_does_not_wait_for_drain_delay(simulators: Simulators, tmp_path: Path) -> None:
+    """Who presses it again wants an end."""
+    text = configuration(simulators).replace("drain_timeout", "drain_delay: 5m, drain_timeout")
+    with running(Instance(tmp_path, text)) as instance:
+        assert instance.process is not None
+        instance.process.send_signal(signal.SIGINT)
+        until(lambda: not instance.is_ready(), seconds=2)
+        instance.process.send_signal(signal.SIGINT)
+        assert instance.process.wait(20) == 0
 
 
 def test_an_instance_ends_only_after_its_streams(simulators: Simulators, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -62,8 +61,8 @@ def set_aside(redis: RedisServer) -> list[str]:
 
 def undecided(instance: Instance) -> list[str]:
     """Requests that ended before a worker's decision came, by their ids."""
-    lines = map(json.loads, (instance.state / "logs" / "access.jsonl").read_text().splitlines())
-    return [line["decision"] for line in lines if line["kind"] == "request" and not line["account"]]
+    requests = (line for line in instance.access_lines() if line["kind"] == "request")
+    return [line["decision"] for line in requests if not line["account"]]
 
 
 def test_impatience(instance: Instance, redis: RedisServer) -> None:

@@ -51,18 +51,6 @@ def ask(instance: Instance, token: str, model: str = "small", **headers: str) ->
         return client.chat.completions.create(model=model, messages=HELLO)  # type: ignore[arg-type]
 
 
-def logged(instance: Instance, decision: str) -> dict[str, object]:
-    """The request's line in Envoy's access log."""
-    file = instance.state / "logs" / "access.jsonl"
-
-    def found() -> dict[str, object] | None:
-        lines = [json.loads(line) for line in file.read_bytes().rpartition(b"\n")[0].splitlines()]
-        return next((line for line in lines if line["decision"] == decision and line["kind"] == "request"), None)
-
-    line: dict[str, object] = until(found)
-    return line
-
-
 def test_the_log_names_the_caller_and_no_client_can_change_it(instance: Instance, issuer: Issuer) -> None:
     """Tenant, team, user, class, features and tags come from the token and its tenant, whatever the client's headers say."""
     token = issuer.token(org={"id": "acme", "team": "search"}, azp="chat", sub="ann")
@@ -73,7 +61,7 @@ def test_the_log_names_the_caller_and_no_client_can_change_it(instance: Instance
     for headers in ({}, forged):
         answer = instance.ask("small", headers={"authorization": f"Bearer {token}"} | headers)
         assert answer.status_code == 200
-        line = logged(instance, answer.headers["x-router-decision"])
+        line = instance.access_line(answer.headers["x-router-decision"])
         assert line["caller"] == {
             "tenant": "acme", "team": "search", "user": "ann", "key": "", "tier": "gold",
             "features": ["beta", "fast"], "tags": {"app": "chat"},
@@ -143,7 +131,7 @@ def test_no_token_is_written_down(instance: Instance, issuer: Issuer) -> None:
         ask(instance, issuer.token(org={"id": "acme"}, email="canary@example.com", aud="another"))
     head, payload, signature = token.split(".")
     last = instance.ask("small", headers={"authorization": f"Bearer {token}"}).headers["x-router-decision"]
-    logged(instance, last)
+    instance.access_line(last)
     for path in instance.folder.rglob("*"):
         if path.is_file():
             content = path.read_bytes()

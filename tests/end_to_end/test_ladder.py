@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -60,8 +59,7 @@ def accounts(instance: Instance, decisions: list[str]) -> list[str]:
     """The accounts of these requests as Envoy's log has them."""
 
     def found() -> list[str] | None:
-        lines = [json.loads(one) for one in (instance.state / "logs" / "access.jsonl").read_text().splitlines()]
-        by_decision = {one["decision"]: one["account"] for one in lines if one["kind"] == "request"}
+        by_decision = {one["decision"]: one["account"] for one in instance.access_lines() if one["kind"] == "request"}
         return [by_decision[one] for one in decisions] if set(decisions) <= by_decision.keys() else None
 
     told: list[str] = until(found)

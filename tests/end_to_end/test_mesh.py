@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.end_to_end.certificates import Authority
-from tests.end_to_end.running import CHAT, HELLO, Instance, Simulators, running, until
+from tests.end_to_end.running import CHAT, HELLO, Instance, Simulators, running
 from tests.envoyconf.mesh import Mesh, any_server
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("healed")]
@@ -58,14 +58,7 @@ def ask(instance: Instance, context: ssl.SSLContext, **headers: str) -> httpx.Re
 
 def caller_of(instance: Instance, answer: httpx.Response) -> dict[str, object]:
     """Who asked, as Envoy's access log has it."""
-    file = instance.state / "logs" / "access.jsonl"
-    decision = answer.headers["x-router-decision"]
-
-    def found() -> dict[str, dict[str, object]] | None:
-        lines = [json.loads(line) for line in file.read_bytes().rpartition(b"\n")[0].splitlines()]
-        return next((line for line in lines if line["decision"] == decision and line["kind"] == "request"), None)
-
-    caller: dict[str, object] = until(found)["caller"]
+    caller: dict[str, object] = instance.access_line(answer.headers["x-router-decision"])["caller"]
     return caller
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from router_extproc.config.state import StateDirectory
 from tests.end_to_end.running import Instance, Simulators, running, until
+from tests.json_lines import whole_lines
 from tests.tied import tied
 
 pytestmark = pytest.mark.end_to_end
@@ -160,8 +161,7 @@ def is_worker(pid: int, index: int) -> bool:
 
 
 def pauses(log: Path) -> list[float]:
-    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
-    return [line["pause_seconds"] for line in lines if line["message"] == "process ended, starting it again"]
+    return [line["pause_seconds"] for line in whole_lines(log) if line["message"] == "process ended, starting it again"]
 
 
 def test_an_ended_instance_leaves_no_process_and_no_socket(text: str, tmp_path: Path) -> None:

@@ -30,10 +30,9 @@ cooling: {failures: 1000, failure_ratio: 1.0}
 
 def lines(instance: Instance, decision: str) -> list[dict[str, Any]]:
     """The lines of one request in Envoy's access log, once its own is there."""
-    file = instance.state / "logs" / "access.jsonl"
 
     def found() -> list[dict[str, Any]] | None:
-        written = [json.loads(line) for line in file.read_bytes().rpartition(b"\n")[0].splitlines()]
+        written = instance.access_lines()
         mine = sorted((line for line in written if line["decision"] == decision), key=lambda line: str(line["kind"]))
         return mine if mine and mine[-1]["kind"] == "request" else None
 

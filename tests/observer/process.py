@@ -21,6 +21,7 @@ from envoy.service.accesslog.v3 import als_pb2, als_pb2_grpc
 
 from router_extproc.observer.options import Cooling, ObserverOptions, encode_options
 from router_extproc.registry.snapshot import encode_registry
+from tests.json_lines import whole_lines
 from tests.observer.entries import REGISTRY
 from tests.tied import tied
 
@@ -93,8 +94,7 @@ class ObserverProcess:
 
     def records(self) -> list[dict[str, Any]]:
         """The decision log as it is now."""
-        path = self.state / "logs" / "decisions.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return whole_lines(self.state / "logs" / "decisions.jsonl")
 
     def health(self) -> dict[str, Any]:
         """The deployments of health.json."""

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from router_extproc.supervisor import drain as module
-from router_extproc.supervisor.drain import drain
+from router_extproc.supervisor.drain import announce, drain
 from router_extproc.supervisor.envoy import Clients, EnvoyAdmin, EnvoyUnreachableError
 
 
@@ -44,6 +44,19 @@ async def test_clients_are_sent_away_before_anything_is_waited_for() -> None:
     envoy = Envoy(0)
     await drain(envoy, 5)
     assert envoy.posted == ["POST /healthcheck/fail", "POST /drain_listeners"]
+
+
+async def test_an_announced_end_closes_no_port() -> None:
+    """Only kept-alive connections are told."""
+    envoy = Envoy(3)
+    await announce(envoy)
+    assert envoy.posted == ["POST /healthcheck/fail"]
+
+
+async def test_an_end_is_announced_to_nobody_where_envoy_is_gone(caplog: pytest.LogCaptureFixture) -> None:
+    """It is no reason not to stop."""
+    await announce(Envoy())
+    assert "kept-alive connections are not told" in caplog.text
 
 
 async def test_it_waits_until_nothing_has_run_for_a_moment() -> None:
