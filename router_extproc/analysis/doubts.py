@@ -6,6 +6,7 @@ training may look easy to it and be anything.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -17,8 +18,11 @@ from router_extproc.analysis.surface import SurfaceFeatures
 
 FOREIGN, GIBBERISH, MISSPELT, UNFAMILIAR, TOO_SHORT = "foreign", "gibberish", "misspelt", "unfamiliar", "too_short"
 DOUBTS = (FOREIGN, GIBBERISH, MISSPELT, UNFAMILIAR, TOO_SHORT)
-# Share of the bytes above 127 from which a text is not English whatever its language; quotes and accents stay below.
+# Share of the bytes above 127 from which a text is not English whatever its language; accents stay below.
 _FOREIGN_BYTES = 0.2
+# Of those bytes only letters and digits count: a phone writes curly quotes, and emojis are no language.
+_foreign_letters = re.compile(r"[^\W\x00-\x7f]+").findall
+_ascii = re.compile(r"[\x00-\x7f]+").findall
 # Words of which one is enough to be foreign, if there are no more English ones.
 _FOREIGN_WORDS_COUNT = 1.5
 # Shares of unknown words: from here on mistakes, and from here on no words at all.
@@ -37,6 +41,9 @@ class Doubt(NamedTuple):
     demand: float
 
 
+NO_DOUBT = Doubt((), NO_DEMAND)
+
+
 class Doubts:
     """Reads ``Doubt`` from a text."""
 
@@ -49,8 +56,12 @@ class Doubts:
         self._foreign = frozenset(arrays["foreign"].tolist())
         self._short_talk = frozenset(arrays["short_talk"].tolist())
 
-    def of(self, encoding: TextEncoding, surface: SurfaceFeatures, language: str | None) -> Doubt:
-        """What is doubtful about a text."""
+    def of(
+        self, encoding: TextEncoding, surface: SurfaceFeatures, language: str | None, *, is_beginning: bool = False
+    ) -> Doubt:
+        """What is doubtful about a text. A beginning of few words is not: what follows says what they are about."""
+        if is_beginning and encoding.alphabetic <= _FEW_WORDS:
+            return NO_DOUBT
         reasons = tuple(self._reasons(encoding, surface, language))
         return Doubt(reasons, max((self._floors[reason] for reason in reasons), default=NO_DEMAND))
 
@@ -74,7 +85,7 @@ class Doubts:
 
     def is_foreign(self, encoding: TextEncoding, surface: SurfaceFeatures, language: str | None) -> bool:
         """Whether a text is not English, as far as its language, its letters or its few words tell."""
-        if surface.named("foreign_bytes") > _FOREIGN_BYTES:
+        if surface.named("foreign_bytes") > _FOREIGN_BYTES and _share_of_foreign_letters(encoding.text) > _FOREIGN_BYTES:
             return True
         if language is not None:
             return language != "en"
@@ -84,3 +95,9 @@ class Doubts:
     def _is_request(self, words: list[str]) -> bool:
         """Whether a text of few words is small talk, or holds a sum."""
         return not self._short_talk.isdisjoint(words) or any(map(str.isdigit, words))
+
+
+def _share_of_foreign_letters(text: str) -> float:
+    """How much of a text, in bytes and without other signs above 127, are letters and digits that are not ASCII."""
+    foreign = sum(len(run.encode("utf-8", "replace")) for run in _foreign_letters(text))
+    return foreign / (foreign + sum(map(len, _ascii(text)))) if foreign else 0.0

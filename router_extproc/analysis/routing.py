@@ -187,19 +187,24 @@ class RoutingHead:
         meant = [self._as_meant(text, language) for text in texts]
         others = [one.text for one in meant if one.text]
         readings = self._read([*texts, *others])
-        doubts = [self._doubts.of(*text, language) for text in texts]
-        demand = self._highest(texts, meant, readings, doubts)
+        doubts = [self._doubts.of(*text, language, is_beginning=place > 0) for place, text in enumerate(texts)]
+        demand, unsure = self._highest(texts, meant, readings, doubts)
         adequacy = self._adequacy(demand)
         return RoutingScore(
             needs_strong=1 - adequacy[0],
             complexity=round(_HIGHEST_COMPLEXITY * (1 - adequacy[0])),
             adequacy=adequacy,
             verifiable=_sigmoid(readings[0].verifiable),
-            unsure=doubts[0].reasons,
+            unsure=unsure,
         )
 
-    def _highest(self, texts: list[_Text], meant: list[_Meant], readings: list[Reading], doubts: list[Doubt]) -> float:
-        """The demand of the most demanding wording; ``readings`` are of the texts, then of those without mistakes."""
+    def _highest(
+        self, texts: list[_Text], meant: list[_Meant], readings: list[Reading], doubts: list[Doubt]
+    ) -> tuple[float, tuple[str, ...]]:
+        """The demand of the most demanding wording, and what is doubtful: about the whole, else about what decided.
+
+        ``readings`` are of the texts, then of those without mistakes.
+        """
         corrected = iter(readings[len(texts) :])
         demands = []
         for text, one, reading, doubt in zip(texts, meant, readings, doubts, strict=False):
@@ -208,7 +213,9 @@ class RoutingHead:
                 demand = max(demand, self._demand(next(corrected), one.text))
             # The allowance is for mistakes that were not undone rightly.
             demands.append(max(demand + _ALLOWANCE * min(one.doubtful, MOST_WORDS), doubt.demand))
-        return max(demands)
+        highest = max(demands)
+        decided = next((doubt.reasons for doubt in doubts if doubt.demand == highest), ())
+        return highest, doubts[0].reasons or decided
 
     def _read(self, texts: list[_Text]) -> list[Reading]:
         return [Reading(*row) for row in (self._features.rows(texts) @ self._weights + self._bias).tolist()]

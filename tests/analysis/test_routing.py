@@ -58,6 +58,30 @@ def test_the_plainest_prompts_are_cheap(reader: Reader, prompt: str) -> None:
     assert reader.score(prompt).unsure == ()
 
 
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "Dear team,\nwhat is the capital of France?",
+        "Explain this:\n```css\n.a { color: red; }\n```",
+        "Rephrase:\n\nThe shop is closed.",
+        "Wow! Where is that?",
+        "\n\nhi",
+        "I\u2019m bored, what\u2019s up?",
+        "Write a caption \U0001f334\u2600\ufe0f for my photo",
+    ],
+)
+def test_how_a_plain_prompt_is_laid_out_makes_it_no_dearer(reader: Reader, prompt: str) -> None:
+    """Neither a heading or greeting before it, nor curly quotes and emojis in it."""
+    assert reader.tier(prompt) == ECONOMY
+    assert reader.score(prompt).unsure == ()
+
+
+def test_a_doubt_about_a_beginning_is_told_where_it_decides(reader: Reader) -> None:
+    """A sentence of gibberish before a plain question is why a stronger model is asked for."""
+    score = reader.score("Xqzt vrrb zzpl. What is the capital of France?")
+    assert (score.unsure, score.needs_strong > 1 - QUALITY) == (("gibberish",), True)
+
+
 def test_everyday_prompts_are_cheap(reader: Reader) -> None:
     """Nineteen in twenty everyday prompts go to the economy tier, and none to the premium one."""
     tiers = [reader.tier(prompt) for prompt in PROMPTS["easy"]]

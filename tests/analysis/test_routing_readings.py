@@ -97,13 +97,13 @@ class OneByOne:
         if len(encoding.words) <= 60 and not surface_features(encoding.text).named("options"):
             ends = [found.start() for found in re.finditer(r"(?<=[.!?])\s+(?=\S)|\n+(?=\S)", encoding.text)]
             wordings += [encoding.text[:end] for end in ends[-3:]]
-        demand = max(self.demand(wording, language) for wording in wordings)
+        demand = max(self.demand(wording, language, is_beginning=number > 0) for number, wording in enumerate(wordings))
         enough = 1 / (1 + np.exp(self.arrays["tier_slope"] * demand - self.arrays["tier_offset"]))
         return [float(enough[: tier + 1].max()) for tier in range(3)]
 
-    def demand(self, wording: str, language: str | None) -> float:
+    def demand(self, wording: str, language: str | None, *, is_beginning: bool) -> float:
         encoding, surface = TextEncoding(wording, self.encoder), surface_features(wording)
-        doubt = self.doubts.of(encoding, surface, language)
+        doubt = self.doubts.of(encoding, surface, language, is_beginning=is_beginning)
         demand = self.reading(wording)
         if FOREIGN not in doubt.reasons and len(encoding.words) <= 40:
             ranks = self.encoder.vocabulary.ranks
