@@ -32,6 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     from router_extproc.training.evaluation import choose, evaluate, targets_table  # noqa: PLC0415 - as above
     from router_extproc.training.pipeline import Context  # noqa: PLC0415 - as above
     from router_extproc.training.progress import BarProgress  # noqa: PLC0415 - as above
+    from router_extproc.training.report import shown  # noqa: PLC0415 - as above
 
     artefact = arguments.artefact or artefact_folder(os.environ)
     context = Context(
@@ -45,6 +46,6 @@ def run(arguments: argparse.Namespace) -> int:
     )
     figures = evaluate(context, artefact, arguments.out, choose(arguments.only))
     for row in targets_table(figures).rows:
-        print("  ".join(str(cell) for cell in row))
+        print("  ".join(shown(cell) for cell in row))
     print(f"tables and plots: {arguments.out}")
     return FINE

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
+from math import isnan
 from pathlib import Path
 from typing import cast
 
@@ -94,7 +95,8 @@ def targets_table(figures: Mapping[str, float]) -> Table:
         value = figures.get(target.figure, float("nan"))
         wanted = f"≥ {target.at_least:g}" if target.at_least is not None else f"≤ {target.at_most:g}"
         aim = "" if target.aim is None else f"{target.aim:g}"
-        rows.append((target.meaning, wanted, aim, value, "yes" if target.is_met(value) else "**no**"))
+        met = "yes" if target.is_met(value) else "not measured" if isnan(value) else "**no**"
+        rows.append((target.meaning, wanted, aim, value, met))
     return Table("Targets", ("what", "wanted", "aim", "measured", "met"), rows)
 
 

@@ -60,10 +60,12 @@ def test_a_context_for_training_measures_nothing(artefact: Path, tmp_path: Path)
 
 
 def test_a_target_is_met_only_by_a_figure_that_exists() -> None:
-    """Every target is listed; what was not measured counts as missed, not as met."""
+    """Every target is listed; what was not measured is neither met nor missed, and says so."""
     met = {row[0]: row[4] for row in targets_table({"routing.mmlu.apgr": 0.57, "memory.process": 200.0}).rows}
     assert len(met) == len(load_targets())
     assert {what for what, is_met in met.items() if is_met == "yes"} == {"APGR, MMLU"}
+    assert {what for what, is_met in met.items() if is_met == "**no**"} == {"a process that analyses, MB"}
+    assert set(met.values()) == {"yes", "**no**", "not measured"}
 
 
 def test_reports_can_be_chosen_by_name() -> None:
