@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from router_extproc.analysis.exact_pretokens import exact_pretokens
 from router_extproc.analysis.pretokens import BREAK_CHARACTER, pretoken_starts
 from router_extproc.analysis.slice_hashes import Indices, Points, code_points, prefix_hashes
 from router_extproc.analysis.token_table import TokenTable, token_table
@@ -24,9 +25,8 @@ _WINDOWS, _WINDOW, _NEAR = 24, 128, 20
 _GOLDEN_RATIO = 0.618
 # Between these no pre-token reaches across: what leads a word belongs to it, the end of a line to what it ends.
 _CHUNK = re.compile(r" *[^ \n]+\n*| *\n+| +")
-# An ordinary word, which is cut before its punctuation mark only; so few are counted one by one.
-_WORD = re.compile(r"( ?[A-Za-z]?[a-z]+)([.,;:!?]?)")
-_FEW = 6
+# Characters of unknown chunks of plain ASCII that are cut up one by one, and of unknown pre-tokens that are read so.
+_MOST_CUT, _MOST_SPELT = 400, 64
 # Chunks that are remembered, and the longest such, in characters.
 _MOST_REMEMBERED, _LONGEST_REMEMBERED = 16_384, 24
 # Pre-tokens outside the vocabulary that are read, of more an even sample; and their characters.
@@ -76,21 +76,29 @@ def _count(chunks: Sequence[str]) -> float:
     total = sum(cost for cost in costs if cost is not None)
     if not unknown:
         return total
-    if len(unknown) <= _FEW:
-        words = [match for match in map(_WORD.fullmatch, unknown) if match is not None]
-        if len(words) == len(unknown):
-            return total + _count_words(words)
+    if sum(map(len, unknown)) <= _MOST_CUT and all(map(str.isascii, unknown)):
+        few = _count_few(unknown)
+        if few is not None:
+            return total + few
     return total + _count_chunks(unknown)
 
 
-def _count_words(words: Sequence[re.Match[str]]) -> float:
-    """Tokens in a few ordinary words, one by one: the same as by arrays, whose fixed cost is higher."""
-    costs = [_count_word(match[1]) + bool(match[2]) for match in words]
-    _remember([match[0] for match in words], costs, [False] * len(words))
+def _count_few(chunks: Sequence[str]) -> float | None:
+    """Tokens in a few plain chunks by their pre-tokens: the same as by arrays, whose fixed cost is higher.
+
+    None where too much of them was never met.
+    """
+    cut = [exact_pretokens(chunk) or [] for chunk in chunks]
+    strange = {pretoken for pretokens in cut for pretoken in pretokens if pretoken not in _costs}
+    if sum(map(len, strange)) > _MOST_SPELT:
+        return None
+    spelt = {pretoken: _count_pretoken(pretoken) for pretoken in strange}
+    costs = [sum(_costs[pretoken] if pretoken in _costs else spelt[pretoken] for pretoken in pretokens) for pretokens in cut]
+    _remember([*spelt, *chunks], [*spelt.values(), *costs], [False] * (len(spelt) + len(chunks)))
     return sum(costs)
 
 
-def _count_word(word: str) -> float:
+def _count_pretoken(word: str) -> float:
     table = token_table()
     *_, whole = prefix_hashes(word, 0, len(word))
     if table.holds_hash(whole):
