@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import sys
 import time
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -183,8 +184,9 @@ def _chunks(numbered: Iterator[tuple[int, bytes]]) -> Iterator[list[tuple[int, b
 
 def _numbered(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
     for number, line in enumerate(lines, 1):
-        if line.strip():
-            yield number, line
+        text = line.removeprefix(BOM_UTF8) if number == 1 else line  # some editors begin a file with it
+        if text.strip():
+            yield number, text
 
 
 def _body(line: bytes) -> tuple[bytes, str | None]:
@@ -194,9 +196,8 @@ def _body(line: bytes) -> tuple[bytes, str | None]:
     """
     row = msgspec.json.decode(line, type=dict[str, Any])
     prompt = row.get("prompt")
-    if isinstance(prompt, str):
-        body = msgspec.json.encode({"model": "auto", "messages": [{"role": "user", "content": prompt}]})
-        return body, None if "model" in row else prompt
+    if isinstance(prompt, str) and "model" not in row:
+        return msgspec.json.encode({"model": "auto", "messages": [{"role": "user", "content": prompt}]}), prompt
     written = [member for member in _TEXTS if member in row]
     if not written:
         raise msgspec.DecodeError("neither prompt nor messages nor input is there")

@@ -100,6 +100,25 @@ def test_a_prompt_is_counted_alone_and_a_request_with_its_frame(
     assert (prompt["tokens"], request["tokens"]) == (7, 14)
 
 
+def test_a_legacy_completion_is_a_request_and_no_chat(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a model a prompt is a body: read as the service reads it, whether text or a list of one."""
+    lines = b'{"model": "m", "prompt": "a b"}\n{"model": "m", "prompt": ["a b"]}\n{"model": 5, "prompt": "a b"}'
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(lines)))
+    code, (text, listed, refused) = classify(["-"], capsys)
+    assert (code, text["tokens"]) == (1, listed["tokens"])
+    assert (refused["line"], refused["error"]["type"]) == (3, "invalid_type")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file written on Windows is read like any other."""
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(b'\xef\xbb\xbf{"prompt": "a"}\n')))
+    assert classify(["-"], capsys)[0] == 0
+
+
 def test_request_bodies_and_prompts_may_be_mixed_and_keep_their_order(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
