@@ -9,6 +9,7 @@ Rules of this file
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -136,7 +137,7 @@ def detect_language(text: str) -> Language:
     whole = guesses[-1]
     if whole is None or whole.letters < _FEWEST:
         return Language(None, 0.0)
-    clear = [guess for guess in guesses[:-1] if guess and guess.letters >= _SEGMENT and guess.confidence >= _CONFIDENT_SEGMENT]
+    clear = _clear(guesses[:-1])
     if len({guess.code for guess in clear}) > 1:
         # What is asked stands first, unless that is a quotation.
         asked = clear[-1] if text.lstrip()[:1] in _QUOTES else clear[0]
@@ -163,15 +164,26 @@ def _words(segment: str) -> str:
 
 
 def _is_plainly_english(parts: list[str]) -> bool:
-    """Whether words that only English has stand in all that is said: what most requests are, told in a tenth of the time."""
-    english, own = language_table().english, 0
+    """Whether words that only English has stand nearly everywhere: what most requests are, told in a fraction of the time.
+
+    Of the parts that lack such words, which are to be fewer, none may be clearly of another language.
+    """
+    english, own, strange = language_table().english, 0, []
     for part in parts:
         words = part.split()
         found = sum(word in english for word in words)
         if len(part) > _SEGMENT and found < _OWN_SHARE * len(words):
-            return False
-        own += found
-    return own >= _OWN_WORDS
+            strange.append(part)
+        else:
+            own += found
+    if own < _OWN_WORDS or 2 * sum(map(len, strange)) > sum(map(len, parts)):
+        return False
+    return not strange or all(guess.code == "en" for guess in _clear(_guesses(strange)[:-1]))
+
+
+def _clear(guesses: Iterable[_Guess | None]) -> list[_Guess]:
+    """Those of which one can be sure."""
+    return [guess for guess in guesses if guess and guess.letters >= _SEGMENT and guess.confidence >= _CONFIDENT_SEGMENT]
 
 
 def _guesses(parts: list[str]) -> list[_Guess | None]:
@@ -184,7 +196,7 @@ def _guesses(parts: list[str]) -> list[_Guess | None]:
     letters = np.vstack([counts, counts.sum(0)]) * _WEIGHTS
     said = _evidence(table, points, groups, len(parts))
     scores = np.vstack([said, said.sum(0)]) / _OVERLAP + table.priors
-    return [_guess(table, *each) for each in zip(letters, scores, strict=True)]
+    return _by_script(table, letters, scores)
 
 
 def _evidence(table: LanguageTable, points: NDArray[np.uint32], groups: NDArray[np.intp], count: int) -> NDArray[np.float32]:
@@ -201,18 +213,25 @@ def _evidence(table: LanguageTable, points: NDArray[np.uint32], groups: NDArray[
     return table.evidence(sums, first, np.concatenate(ends), groups[first], count)
 
 
-def _guess(table: LanguageTable, letters: NDArray[np.float64], all_scores: NDArray[np.float32]) -> _Guess | None:
-    total = float(letters.sum())
-    if not total:
-        return None
-    likeliest = int(letters.argmax())
-    if likeliest == _CHINESE and letters[_JAPANESE] * _CHINESE_FOR_EACH_KANA >= letters[_CHINESE]:
-        likeliest = _JAPANESE
-    columns = table.scripts.get(_SCRIPTS[likeliest])
-    if columns is None:
-        same = letters[likeliest] + (letters[_CHINESE] if likeliest == _JAPANESE else 0.0)
-        return _Guess(_SCRIPTS[likeliest], float(same) / total, total)
-    scores = all_scores[columns]
-    best = int(scores.argmax())
-    confidence = 1 / float(np.exp(scores - scores[best]).sum())
-    return _Guess(table.languages[columns][best], confidence, total)
+def _by_script(table: LanguageTable, letters: NDArray[np.float64], scores: NDArray[np.floating]) -> list[_Guess | None]:
+    """A guess for each row: by its likeliest script, and among the languages that share it by their scores."""
+    totals, scripts = letters.sum(1).tolist(), letters.argmax(1)
+    mostly_chinese = np.flatnonzero(scripts == _CHINESE)
+    kana = letters[mostly_chinese, _JAPANESE] * _CHINESE_FOR_EACH_KANA >= letters[mostly_chinese, _CHINESE]
+    scripts[mostly_chinese[kana]] = _JAPANESE
+    guesses: list[_Guess | None] = [None] * len(totals)
+    for script in set(scripts.tolist()):
+        rows = np.flatnonzero(scripts == script)
+        columns = table.scripts.get(_SCRIPTS[script])
+        if columns is None:
+            same = letters[rows, script] + (letters[rows, _CHINESE] if script == _JAPANESE else 0.0)
+            for row, letters_of_it in zip(rows.tolist(), same.tolist(), strict=True):
+                guesses[row] = _Guess(_SCRIPTS[script], letters_of_it / totals[row], totals[row]) if totals[row] else None
+            continue
+        among = scores[rows, columns]
+        best = among.argmax(1)
+        confidences = 1 / np.exp(among - among.max(1, keepdims=True)).sum(1)
+        languages = table.languages[columns]
+        for row, language, confidence in zip(rows.tolist(), best.tolist(), confidences.tolist(), strict=True):
+            guesses[row] = _Guess(languages[language], confidence, totals[row]) if totals[row] else None
+    return guesses
