@@ -50,6 +50,7 @@ def test_everyday_requests_are_left_alone() -> None:
         ("Can my landlord evict me?", "legal"),
         ("Should I sell my bonds?", "financial"),
         ("I want to die", "self_harm"),
+        ("I don\u2019t want to live", "self_harm"),
     ],
 )
 def test_a_short_question_is_as_risky_as_a_long_one(text: str, risk: str) -> None:
