@@ -21,6 +21,7 @@ from router_extproc.analysis.analysis import RequestAnalysis
 from router_extproc.analysis.classifier import Classifier
 from router_extproc.analysis.location import artefact_folder
 from router_extproc.analysis.tokens import count_tokens
+from router_extproc.cli.train import number_above_zero
 from router_extproc.errors import BadRequestError, RequestError, StartError
 
 FINE, FOUND_SOMETHING, WRONG_USE = 0, 1, 2
@@ -80,15 +81,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--artefact", type=Path, metavar="DIR", help="default: $ROUTER_EXTPROC_ARTEFACT, else the shipped one")
     parser.add_argument(
-        "--processes", type=_positive, metavar="N", help="default: one a core for a file, one for standard input"
+        "--processes", type=number_above_zero, metavar="N", help="default: one a core for a file, one for standard input"
     )
     parser.add_argument("--pretty", action="store_true", help="one line of words for each prompt instead of JSON")
-
-
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above zero")
-    return int(text)
 
 
 def run(arguments: argparse.Namespace) -> int:

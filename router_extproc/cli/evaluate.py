@@ -6,7 +6,14 @@ import argparse
 import os
 from pathlib import Path
 
-from router_extproc.cli.train import DEFAULT_WORK, TRAINING_LIBRARIES, limit_threads, require_libraries
+from router_extproc.cli.train import (
+    DEFAULT_WORK,
+    TRAINING_LIBRARIES,
+    limit_threads,
+    number_above_zero,
+    number_from_zero,
+    require_libraries,
+)
 
 FINE = 0
 DEFAULT_OUT = Path("build/evaluation")
@@ -19,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--artefact", type=Path, metavar="DIR", help="default: $ROUTER_EXTPROC_ARTEFACT, else the shipped one")
     parser.add_argument("--only", action="append", metavar="REPORT", help="one report instead of all; may be repeated")
     parser.add_argument("--work", type=Path, metavar="DIR", default=DEFAULT_WORK, help="cache; default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="of resampling and folds; default: %(default)s")
-    parser.add_argument("--threads", type=int, default=1, help="default: %(default)s, as the service has")
+    parser.add_argument("--seed", type=number_from_zero, default=0, help="of resampling and folds; default: %(default)s")
+    parser.add_argument("--threads", type=number_above_zero, default=1, help="default: %(default)s, as the service has")
 
 
 def run(arguments: argparse.Namespace) -> int:

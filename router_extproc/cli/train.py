@@ -19,20 +19,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("--data", type=Path, metavar="DIR", help="the training data; default: $ROUTER_EXTPROC_DATA")
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"where the artefact goes; default: {DEFAULT_OUT}")
-    parser.add_argument(
+    alone = parser.add_mutually_exclusive_group()
+    alone.add_argument(
         "--from",
         dest="log",
         type=Path,
         metavar="LOG",
         help='refit the routing score alone on JSON lines {"prompt": ..., "cheap_was_good_enough": 0 or 1}; needs no data',
     )
-    parser.add_argument(
+    alone.add_argument(
         "--minilm",
         action="store_true",
         help="build the encoder minilm's graph (23 MB) alone, into --out or the artefact in use",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="default: %(default)s; equal seeds and threads make equal artefacts on one machine"
+        "--seed",
+        type=number_from_zero,
+        default=0,
+        help="default: %(default)s; equal seeds and threads make equal artefacts on one machine",
     )
     parser.add_argument(
         "--resume", action="store_true", help="keep the stages of an earlier run whose code and data are unchanged"
@@ -40,7 +44,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--work", type=Path, metavar="DIR", default=DEFAULT_WORK, help="cache and records; default: %(default)s"
     )
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="default: one a core")
+    parser.add_argument("--threads", type=number_above_zero, default=os.cpu_count() or 1, help="default: one a core")
+
+
+def number_above_zero(text: str) -> int:
+    """An argument that counts processes or threads."""
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above zero")
+    return int(text)
+
+
+def number_from_zero(text: str) -> int:
+    """An argument that is the seed of a generator."""
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from zero on")
+    return int(text)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ outcomes that took no part in the fit.
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -114,7 +115,7 @@ def read_log(path: Path) -> list[Outcome]:
     """
     outcomes: list[Outcome] = []
     try:
-        lines = path.read_bytes().splitlines()
+        lines = path.read_bytes().removeprefix(BOM_UTF8).splitlines()
     except OSError as error:
         raise TrainingError(f"the log cannot be read: {error}") from error
     for number, line in enumerate(lines, 1):

@@ -66,6 +66,22 @@ def test_minilm_is_built_from_the_weights_alone(
     assert "minilm_int8.onnx: 0.0 MB" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train", "--threads", "0"], "'0' is not a number above zero"),
+        (["evaluate", "--threads", "two"], "'two' is not a number above zero"),
+        (["train", "--seed=-1"], "'-1' is not a number from zero on"),
+        (["train", "--minilm", "--from", "log.jsonl"], "not allowed with argument"),
+    ],
+)
+def test_wrong_use_is_told_before_anything_is_done(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two kinds of training at once, or numbers that are none, train nothing."""
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    assert said in capsys.readouterr().err
+
+
 def test_an_evaluation_without_an_artefact_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An empty folder is no artefact, and nothing is written about it."""
     write_data(tmp_path / "data")

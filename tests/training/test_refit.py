@@ -125,6 +125,14 @@ def test_outcomes_that_teach_nothing_but_flatness_are_refused(context: Context, 
     assert (context.out / "routing.npz").read_bytes() == before
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
+    """A log written on Windows is read; what is wrong with it is something else."""
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"prompt": "hi", "cheap_was_good_enough": 1}\n')
+    with pytest.raises(TrainingError, match="1 outcomes, 1 of them good enough"):
+        read_log(path)
+
+
 def test_a_missing_log_is_named(tmp_path: Path) -> None:
     """No traceback where the path is wrong."""
     with pytest.raises(TrainingError, match="nowhere"):
