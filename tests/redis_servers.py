@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ import pytest
 import redis
 
 from tests.end_to_end.certificates import Authority
+from tests.kept_ports import KeptPort
 from tests.tied import tied
 
 SECONDS = 20.0
@@ -35,14 +35,11 @@ def require_redis() -> str:
     return found
 
 
-def free_port() -> int:
+def kept_port() -> KeptPort:
     """A port nobody listens on, whose cluster port (10000 more) is a port too."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port < 55_000:
-            return port
+    while (kept := KeptPort()).number >= 55_000:
+        kept.release()
+    return kept
 
 
 def until(is_true: Callable[[], bool], what: str, seconds: float = SECONDS) -> None:
@@ -64,6 +61,7 @@ class RedisServer:
     is_sentinel: bool = False
     is_encrypted: bool = False
     port: int = 0
+    kept: KeptPort | None = None
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -80,7 +78,9 @@ class RedisServer:
         binary = require_redis()
         self.folder.mkdir(parents=True, exist_ok=True)
         for _ in range(1 if self.port else _ATTEMPTS):
-            port = self.port or free_port()
+            # Kept from now on: a server that is started again must find it free.
+            self.kept = self.kept if self.kept and self.port else kept_port()
+            port = self.kept.number
             arguments = [binary, str(self._configuration(port)), *(["--sentinel"] if self.is_sentinel else [])]
             with self.log.open("ab") as output:
                 self.process = subprocess.Popen(tied(arguments), stdout=output, stderr=output, cwd=self.folder)

@@ -26,6 +26,7 @@ import openai
 from router_extproc.analysis.location import ENVIRONMENT_VARIABLE
 from router_extproc.config.state import StateDirectory
 from tests.json_lines import whole_lines
+from tests.kept_ports import KeptPort
 from tests.tied import tied
 
 CHAT = "/v1/chat/completions"
@@ -34,17 +35,11 @@ _CONTROL = "control"
 _Server = TypeVar("_Server", bound=socketserver.BaseServer)
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, all different."""
-    with contextlib.ExitStack() as stack:
-        trials = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for trial in trials:
-            trial.bind(("127.0.0.1", 0))
-        return [trial.getsockname()[1] for trial in trials]
+def until(what: Callable[[], Any], seconds: float = 30.0, step: float = 0.05) -> Any:
+    """Waits for the first true answer and returns it; fails loudly when there is none in time.
 
-
-def until(what: Callable[[], Any], seconds: float = 10.0, step: float = 0.05) -> Any:
-    """Waits for the first true answer and returns it; fails loudly when there is none in time."""
+    Who asks where time is no promise is patient: a machine may stand still for seconds.
+    """
     deadline = time.monotonic() + seconds
     while True:
         found = what()
@@ -160,7 +155,8 @@ class Instance:
     own_group: bool = False
 
     def __post_init__(self) -> None:
-        self.port, self.admin_port, self.envoy_port = free_ports(3)
+        self._kept_ports = [KeptPort() for _ in range(3)]
+        self.port, self.admin_port, self.envoy_port = (kept.number for kept in self._kept_ports)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.file = self.folder / "router.yaml"
         self.state = self.folder / ".router-extproc"
@@ -289,6 +285,28 @@ class Instance:
         answer = self.admin.get(f"{self.envoy_url}/stats?format=json&filter={pattern}").json()
         return {row["name"]: row["value"] for row in answer["stats"] if "name" in row}
 
+    def written_files(self) -> dict[str, bytes]:
+        """All files below its folder, by their path in there, as they are now: some come and go while one looks."""
+        found = {}
+        for path in self.folder.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):
+                if path.is_file() and not path.is_symlink():
+                    found[str(path.relative_to(self.folder))] = path.read_bytes()
+        return found
+
+    def leave(
+        self, body: dict[str, Any], when: Callable[[], Any], *, path: str = CHAT, headers: dict[str, str] | None = None
+    ) -> None:
+        """A client that sends a request and is gone without an answer once ``when`` is true; a stream's headers it awaits."""
+        content = json.dumps(body).encode()
+        lines = {"host": "router", "content-type": "application/json", "content-length": str(len(content)), **(headers or {})}
+        head = "".join((f"POST {path} HTTP/1.1\r\n", *(f"{name}: {value}\r\n" for name, value in lines.items()), "\r\n"))
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
+            connection.sendall(head.encode() + content)
+            if body.get("stream"):
+                assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+            until(when)
+
     def health(self, deployment: str) -> str:
         """What the deciders are told about a deployment: ``closed``, ``open`` or ``half_open``."""
         file = self.state / "health.json"
@@ -301,9 +319,7 @@ class Instance:
 
     def decision(self, identity: str) -> dict[str, Any]:
         """The record of one request, once it was written."""
-        found: dict[str, Any] = until(
-            lambda: next((record for record in self.decisions() if record["id"] == identity), None), seconds=10
-        )
+        found: dict[str, Any] = until(lambda: next((record for record in self.decisions() if record["id"] == identity), None))
         return found
 
     def access_lines(self) -> list[dict[str, Any]]:

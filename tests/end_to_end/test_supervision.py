@@ -98,9 +98,7 @@ def test_commands_find_the_instance(instance: Instance) -> None:
 def test_a_taken_port_is_a_clear_error(text: str, tmp_path: Path, port: str, key: str, option: str) -> None:
     """One line that names the address, the key and the option, exit code 1, and nothing was started."""
     instance = Instance(tmp_path, text)
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", getattr(instance, port)))
-        other.listen()
+    with socket.create_server(("127.0.0.1", getattr(instance, port))):
         ended = start(instance)
     address = f"127.0.0.1:{getattr(instance, port)}"
     [line] = ended.stderr.splitlines()
@@ -157,7 +155,9 @@ def test_a_worker_that_keeps_dying_is_started_with_longer_and_longer_pauses(inst
 
 
 def is_worker(pid: int, index: int) -> bool:
-    return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(f"router-extproc-worker-{index}".encode())
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended this moment
+        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(f"router-extproc-worker-{index}".encode())
+    return False
 
 
 def pauses(log: Path) -> list[float]:
@@ -170,10 +170,12 @@ def test_an_ended_instance_leaves_no_process_and_no_socket(text: str, tmp_path: 
     sockets = StateDirectory(instance.state).sockets
     with running(instance):
         assert instance.process is not None
+        children = [pid for role in ("worker", "observer", "envoy") for pid in instance.pids(role)]
         instance.process.kill()
         instance.process.wait()
         assert list(sockets.iterdir())
-        until(lambda: not instance.accepts_connections())
+        # Each of them has a port or a file that the next one needs.
+        until(lambda: not [pid for pid in children if Path(f"/proc/{pid}").exists()])
         instance.start()
         assert len(list(sockets.glob("worker-*.*.sock"))) == 2
         assert instance.ask().status_code == 200

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from envoy.service.accesslog.v3 import als_pb2, als_pb2_grpc
 from router_extproc.observer.options import Cooling, ObserverOptions, encode_options
 from router_extproc.registry.snapshot import encode_registry
 from tests.json_lines import whole_lines
+from tests.kept_ports import KeptPort
 from tests.observer.entries import REGISTRY
 from tests.tied import tied
 
@@ -30,19 +30,13 @@ T = TypeVar("T")
 PATIENCE_SECONDS = 20.0
 
 
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class ObserverProcess:
     """The observer over ``state``; ``start`` returns once it says that it is ready."""
 
     def __init__(self, state: Path, *, cooling: Cooling | None = None, snapshot: bool = True) -> None:
         self.state = state
-        self.port = free_port()
+        self._kept_port = KeptPort()
+        self.port = self._kept_port.number
         (state / "sockets").mkdir(parents=True, exist_ok=True)
         options = ObserverOptions(admin_port=self.port, cooling=cooling or Cooling())
         (state / "observer.json").write_bytes(encode_options(options))

@@ -19,15 +19,15 @@ NOW = 1_000_000.0
 UNTIL = NOW + 60
 
 
-def single(server: RedisServer, deadline_ms: int = 500, prefix: str = "router") -> StoreSettings:
-    """One server, and patience where time is not what is tested: two cores run all of this."""
+def single(server: RedisServer, deadline_ms: int = 5_000, prefix: str = "router") -> StoreSettings:
+    """One server, and patience where time is not what is tested: a machine may stand still for seconds."""
     return StoreSettings(kind="redis", urls=(server.url,), deadline_ms=deadline_ms, prefix=prefix)
 
 
-def encrypted(server: RedisServer) -> StoreSettings:
+def encrypted(server: RedisServer, deadline_ms: int = 5_000) -> StoreSettings:
     """One server behind TLS, for the user that routers are given; the password stands in ``REDIS_PASSWORD``."""
     return replace(
-        single(server),
+        single(server, deadline_ms),
         username="router",
         password_env="REDIS_PASSWORD",  # noqa: S106 - a variable's name
         certificate_authority=str(server.folder / "authority.pem"),

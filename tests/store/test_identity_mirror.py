@@ -27,7 +27,7 @@ class Instance:
         self.writer = IdentityWriter(folder / "identities.sqlite")
         self.reader = IdentityReader(folder / "identities.sqlite")
         self._mirrored = IdentityReader(folder / "identities.sqlite")
-        self._redis = RedisIdentities(StoreSettings(kind="redis", urls=(server.url,), deadline_ms=500), {})
+        self._redis = RedisIdentities(StoreSettings(kind="redis", urls=(server.url,), deadline_ms=5_000), {})
         self.mirror = IdentityMirror(self._redis, self.writer, self._mirrored)
 
     def tenants(self) -> dict[str, str]:

@@ -31,7 +31,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
 def written(cluster: RedisCluster, request: pytest.FixtureRequest) -> StoreSettings:
     """A prefix for each test: nothing is left of others."""
     prefix = "".join(letter for letter in request.node.name if letter.isalnum())
-    return StoreSettings(kind="redis_cluster", urls=cluster.urls[:2], deadline_ms=500, prefix=prefix)
+    return StoreSettings(kind="redis_cluster", urls=cluster.urls[:2], deadline_ms=5_000, prefix=prefix)
 
 
 async def test_counters_are_spread_and_work_together(cluster: RedisCluster, written: StoreSettings) -> None:
@@ -119,7 +119,7 @@ async def test_a_server_that_is_no_master_leads_to_the_others(cluster: RedisClus
     masters = cluster.masters()
     replica = next(server for server in cluster.servers if server not in masters)
     urls = ("redis://127.0.0.1:1", replica.url)
-    async with opened(StoreSettings(kind="redis_cluster", urls=urls, deadline_ms=500, prefix=written.prefix)) as store:
+    async with opened(StoreSettings(kind="redis_cluster", urls=urls, deadline_ms=5_000, prefix=written.prefix)) as store:
         assert not (await store.reserve("a", [hold(name, 1, 10) for name in NAMES], UNTIL, NOW)).refused
 
 
@@ -140,7 +140,7 @@ async def test_a_lost_master_is_replaced(cluster: RedisCluster, written: StoreSe
     """Counters of other masters go on at once; those of the lost one are unavailable, never wrong, until its replica has
     been told what it may have missed; then everything is there.
     """
-    async with opened(written) as store:
+    async with opened(msgspec.structs.replace(written, deadline_ms=500)) as store:
         memory = await store.memory()
         totals = [Total(name, 0, 9, LATER) for name in NAMES]
         await store.settle(totals, [], NOW)

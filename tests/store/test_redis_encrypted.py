@@ -17,7 +17,7 @@ from router_extproc.store.redis_counters import RedisCounters
 from router_extproc.store.redis_identities import RedisIdentities
 from router_extproc.store.redis_start import check_redis
 from tests.end_to_end.certificates import Authority
-from tests.redis_servers import ROUTER_COMMANDS, RedisServer, encrypted_redis, free_port, single_redis
+from tests.redis_servers import ROUTER_COMMANDS, RedisServer, encrypted_redis, kept_port, single_redis
 from tests.store.redis_counting import NOW, UNTIL, encrypted, hold, ready, shown_in_vain
 
 ENVIRON = {"REDIS_PASSWORD": "horse"}
@@ -168,7 +168,8 @@ async def test_a_server_that_is_away_does_not_stop_the_start(
     server: RedisServer, written: StoreSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It may come: until then budgets do what is written for it. The log says so."""
-    away = msgspec.structs.replace(written, urls=(f"rediss://127.0.0.1:{free_port()}",))
+    nobody = kept_port()
+    away = msgspec.structs.replace(written, urls=(f"rediss://127.0.0.1:{nobody.number}",))
     await check_redis(away, ENVIRON)
     assert "store cannot be reached at the start" in caplog.text
 

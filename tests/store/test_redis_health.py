@@ -29,7 +29,7 @@ async def make(server: RedisServer) -> AsyncIterator[Make]:
     opened: list[RedisHealth] = []
 
     def one(name: str) -> RedisHealth:
-        opened.append(RedisHealth(StoreSettings(kind="redis", urls=(server.url,), deadline_ms=500), {}, name))
+        opened.append(RedisHealth(StoreSettings(kind="redis", urls=(server.url,), deadline_ms=5_000), {}, name))
         return opened[-1]
 
     yield one
@@ -144,4 +144,4 @@ async def test_the_rights_that_are_told_are_enough(tmp_path: Path) -> None:
 async def test_a_cluster_has_all_words_in_one_place(tmp_path: Path) -> None:
     """One script reads them, whichever master has the place."""
     with redis_cluster(tmp_path) as cluster:
-        await both_hear(StoreSettings(kind="redis_cluster", urls=cluster.urls[:2], deadline_ms=500))
+        await both_hear(StoreSettings(kind="redis_cluster", urls=cluster.urls[:2], deadline_ms=5_000))

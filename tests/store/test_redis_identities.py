@@ -22,7 +22,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 @pytest_asyncio.fixture
 async def identities(server: RedisServer) -> AsyncIterator[RedisIdentities]:
-    opened = RedisIdentities(StoreSettings(kind="redis", urls=(server.url,), deadline_ms=500), {})
+    opened = RedisIdentities(StoreSettings(kind="redis", urls=(server.url,), deadline_ms=5_000), {})
     yield opened
     await opened.aclose()
 

@@ -11,7 +11,7 @@ from router_extproc.config.load import parse_config
 from router_extproc.config.schema import RouterConfig
 from router_extproc.errors import StartError
 from router_extproc.supervisor.ports import require_free_ports
-from tests.end_to_end.running import free_ports
+from tests.kept_ports import KeptPort
 
 
 @pytest.fixture
@@ -22,9 +22,16 @@ def taken() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def configuration(**ports: int) -> RouterConfig:
-    free = dict(zip(("listener", "admin", "envoy"), free_ports(3), strict=True)) | ports
-    text = f"listener: {{port: {free['listener']}}}\nadmin: {{port: {free['admin']}}}\nenvoy: {{admin_port: {free['envoy']}}}\n"
+@pytest.fixture
+def free() -> Iterator[dict[str, int]]:
+    kept = {name: KeptPort() for name in ("listener", "admin", "envoy")}
+    yield {name: port.number for name, port in kept.items()}
+    for port in kept.values():
+        port.release()
+
+
+def configuration(ports: dict[str, int]) -> RouterConfig:
+    text = "listener: {{port: {listener}}}\nadmin: {{port: {admin}}}\nenvoy: {{admin_port: {envoy}}}\n".format(**ports)
     return parse_config(text + 'providers: {one: {base_url: "http://127.0.0.1:1/v1", models: [a]}}', "router.yaml")
 
 
@@ -36,22 +43,22 @@ def configuration(**ports: int) -> RouterConfig:
         ("envoy", "envoy.admin_port", "--envoy-admin-port"),
     ],
 )
-def test_a_taken_port_names_its_key(taken: int, section: str, key: str, option: str) -> None:
+def test_a_taken_port_names_its_key(free: dict[str, int], taken: int, *, section: str, key: str, option: str) -> None:
     """The message says which key, which address, why, and both ways to another port."""
     with pytest.raises(StartError) as caught:
-        require_free_ports(configuration(**{section: taken}), with_envoy=True)
+        require_free_ports(configuration(free | {section: taken}), with_envoy=True)
     reason = f"{key}: cannot listen on 127.0.0.1:{taken}: Address already in use"
     assert str(caught.value) == f"{reason}; set {key} in router.yaml, or {option} on the command line, to a free port"
 
 
-def test_free_ports_are_left_alone() -> None:
+def test_free_ports_are_left_alone(free: dict[str, int]) -> None:
     """Nothing listens there afterwards either."""
-    config = configuration()
+    config = configuration(free)
     require_free_ports(config, with_envoy=True)
     require_free_ports(config, with_envoy=True)
 
 
 @pytest.mark.parametrize("section", ["listener", "envoy"])
-def test_a_foreign_envoy_has_its_ports_already(taken: int, section: str) -> None:
+def test_a_foreign_envoy_has_its_ports_already(free: dict[str, int], taken: int, section: str) -> None:
     """`serve` needs the observer's port only."""
-    require_free_ports(configuration(**{section: taken}), with_envoy=False)
+    require_free_ports(configuration(free | {section: taken}), with_envoy=False)
