@@ -88,6 +88,14 @@ def test_a_request_is_read() -> None:
     assert (request.time_to_first_token_ms, request.total_ms, request.cause) == (130.0, 810.0, "none")
 
 
+def test_what_was_thought_is_among_the_answer() -> None:
+    """Where a provider counts it in the total alone, the record has it all the same."""
+    told = {"router.usage": {"prompt_tokens": 32, "completion_tokens": 9, "total_tokens": 135}}
+    request = read_request(request_entry("d-1", metadata=told), NOW)
+    assert request is not None
+    assert request.usage == Usage(prompt_tokens=32, completion_tokens=103)
+
+
 @pytest.mark.parametrize("signals", ["", "{", "[]", '{"risk": 3}', '{"risk": ["none"]}', '{"risk": ' + "[" * 5_000, 3.5, None])
 def test_signals_that_cannot_be_read_are_none(signals: str | float | None) -> None:
     """Whatever stands in their place, the rest of the request is read."""

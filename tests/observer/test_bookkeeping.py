@@ -184,5 +184,5 @@ async def test_what_was_written_last_is_settled_before_the_end(observers: Callab
     process = observer.start()
     write(observer.state / "logs" / "access.jsonl", paid_by("d-last"))
     process.terminate()
-    assert process.wait(10) == 0
+    assert process.wait(30) == 0
     assert rows(observer.state) == ["d-last"]

@@ -29,7 +29,7 @@ class Instance:
 
     def __init__(self, name: str, server: RedisServer, folder: Path, clock: list[float]) -> None:
         self.name, self.clock = name, clock
-        self.settings = StoreSettings(kind="redis", urls=(server.url,), deadline_ms=500)
+        self.settings = StoreSettings(kind="redis", urls=(server.url,), deadline_ms=5_000)
         self.probes = folder / name
         self.probes.mkdir()
         self.breakers = Breakers(Cooling(failures=1, time_ms=5_000), lambda: f"probe-of-{name}")

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_extproc.observer import quota
-from router_extproc.observer.quota import LONGEST_SECONDS, UsedUp, duration_of, used_up
+from router_extproc.observer.quota import LONGEST_SECONDS, UsedUp, duration_of, seconds_until, used_up
 from router_extproc.simulator.rate_limits import format_duration
+
+NEW_YEAR = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 
 
 @pytest.mark.parametrize(
@@ -40,7 +42,7 @@ def test_durations_of_every_kind(value: str, seconds: float) -> None:
     ids=lambda value: repr(value)[:20],
 )  # fmt: skip
 def test_what_is_no_duration_is_none(value: str | None) -> None:
-    """Bare numbers (seconds? milliseconds? a date?), signs, other scripts' digits and nonsense say nothing."""
+    """Numbers without a unit, dates, signs, other scripts' digits and nonsense are none."""
     assert duration_of(value) is None
 
 
@@ -48,6 +50,50 @@ def test_what_is_no_duration_is_none(value: str | None) -> None:
 def test_a_duration_of_anything_is_bounded(value: str) -> None:
     """Whatever a provider writes, it is a number of seconds within a day, or nothing."""
     seconds = duration_of(value)
+    assert seconds is None or 0 <= seconds <= LONGEST_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("6m0s", 360.0),
+        ("8", 8.0),
+        ("0", 0.0),
+        ("33011.382867", 33_011.382867),
+        ("90000000", LONGEST_SECONDS),
+        ("1767225630", 30.0),
+        ("1767225630.5", 30.5),
+        ("1767225630500", 30.5),
+        ("2026-01-01T00:00:30Z", 30.0),
+        ("2026-01-01t00:00:30.250z", 30.25),
+        ("2026-01-01T01:00:30+01:00", 30.0),
+        ("2025-12-31 19:00:30-0500", 30.0),
+        ("2026-03-01T00:00:00Z", LONGEST_SECONDS),
+    ],
+)
+def test_a_reset_may_be_a_time_or_a_moment(value: str, seconds: float) -> None:
+    """As OpenAI, Azure (seconds without a unit), Cerebras and others write it; a moment is told from the answer's own."""
+    assert seconds_until(value, NEW_YEAR) == seconds
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None, "", "soon", "-8", "+8", "8.", ".5", "8e3", "1_0", "٣", " 8", "8\n", "1767225599", "1767225600", "1" * 14,
+        "2025-12-31T23:59:59Z", "2026-01-01T00:00:30", "2026-13-01T00:00:30Z", "2026-01-01T25:00:30Z", "2026-01-02",
+        "0000-01-01T00:00:00Z", "Thu, 01 Jan 2026 00:00:30 GMT", "nan", "inf",
+    ],
+    ids=lambda value: repr(value)[:28],
+)  # fmt: skip
+def test_a_reset_that_is_over_or_cannot_be_read_says_nothing(value: str | None) -> None:
+    """Who says that a quota is used up and was reset before has another clock; a date without a zone may be any moment."""
+    assert seconds_until(value, NEW_YEAR) is None
+
+
+@given(st.text() | st.from_regex(r"[0-9]{1,4}-[0-9]{2}-[0-9]{2}T[0-9:.]{1,12}[Z0-9:+-]{1,6}", fullmatch=True))
+def test_a_reset_of_anything_is_bounded(value: str) -> None:
+    """Whatever a provider writes, it is a number of seconds within a day, or nothing."""
+    seconds = seconds_until(value, NEW_YEAR)
     assert seconds is None or 0 <= seconds <= LONGEST_SECONDS
 
 
@@ -97,11 +143,11 @@ def headers(**values: str) -> dict[str, str]:
 )
 def test_only_what_is_used_up_counts(found: dict[str, str], expected: UsedUp | None) -> None:
     """Nothing left of one quota, and its own reset time; of two the longer, and of what it is."""
-    assert used_up(found) == expected
+    assert used_up(found, NEW_YEAR) == expected
 
 
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(NAMES, st.text() | st.sampled_from(["0", "1", "6m0s", "6ms"]))))
 def test_no_header_breaks_the_reading(found: dict[str, str]) -> None:
     """Any text under these names gives a bounded time or none."""
-    told = used_up(found)
+    told = used_up(found, NEW_YEAR)
     assert told is None or (0 <= told.seconds <= LONGEST_SECONDS and told.unit in ("requests", "tokens"))

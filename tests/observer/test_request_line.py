@@ -71,6 +71,16 @@ def test_counts_may_be_written_in_other_ways() -> None:
     assert (line.usage, line.attempts) == (Usage(12, 3, 12), 1)
 
 
+def test_what_was_thought_is_settled_as_answer() -> None:
+    """Some providers count it in the total alone, and bill it all the same."""
+    line = read_line(request_line(prompt_tokens=32, completion_tokens=9, cached_tokens=None, total_tokens=135.0))
+    assert line is not None
+    assert line.usage == Usage(32, 103, 0)
+    embedding = read_line(request_line(prompt_tokens=8, completion_tokens=None, cached_tokens=None, total_tokens=8))
+    assert embedding is not None
+    assert embedding.usage == Usage(8)
+
+
 def test_without_a_list_the_last_attempt_is_known() -> None:
     """An Envoy that was not rendered with the list still says who answered."""
     line = read_line(request_line(tried=None, attempts=2))

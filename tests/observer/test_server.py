@@ -59,6 +59,11 @@ async def test_a_request_becomes_a_line_a_row_health_and_metrics(observers: Obse
     assert health["openai/gpt-4o"]["state"] == "open"
     assert health["openai/gpt-4o"]["open_until"] == pytest.approx(time.time() + 30, abs=5)
     assert health["azure/gpt-4o"]["state"] == "closed"
+    # The file has it a moment before the database.
+    deadline = time.monotonic() + 20
+    while (await observer.get("/decisions/d-1")).status_code != 200:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
     assert (await observer.get("/decisions/d-1")).json() == record
     assert (await observer.get("/decisions?limit=5")).json() == {"decisions": [record]}
     metrics = (await observer.get("/metrics")).text
@@ -73,13 +78,15 @@ async def test_sigterm_writes_what_is_known_and_ends_with_zero(observers: Observ
     process = observer.start()
     async with observer.logs() as send:
         await send("requests", request_entry("d-2", attempts=2))
+        # Whoever has taken this one has taken the one before it; between two logs there is no order.
+        await send("requests", request_entry("d-1", attempts=0))
         await send("attempts", attempt_entry("d-3", "azure/gpt-4o", status=503))
-        await eventually(lambda: "azure/gpt-4o" in observer.health())
+        await eventually(lambda: "azure/gpt-4o" in observer.health() and [record["id"] for record in observer.records()])
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
-    assert [record["id"] for record in observer.records()] == ["d-2"]
+        assert process.wait(30) == 0
+    assert [record["id"] for record in observer.records()] == ["d-1", "d-2"]
     with sqlite3.connect(observer.state / "decisions.sqlite") as connection:
-        assert connection.execute("select id, status from decisions").fetchall() == [("d-2", 200)]
+        assert connection.execute("select id, status from decisions").fetchall() == [("d-1", 200), ("d-2", 200)]
     connection.close()
 
 
@@ -159,7 +166,9 @@ async def test_what_other_processes_write_is_shown(observers: Observers) -> None
     while not await metrics('router_worker_decisions_total{worker="0"} 41.0'):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.05)
-    assert await metrics('router_config_reloads_total{result="refused"} 1.0')
+    while not await metrics('router_config_reloads_total{result="refused"} 1.0'):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
     assert await metrics("router_config_last_reload_success 0.0")
     assert (await observer.get("/readyz")).json()["configuration"]["problems"] == ["router.yaml:1:1: error"]
     async with observer.logs() as send:
