@@ -6,7 +6,9 @@ import msgspec
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Tokens as the provider counts them; ``cached_tokens`` are among ``prompt_tokens``."""
+    """Tokens as the provider counts them; ``cached_tokens`` are among ``prompt_tokens``, what was thought is among
+    ``completion_tokens``.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -20,6 +22,7 @@ class _Details(msgspec.Struct):
 class _Usage(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    total_tokens: int | None = None
     prompt_tokens_details: _Details | None = None
 
 
@@ -28,6 +31,16 @@ class _Answer(msgspec.Struct):
 
 
 _answer = msgspec.json.Decoder(_Answer)
+
+
+def answer_tokens(prompt: int | None, completion: int | None, total: int | None) -> int:
+    """Tokens of the answer, those that were thought included; None: the provider did not say.
+
+    OpenAI counts what a model thinks among the completion's tokens. xAI and Gemini count it in the total alone, and bill it
+    like the rest of the answer (https://docs.x.ai/docs/guides/reasoning, https://ai.google.dev/gemini-api/docs/thinking#pricing).
+    """
+    told = completion or 0
+    return told if prompt is None or total is None else max(told, total - prompt)
 
 
 def read_usage(body: bytes) -> Usage | None:
@@ -39,8 +52,11 @@ def read_usage(body: bytes) -> Usage | None:
     if usage is None or usage.prompt_tokens is None:
         return None
     cached = None if usage.prompt_tokens_details is None else usage.prompt_tokens_details.cached_tokens
-    read = Usage(usage.prompt_tokens, usage.completion_tokens or 0, cached or 0)
-    return read if 0 <= read.cached_tokens <= read.prompt_tokens and read.completion_tokens >= 0 else None
+    if usage.completion_tokens is not None and usage.completion_tokens < 0:
+        return None
+    answer = answer_tokens(usage.prompt_tokens, usage.completion_tokens, usage.total_tokens)
+    read = Usage(usage.prompt_tokens, answer, cached or 0)
+    return read if 0 <= read.cached_tokens <= read.prompt_tokens else None
 
 
 def read_stream_usage(seen: bytes) -> Usage | None:

@@ -42,7 +42,9 @@ A line of a request, also of one that was refused::
                                             none otherwise, and who ran out of time as the last, is missing
      "incomplete": null,                    true: a stream that ended in order but without its last event
      "duration_ms": 833, "first_byte_ms": 225, "bytes_received": 310, "bytes_sent": 5120,
-     "prompt_tokens": 12, "completion_tokens": 34, "cached_tokens": 0,    as the provider reported; null: it did not
+     "prompt_tokens": 12, "completion_tokens": 34, "cached_tokens": 0, "total_tokens": 46,
+                                            as the provider reported; null: it did not. A total may have more than the others:
+                                            what the model thought
      "events": 36,                          events of the stream that reached Envoy, also when it was broken off; null: none
      "billed": {"1": {"prompt_tokens": 12, "completion_tokens": 0, "cached_tokens": 0}},
                                             by attempt: what the provider reported for answers that were turned down, or null;
@@ -129,6 +131,7 @@ _REQUEST_LINE = {
     "prompt_tokens": _metadata(names.USAGE, "prompt_tokens"),
     "completion_tokens": _metadata(names.USAGE, "completion_tokens"),
     "cached_tokens": _metadata(names.USAGE, "cached_tokens"),
+    "total_tokens": _metadata(names.USAGE, "total_tokens"),
     "events": _metadata(names.USAGE, "events"),
     "billed": f"%DYNAMIC_METADATA({names.BILLED})%",
     "text_tokens": _metadata(names.REQUEST, "text_tokens"),

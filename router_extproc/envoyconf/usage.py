@@ -13,12 +13,13 @@ from router_extproc.envoyconf.messages import Message, extension, typed
 MAX_EVENT_BYTES = 1 << 20
 """Largest server-sent event that is read; Envoy's default of 8 KiB is less than one long tool call."""
 
-# Where OpenAI's APIs report usage, and what we call it: chat, completions and embeddings; then responses and
-# transcriptions, which use other words.
+# Where OpenAI's APIs report usage, and what we call it: chat, completions and embeddings; then, from the total on, responses
+# and transcriptions, which use other words. The total is read for what some providers count in nothing else.
 _COUNTS = (
     (("usage", "prompt_tokens"), "prompt_tokens"),
     (("usage", "completion_tokens"), "completion_tokens"),
     (("usage", "prompt_tokens_details", "cached_tokens"), "cached_tokens"),
+    (("usage", "total_tokens"), "total_tokens"),
     (("usage", "input_tokens"), "prompt_tokens"),
     (("usage", "output_tokens"), "completion_tokens"),
     (("usage", "input_tokens_details", "cached_tokens"), "cached_tokens"),

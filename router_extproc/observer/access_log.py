@@ -15,6 +15,7 @@ import msgspec
 from envoy.data.accesslog.v3.accesslog_pb2 import AccessLogType, HTTPAccessLogEntry
 from google.protobuf.struct_pb2 import Struct
 
+from router_extproc.dialects.openai_usage import answer_tokens
 from router_extproc.observer import causes, quota
 from router_extproc.observer.records import AttemptRecord, RequestRecord, SignalRecord, Usage
 
@@ -49,7 +50,9 @@ def read_attempt(entry: HTTPAccessLogEntry, received_at: float) -> tuple[str, At
     status = response.response_code.value
     flags = flags_of(common)
     cause = causes.cause_of(status, frozenset(flags), headers.get("x-router-cause"))
-    used_up = quota.used_up(headers)
+    started_at = _started_at(common, received_at)
+    first_byte_ms = _milliseconds(common, "time_to_first_upstream_rx_byte")
+    used_up = quota.used_up(headers, started_at.timestamp() + (first_byte_ms or 0.0) / 1_000)
     # An answer whose end never came is no success: the request's entry says whose fault that was.
     if cause == causes.NONE and not common.HasField("time_to_last_upstream_rx_byte"):
         cause = causes.UNDETERMINED
@@ -59,8 +62,8 @@ def read_attempt(entry: HTTPAccessLogEntry, received_at: float) -> tuple[str, At
         status=status,
         cause=cause,
         flags=flags,
-        started_at=_started_at(common, received_at),
-        time_to_first_byte_ms=_milliseconds(common, "time_to_first_upstream_rx_byte"),
+        started_at=started_at,
+        time_to_first_byte_ms=first_byte_ms,
         total_ms=_milliseconds(common, "duration"),
         retry_after_seconds=retry_after_of(headers.get("retry-after"), received_at),
         remaining_requests=count_of(headers.get(quota.REMAINING_REQUESTS)),
@@ -223,7 +226,7 @@ def _usage(fields: Mapping[str, Any]) -> Usage | None:
         return None
     return Usage(
         prompt_tokens=prompt or 0,
-        completion_tokens=completion or 0,
+        completion_tokens=answer_tokens(prompt, completion, _number(fields, "total_tokens")),
         cached_tokens=min(_number(fields, "cached_tokens") or 0, prompt or 0),
     )
 

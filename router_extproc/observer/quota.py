@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import NamedTuple
 
 # The names of OpenAI's documentation ("Rate limits in headers"), which other providers follow.
@@ -17,6 +18,10 @@ _DURATION = re.compile(
     r"(?:([0-9]{1,6})d)?(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,9}(?:\.[0-9]{1,9})?)s)?(?:([0-9]{1,9}(?:\.[0-9]{1,9})?)ms)?"
 )
 _SECONDS = (86_400.0, 3_600.0, 60.0, 1.0, 0.001)
+_NUMBER = re.compile(r"[0-9]{1,13}(?:\.[0-9]{1,9})?")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:[Zz]|[+-][0-9]{2}:?[0-9]{2})")
+# A number as large as this is no time to wait, which is three years, but a moment: in seconds, and in milliseconds, since 1970.
+_FIRST_MOMENT, _FIRST_MOMENT_IN_MILLISECONDS = 1e8, 1e11
 _ZERO = re.compile(r"0{1,12}(?:\.0{1,12})?")
 
 
@@ -27,11 +32,39 @@ class UsedUp(NamedTuple):
     unit: str
 
 
-def used_up(headers: Mapping[str, str]) -> UsedUp | None:
-    """The quota that is used up, of two the one that resets later; None when none is, or nobody said when."""
+def used_up(headers: Mapping[str, str], now: float) -> UsedUp | None:
+    """The quota that is used up, of two the one that resets later; None when none is, or nobody said when. ``now`` is when the
+    headers came, in epoch seconds.
+    """
     quotas = ((REMAINING_REQUESTS, RESET_REQUESTS, "requests"), (REMAINING_TOKENS, RESET_TOKENS, "tokens"))
-    told = ((duration_of(headers.get(reset)), unit) for left, reset, unit in quotas if _ZERO.fullmatch(headers.get(left, "")))
+    told = (
+        (seconds_until(headers.get(reset), now), unit) for left, reset, unit in quotas if _ZERO.fullmatch(headers.get(left, ""))
+    )
     return max((UsedUp(seconds, unit) for seconds, unit in told if seconds is not None), default=None)
+
+
+def seconds_until(value: str | None, now: float) -> float | None:
+    """Seconds from ``now`` (epoch seconds) to a reset, at most a day: a duration, as of OpenAI; a bare number of seconds, as of
+    Azure; or a moment to come, in RFC 3339 or since 1970. None for anything else.
+    """
+    if not value or len(value) > _LONGEST_TEXT:
+        return None
+    if _NUMBER.fullmatch(value):
+        number = float(value)
+        if number < _FIRST_MOMENT:
+            return min(number, LONGEST_SECONDS)
+        return _from_now(number / 1_000 if number >= _FIRST_MOMENT_IN_MILLISECONDS else number, now)
+    if _DATE.fullmatch(value):
+        try:
+            return _from_now(datetime.fromisoformat(value.upper()).timestamp(), now)
+        except (ValueError, OverflowError):
+            return None
+    return duration_of(value)
+
+
+def _from_now(moment: float, now: float) -> float | None:
+    """None for what is over: whoever says that, while nothing is left, has another clock."""
+    return round(min(moment - now, LONGEST_SECONDS), 6) if moment > now else None
 
 
 def duration_of(value: str | None) -> float | None:

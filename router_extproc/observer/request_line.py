@@ -14,6 +14,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from router_extproc.dialects.openai_usage import answer_tokens
+
 REQUEST, ATTEMPT = "request", "attempt"
 
 # How Envoy tells that it ended a request itself; with a first byte that had come, the provider was answering.
@@ -62,6 +64,7 @@ class RequestLine(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens: Any = None
     completion_tokens: Any = None
     cached_tokens: Any = None
+    total_tokens: Any = None
     events: Any = None
     billed: dict[str, Any] | None = None
     text_tokens: Any = None
@@ -70,7 +73,7 @@ class RequestLine(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def usage(self) -> Usage | None:
         """What the provider reported for the answer; None when nothing."""
-        return _usage(self.prompt_tokens, self.completion_tokens, self.cached_tokens)
+        return _usage(self.prompt_tokens, self.completion_tokens, self.cached_tokens, self.total_tokens)
 
     @property
     def estimated_prompt(self) -> int:
@@ -196,8 +199,8 @@ def _is_unnamed(text: bytes) -> bool:
     return True
 
 
-def _usage(prompt: Any, completion: Any, cached: Any) -> Usage | None:
+def _usage(prompt: Any, completion: Any, cached: Any, total: Any = None) -> Usage | None:
     prompt, completion = count_of(prompt), count_of(completion)
     if prompt is None and completion is None:
         return None
-    return Usage(prompt or 0, completion or 0, min(count_of(cached) or 0, prompt or 0))
+    return Usage(prompt or 0, answer_tokens(prompt, completion, count_of(total)), min(count_of(cached) or 0, prompt or 0))

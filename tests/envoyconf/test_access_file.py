@@ -17,7 +17,8 @@ CHAT = "/v1/chat/completions"
 BODY = {"model": "auto", "messages": []}
 EVENT = b'data: {"choices":[{"delta":{"content":"x"}}]}\n\n'
 DONE = b"data: [DONE]\n\n"
-USAGE = {"prompt_tokens": 12, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}}
+USAGE = {"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 18, "prompt_tokens_details": {"cached_tokens": 4}}
+COUNTS = ("prompt_tokens", "completion_tokens", "cached_tokens", "total_tokens")
 ACCOUNT = Account(
     reservation="7f0c",
     held=(Held('odd "name"|user=Zoë', "usd", 0, 0, 100, 60),),
@@ -64,17 +65,17 @@ def test_without_account_and_caller_both_are_null(client: httpx.Client, live: En
 
 
 def test_reported_usage_is_logged(client: httpx.Client, live: Envoy, providers: Providers) -> None:
-    """Prompt, completion and cached tokens of a plain answer."""
+    """Prompt, completion, cached and all tokens of a plain answer."""
     providers.reset(b=Answer((json.dumps({"usage": USAGE}).encode(),), length=True))
     line = live.access_log(client.post(CHAT, json=BODY, headers=ticket("b")).headers["x-router-decision"])
-    assert (line["prompt_tokens"], line["completion_tokens"], line["cached_tokens"], line["events"]) == (12, 3, 4, None)
+    assert ([line[name] for name in COUNTS], line["events"]) == ([12, 3, 4, 18], None)
 
 
 def test_usage_and_events_of_a_stream(client: httpx.Client, live: Envoy, providers: Providers) -> None:
     """A stream's usage is in its line, and how many events came; the last one counts too."""
     providers.reset(b=stream(EVENT * 3, b"data: " + json.dumps({"choices": [], "usage": USAGE}).encode() + b"\n\n", DONE))
     line = live.access_log(client.post(CHAT, json=BODY, headers=ticket("b", stream=True)).headers["x-router-decision"])
-    assert (line["prompt_tokens"], line["completion_tokens"], line["cached_tokens"], line["events"]) == (12, 3, 4, 5)
+    assert ([line[name] for name in COUNTS], line["events"]) == ([12, 3, 4, 18], 5)
     assert line["stream"] is True
 
 

@@ -181,4 +181,4 @@ class TestUsage:
         providers.reset(b=stream(started, last))
         answer = client.post("/v1/responses", json={}, headers=ticket("b", stream=True))
         line = live.access_log(answer.headers["x-router-decision"])
-        assert (line["prompt_tokens"], line["completion_tokens"]) == (7, 3)
+        assert (line["prompt_tokens"], line["completion_tokens"], line["total_tokens"]) == (7, 3, 10)
