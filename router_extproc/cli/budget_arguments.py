@@ -7,7 +7,8 @@ from typing import Any
 
 from router_extproc.config.values import is_duration
 
-WORDS = ("second", "minute", "hour", "day", "week", "month", "forever")
+_CALENDAR = ("second", "minute", "hour", "day", "week", "month")
+WORDS = (*_CALENDAR, "forever")
 
 
 def add_window_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +25,7 @@ def window_of(arguments: argparse.Namespace) -> Any:
     """The window as the admin API reads it; None: forever.
 
     Raises:
-        ValueError: it is neither a word nor a duration, or has a zone and no beginning.
+        ValueError: it is neither a word nor a duration, or has a zone and no beginning there.
     """
     written, zone = arguments.window, arguments.timezone
     if written is None and zone is None:
@@ -33,6 +34,8 @@ def window_of(arguments: argparse.Namespace) -> Any:
         raise ValueError("--timezone: belongs to a window of the calendar: write for example --window day beside it")
     if written not in WORDS and not is_duration(written):
         raise ValueError(f"--window {written}: write one of {', '.join(WORDS)}, or a duration such as 24h")
+    if zone is not None and written not in _CALENDAR:
+        raise ValueError(f"--timezone {zone}: {written} does not begin at a time of day: write one of {', '.join(_CALENDAR)}")
     if zone is not None:
         return {"calendar": written, "timezone": zone}
     return written if written in WORDS else {"rolling": written}

@@ -68,15 +68,17 @@ def described(arguments: argparse.Namespace) -> dict[str, Any]:
     """The key as the admin API reads it.
 
     Raises:
-        SystemExit: a tag is not NAME=VALUE, a window is no window or has no budget.
+        SystemExit: a tag is not NAME=VALUE or written twice, a list is empty, a window is no window or has no budget.
     """
-    tags = {}
+    tags: dict[str, str] = {}
     for written in arguments.tag:
         name, equals, value = written.partition("=")
         if not equals or not name:
             raise SystemExit(_wrong_use(f"--tag {written}: write NAME=VALUE"))
+        if name in tags:
+            raise SystemExit(_wrong_use(f"--tag {written}: {name} is {tags[name]} already; a tag has one value"))
         tags[name] = value
-    permissions = {name: _names(getattr(arguments, name)) for name in _LISTS if getattr(arguments, name) is not None}
+    lists = {name: _names(arguments, name) for name in (*_LISTS, "features") if getattr(arguments, name) is not None}
     budgets = {}
     if arguments.budget_usd is None and (arguments.window is not None or arguments.timezone is not None):
         raise SystemExit(_wrong_use("a window belongs to a budget: write --budget-usd AMOUNT beside it"))
@@ -92,8 +94,8 @@ def described(arguments: argparse.Namespace) -> dict[str, Any]:
         "user": arguments.user,
         "tags": tags or None,
         "expires": arguments.expires,
-        "permissions": permissions or None,
-        "features": None if arguments.features is None else _names(arguments.features),
+        "permissions": {name: names for name, names in lists.items() if name in _LISTS} or None,
+        "features": lists.get("features"),
         "priority": arguments.priority,
         "budgets": budgets or None,
     }
@@ -141,8 +143,12 @@ def _revoke(client: AdminClient, arguments: argparse.Namespace) -> None:
     print(json.dumps(key) if arguments.json else f"{key['id']} is revoked")
 
 
-def _names(written: str) -> list[str]:
-    return [name.strip() for name in written.split(",") if name.strip()]
+def _names(arguments: argparse.Namespace, option: str) -> list[str]:
+    """The names in a list. One without any is an error: the variable was not set that should have held what is allowed."""
+    names = [name.strip() for name in getattr(arguments, option).split(",") if name.strip()]
+    if not names:
+        raise SystemExit(_wrong_use(f"--{option}: names nothing; write A,B, or leave the option out"))
+    return names
 
 
 def _wrong_use(complaint: str) -> int:

@@ -32,6 +32,8 @@ _LONGEST_DURATION = 10 * 366 * _MILLISECONDS["d"]
 _SIZE = re.compile(r"([0-9]{1,12})(B|KiB|MiB|GiB)")
 _BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _DOLLARS = re.compile(r"[0-9]{1,10}(?:\.[0-9]{1,6})?")
+# What is an amount as it seems, and then too much, too fine or below zero.
+_DECIMAL = re.compile(r"-?[0-9]{1,40}(?:\.[0-9]{1,40})?")
 # Short exponents: the exact value of 1e999999999 would fill the memory.
 _NUMERAL = re.compile(r"[-+]?[0-9.]{1,40}(?:[eE][-+]?[0-9]{1,3})?")
 _MICRO_DOLLARS = 1_000_000
@@ -110,7 +112,7 @@ def read_size(value: object) -> object:
 def read_dollars(value: object) -> object:
     """Turns USD as they are written (``12``, ``0.25``, ``"12.50"``) into whole micro-dollars; nothing is rounded."""
     text = value.text if isinstance(value, WrittenNumber) else repr(value) if isinstance(value, int | float) else value
-    form = _DOLLARS if isinstance(value, str) else _NUMERAL
+    form = _DECIMAL if isinstance(value, str) else _NUMERAL
     if isinstance(value, bool) or not isinstance(text, str) or not form.fullmatch(text):
         raise _no_amount(value)
     micro_dollars = Fraction(text) * _MICRO_DOLLARS
@@ -120,6 +122,8 @@ def read_dollars(value: object) -> object:
         message, fix = "{found} is more than a billion dollars", "leave the budget out to allow everything"
     elif micro_dollars.denominator != 1:
         message, fix = "{found} is finer than a millionth of a dollar", "write at most six digits after the point"
+    elif isinstance(value, str) and not _DOLLARS.fullmatch(value):
+        raise _no_amount(value)
     else:
         return int(micro_dollars)
     raise PydanticCustomError("amount", message, {"found": shown(text), "fix": fix})

@@ -153,7 +153,7 @@ def read_raise(body: dict[str, Any], budget: Budget, now: float) -> Raise:
     try:
         written = written_budgets.Raise.model_validate(described)
     except ValidationError as error:
-        raise BadRequestError(problems_of(error)) from None
+        raise BadRequestError(problems_of(error, ("budgets", budget.name, "raises", 0))) from None
     if written.unit != budget.unit:
         raise BadRequestError(f"a raise in {written.unit} of a budget in {budget.unit} (write {budget.unit} instead)")
     if written.until <= now:

@@ -16,6 +16,8 @@ import msgspec
 from msgspec.structs import replace
 from pydantic import ValidationError
 
+from router_extproc.config.messages import describe
+from router_extproc.config.source import Path, Source, dotted
 from router_extproc.config.tenants import Key
 from router_extproc.config.values import read_duration
 from router_extproc.errors import BadRequestError
@@ -72,7 +74,7 @@ def new_key(written: Mapping[str, Any], randomness: Randomness, now: float) -> K
     try:
         key = Key.model_validate(described)
     except ValidationError as error:
-        raise BadRequestError(problems_of(error)) from None
+        raise BadRequestError(problems_of(error, ("keys", key_id))) from None
     grant = compile_key(key_id, key)
     if grant.expires_at is not None and grant.expires_at <= now:
         raise BadRequestError("expires: that is over already")
@@ -130,12 +132,11 @@ def moment_of(written: str | float, now: float) -> str | float:
     return datetime.fromtimestamp(now + float(str(milliseconds)) / _MILLISECONDS, UTC).isoformat()
 
 
-def problems_of(error: ValidationError) -> str:
-    """What is wrong, each with its place, in the words of the schema; no value is repeated."""
+def problems_of(error: ValidationError, home: Path) -> str:
+    """What is wrong, each with its place, as it is told of router.yaml. ``home`` is where such a thing stands there."""
     found = []
-    for one in error.errors(include_url=False, include_input=False):
-        place = ".".join(str(part) for part in one["loc"])
-        fix = one.get("ctx", {}).get("fix")
-        text = "unknown key" if one["type"] == "extra_forbidden" else one["msg"]
-        found.append(f"{place + ': ' if place else ''}{text}{f' ({fix})' if fix else ''}")
+    for one in error.errors(include_url=False):
+        problem = describe({**one, "loc": (*home, *one["loc"])}, Source(""))
+        place = problem.key.removeprefix(dotted(home)).removeprefix(".")
+        found.append(f"{place + ': ' if place else ''}{problem.message}{f' ({problem.fix})' if problem.fix else ''}")
     return "; ".join(found)

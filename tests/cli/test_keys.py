@@ -142,7 +142,10 @@ def test_a_raise(answer: Command, printed: Command) -> None:
     [
         (("budgets", "raise", "nothing", "--usd", "1", "--until", "2h"), "no such budget"),
         (("budgets", "raise", "team-month", "--tokens", "1", "--until", "2h"), "a raise in tokens of a budget in usd"),
-        (("budgets", "raise", "team-month", "--usd", "-1", "--until", "2h"), "usd: "),
+        (("budgets", "raise", "team-month", "--usd", "-1", "--until", "2h"), "usd: an amount cannot be negative, found -1"),
+        (("keys", "create", "--tenant", "t", "--budget-usd", "0.0000001"), "0.0000001 is finer than a millionth of a dollar"),
+        (("keys", "create", "--tenant", "t", "--budget-usd", "99999999999"), "99999999999 is more than a billion dollars"),
+        (("keys", "create", "--tenant", "t", "--budget-usd", "1,5"), "expected an amount in USD, found `1,5`"),
         (("budgets", "raise", "team-month", "--usd", "1", "--until", "2020-01-01"), "that is over already"),
         (("keys", "revoke", "nobody"), "no such key"),
         (("keys", "revoke", "ci"), "declared in router.yaml"),
@@ -171,15 +174,27 @@ def test_what_cannot_be_done_is_told(printed: Command, words: tuple[str, ...], c
         ("--timezone", "Europe/Berlin"),
         ("--budget-usd", "1", "--timezone", "Europe/Berlin"),
         ("--budget-usd", "1", "--window", "fortnight"),
+        ("--budget-usd", "1", "--window", "24h", "--timezone", "Europe/Berlin"),
+        ("--budget-usd", "1", "--window", "forever", "--timezone", "Europe/Berlin"),
+        ("--tag", "app=chat", "--tag", "app=search"),
+        ("--models", ""),
+        ("--routes", " , "),
+        ("--tiers", ","),
+        ("--regions", ""),
+        ("--features", ""),
     ],
 )
-def test_options_that_do_not_fit_together_are_wrong_use(printed: Command, words: tuple[str, ...]) -> None:
-    """Nothing is asked, and no key without the budget that was meant is made: a tag without a value, a window without an
-    amount, a zone without a window, a window that is none.
+def test_options_that_do_not_fit_together_are_wrong_use(
+    printed: Command, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    """Nothing is asked, and no key that may do more than was meant is made: a tag without a value or with two, a window without
+    an amount, a zone without a window that begins in it, a window that is none, a list that an empty variable left empty.
     """
     with pytest.raises(SystemExit) as ended:
-        printed("keys", "create", "--tenant", "t", *words)
+        printed("keys", "create", "--tenant", "mistaken", *words)
     assert ended.value.code == 2
+    assert "--" in capsys.readouterr().err
+    assert "mistaken" not in printed("keys", "list")
 
 
 def test_every_change_is_in_the_audit_log(answer: Command, printed: Command) -> None:

@@ -65,6 +65,9 @@ def test_every_amount_comes_back(micro_dollars: int) -> None:
         "'NaN'",
         "'Infinity'",
         "'-5'",
+        "'+5'",
+        "'00000000012'",
+        "'0.0000010'",
         "'1e3'",
         "true",
         "~",
@@ -90,6 +93,21 @@ def test_no_other_amount_is_read(written: str) -> None:
     """Negative, endless, finer than a micro-dollar, or no number: refused, never rounded to something near."""
     with pytest.raises(PydanticCustomError):
         dollars(written)
+
+
+@pytest.mark.parametrize(
+    ("written", "complaint"),
+    [
+        ("-5", "cannot be negative"),
+        ("0.0000001", "finer than a millionth"),
+        ("1000000001", "more than a billion"),
+        ("1e3", "expected an amount"),
+    ],
+)
+def test_in_quotes_it_is_told_as_well_what_is_wrong_with_an_amount(written: str, complaint: str) -> None:
+    """As commands pass it on."""
+    with pytest.raises(PydanticCustomError, match=complaint):
+        dollars(f"'{written}'")
 
 
 @pytest.mark.parametrize(

@@ -234,12 +234,13 @@ async def test_a_raise_may_begin_later(office: Office, client: httpx.AsyncClient
         ("nothing", {"usd": 1, "until": "1h"}, 404, "no such budget"),
         ("key:nobody:day", {"usd": 1, "until": "1h"}, 404, "no such budget"),
         ("tenants", {"tokens": 1, "until": "1h"}, 400, "a raise in tokens of a budget in usd"),
-        ("tenants", {"usd": 1}, 400, "until:"),
+        ("tenants", {"usd": 1}, 400, "until: is missing (for example `until: 2030-12-31`)"),
         ("tenants", {"usd": 1, "until": "yesterday"}, 400, "until:"),
         ("tenants", {"usd": 1, "until": "2026-02-01"}, 400, "over already"),
         ("tenants", {"usd": -1, "until": "1h"}, 400, "usd:"),
         ("tenants", {"usd": 1, "until": "1h", "since": "2h"}, 400, "since"),
-        ("tenants", {"usd": 1, "until": "1h", "by": "me"}, 400, "by: unknown key"),
+        ("tenants", {"usd": 1, "until": "1h", "by": "me"}, 400, "by: unknown key (the keys here are: usd, tokens,"),
+        ("tenants", {"until": "1h"}, 400, "exactly one of `usd`, `tokens`"),
     ],
 )
 async def test_a_wrong_raise(office: Office, name: str, body: dict[str, Any], status: int, complaint: str) -> None:

@@ -129,7 +129,15 @@ async def test_everything_that_a_file_may_say_of_a_key(office: Office, client: h
     ("described", "complaint"),
     [
         ({"tenant": ""}, "tenant:"),
-        ({"tenant": "a b"}, "tenant:"),
+        ({"tenant": "a b"}, "tenant: `a b` is not a name (letters, digits and"),
+        ({"tenant": "t", "tags": {"a b": "c"}}, "tags.a b: `a b` is not a name (letters, digits and . _ - only"),
+        ({"tenant": "t", "permissions": {"tiers": ["econmy"]}}, "permissions.tiers[0]: `econmy` is not one of"),
+        (
+            {"tenant": "t", "permissions": {"max_output_tokens": -1}},
+            "permissions.max_output_tokens: expected a number at least 1",
+        ),
+        ({"tenant": "t", "budgets": {"b": {"max_budget": 1}}}, "budgets.b.max_budget: unknown key (here it is called `usd`)"),
+        ({"tenant": "t", "priority": "batsch"}, "priority: `batsch` is not one of interactive, batch (did you mean `batch`?)"),
         ({"tenant": "t", "digest": "sha256:00:00"}, "digest: unknown key"),
         ({"tenant": "t", "revoked": True}, "revoked: unknown key"),
         ({"tenant": "t", "nonsense": 1}, "nonsense: unknown key"),
@@ -145,7 +153,7 @@ async def test_everything_that_a_file_may_say_of_a_key(office: Office, client: h
         ({"tenant": "t", "permissions": {"models": ["gpt-5"]}}, "permissions.models: there is no model gpt-5"),
         ({"tenant": "t", "permissions": {"routes": ["nowhere"]}}, "permissions.routes: there is no route nowhere"),
         ({"tenant": "t", "permissions": {"regions": ["moon"]}}, "permissions.regions: there is no region moon"),
-        ({}, "tenant:"),
+        ({}, "tenant: is missing (for example `tenant: search`)"),
     ],
 )
 async def test_a_wrong_description_says_where(client: httpx.AsyncClient, described: dict[str, Any], complaint: str) -> None:
