@@ -37,8 +37,9 @@ _ALLOWANCE = 0.3
 
 # Of longer texts one more sentence changes little; so many of the last sentences are looked at.
 _SENTENCES_UP_TO, _MOST_SENTENCES = 60, 3
-# Each alternative begins with a character, not a class of them: then the search skips from one to the next.
-_end_of_sentence = re.compile(r"\.\s+(?=\S)|!\s+(?=\S)|\?\s+(?=\S)|\n+(?=\S)").finditer
+# Each alternative begins with a character, not a class of them: then the search skips from one to the next. Line feeds are
+# taken from the first of a run and never given back: thousands of them at the end would be tried from each.
+_end_of_sentence = re.compile(r"\.\s+(?=\S)|!\s+(?=\S)|\?\s+(?=\S)|\n(?<!\n\n)\n*+(?=\S)").finditer
 
 # "Show that" is an order behind these, and asks for a proof where it does not speak of people and a verb or relation follows.
 _BEFORE_AN_ORDER = frozenset({".", "!", "?", ":", ";", ",", ")", "-", "and", "then", "please", "also", "now"})

@@ -57,7 +57,9 @@ def test_any_text_can_be_read(texts: list[str]) -> None:
     assert isinstance(read_code(texts), CodeReading)
 
 
-@pytest.mark.parametrize("hostile", ["```" * 20_000, "{" * 60_000, "what " * 20_000, "SELECT " * 10_000, "<" * 60_000])
+@pytest.mark.parametrize(
+    "hostile", ["```" * 20_000, "{" * 60_000, "what " * 20_000, "SELECT " * 10_000, "<" * 60_000, "\n" * 60_000 + "."]
+)
 @pytest.mark.timeout(5)
 def test_hostile_texts_are_read_in_time(hostile: str) -> None:
     """A text made to be slow is not."""

@@ -76,6 +76,14 @@ def test_how_a_plain_prompt_is_laid_out_makes_it_no_dearer(reader: Reader, promp
     assert reader.score(prompt).unsure == ()
 
 
+@pytest.mark.parametrize("hostile", ["\n", "\n ", ".\n", "! ", "?\n\n"])
+@pytest.mark.timeout(5)
+def test_a_text_of_ends_of_sentences_is_read_in_time(reader: Reader, hostile: str) -> None:
+    """Thousands of line feeds after a prompt, with or without a word behind them, are no way to keep a worker busy."""
+    for text in (f"hi{hostile * 12_000}", f"hi{hostile * 12_000} x"):
+        reader.score(text)
+
+
 def test_a_doubt_about_a_beginning_is_told_where_it_decides(reader: Reader) -> None:
     """A sentence of gibberish before a plain question is why a stronger model is asked for."""
     score = reader.score("Xqzt vrrb zzpl. What is the capital of France?")
