@@ -12,6 +12,7 @@ import pytest
 from router_extproc.errors import StartError
 from router_extproc.registry.spending import StoreSettings
 from router_extproc.store.counters import Level, Query, Release, StoreUnavailableError, Total
+from router_extproc.store.lives import counter_of
 from router_extproc.store.redis_counters import RedisCounters
 from router_extproc.store.redis_start import check_redis
 from tests.redis_servers import RedisCluster, redis_cluster, until
@@ -63,6 +64,23 @@ async def test_a_request_is_one_script_a_place(cluster: RedisCluster, written: S
             for number in range(10):
                 await store.reserve(f"{places} {number}", wanted, UNTIL, NOW)
             assert _scripts(cluster) - before == scripts
+
+
+async def test_a_life_of_envoy_takes_no_script_of_its_own(cluster: RedisCluster, written: StoreSettings) -> None:
+    """Its counter lies beside the one that it is counted for; wherever that is, what is under way in the life is found."""
+    async with opened(written) as store:
+        before = _scripts(cluster)
+        for name in NAMES:
+            await store.reserve(f"of {name}", [hold(name, 1, 10), hold(counter_of("mark", name), 1, 0, "count")], UNTIL, NOW)
+        assert _scripts(cluster) - before == len(NAMES)
+        await store.reserve(
+            "of another", [hold(NAMES[0], 1, 10), hold(counter_of("other", NAMES[0]), 1, 0, "count")], UNTIL, NOW
+        )
+        found = {release.reservation: set(release.counters) for release in await store.under_way("mark")}
+        assert found == {f"of {name}": {name, counter_of("mark", name)} for name in NAMES}
+        await store.settle([], [Release(reservation, tuple(counters)) for reservation, counters in found.items()], NOW)
+        assert await store.under_way("mark") == []
+        assert len(await store.under_way("other")) == 1
 
 
 def _scripts(cluster: RedisCluster) -> int:

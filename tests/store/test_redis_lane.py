@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import pytest
 import pytest_asyncio
@@ -18,6 +19,8 @@ from tests.redis_servers import RedisServer, single_redis
 from tests.store.redis_counting import eventually
 
 DEADLINE = 0.1
+# For what is not about time.
+PATIENT = 10.0
 ECHO = Script("echo", "return ARGV[1]", "c6c29b6e2a8c8b9b8e3f0e2b1b1e1a8a7c0d9e1f")
 
 
@@ -27,22 +30,36 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
         yield started
 
 
+@asynccontextmanager
+async def opened(server: RedisServer, deadline: float) -> AsyncIterator[Lane]:
+    connections = Connections(StoreSettings(kind="redis", urls=(server.url,)), {})
+    lane = Lane("redis", connections.link(connections.addresses[0]), deadline)
+    await eventually(lambda: lane.call(echo("first")))
+    yield lane
+    await lane.aclose()
+
+
 @pytest_asyncio.fixture
 async def lane(server: RedisServer) -> AsyncIterator[Lane]:
-    connections = Connections(StoreSettings(kind="redis", urls=(server.url,)), {})
-    opened = Lane("redis", connections.link(connections.addresses[0]), DEADLINE)
-    await eventually(lambda: opened.call(echo("first")))
-    yield opened
-    await opened.aclose()
+    """One that soon gives up."""
+    async with opened(server, DEADLINE) as made:
+        yield made
+
+
+@pytest_asyncio.fixture
+async def patient(server: RedisServer) -> AsyncIterator[Lane]:
+    """One that waits for a server that stands still for a moment."""
+    async with opened(server, PATIENT) as made:
+        yield made
 
 
 def echo(word: str) -> Command:
     return Command(ECHO, (), (word,))
 
 
-async def test_everybody_gets_the_own_answer(lane: Lane) -> None:
+async def test_everybody_gets_the_own_answer(patient: Lane) -> None:
     """Calls travel together and their answers come apart again; a script that the server has never seen is sent."""
-    answers = await asyncio.gather(*(lane.call(echo(f"word {number}")) for number in range(1_000)))
+    answers = await asyncio.gather(*(patient.call(echo(f"word {number}")) for number in range(1_000)))
     assert answers == [f"word {number}".encode() for number in range(1_000)]
 
 
@@ -63,12 +80,13 @@ async def test_a_silent_server_is_given_up(server: RedisServer, lane: Lane) -> N
     while not lane.is_broken:
         with pytest.raises(StoreUnavailableError, match="did not answer within 100 ms"):
             await lane.call(echo("x"))
-        assert time.monotonic() - began < 20 * DEADLINE
+        assert time.monotonic() - began < 100 * DEADLINE
     began = time.monotonic()
     for _ in range(100):
         with pytest.raises(StoreUnavailableError):
             await lane.call(echo("x"))
-    assert time.monotonic() - began < DEADLINE
+    # Each that waited would have taken the deadline.
+    assert time.monotonic() - began < 50 * DEADLINE
     server.go_on()
     assert await eventually(lambda: lane.call(echo("back"))) == b"back"
 
@@ -89,25 +107,27 @@ async def test_what_became_of_a_call_that_was_given_up_is_told(server: RedisServ
     assert isinstance(await asyncio.wait_for(outcomes.get(), 10), UnansweredError)
 
 
-async def test_a_lost_connection_is_an_error_at_once(server: RedisServer, lane: Lane) -> None:
+async def test_a_lost_connection_is_an_error_at_once(server: RedisServer, patient: Lane) -> None:
     """When the server ends, whoever waits is told without waiting for the deadline, and others fail at once."""
     server.kill()
+    began = time.monotonic()
     with pytest.raises(StoreUnavailableError):
-        await lane.call(echo("x"))
-    assert lane.is_broken
+        await patient.call(echo("x"))
+    assert time.monotonic() - began < PATIENT / 2
+    assert patient.is_broken
     server.start()
-    assert await eventually(lambda: lane.call(echo("back"))) == b"back"
+    assert await eventually(lambda: patient.call(echo("back"))) == b"back"
 
 
-async def test_an_error_of_one_script_is_that_caller_s_alone(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_error_of_one_script_is_that_caller_s_alone(patient: Lane, caplog: pytest.LogCaptureFixture) -> None:
     """A script that fails breaks nothing for others, and is in the log once, not once a request."""
     wrong = Command(Script("wrong", "return redis.call('GET')", "0" * 40), (), ())
     answers = await asyncio.gather(
-        *(lane.call(command) for command in (echo("one"), wrong, echo("two"), wrong)), return_exceptions=True
+        *(patient.call(command) for command in (echo("one"), wrong, echo("two"), wrong)), return_exceptions=True
     )
     assert [answers[0], answers[2]] == [b"one", b"two"]
     assert all(isinstance(answers[place], StoreUnavailableError) for place in (1, 3))
-    assert not lane.is_broken
+    assert not patient.is_broken
     assert [record.message for record in caplog.records] == ["store refuses"]
 
 

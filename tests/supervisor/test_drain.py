@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from types import SimpleNamespace
 
 import pytest
 
@@ -32,11 +32,24 @@ class Envoy(EnvoyAdmin):
         return Clients(self.connections, self.active.pop(0) if len(self.active) > 1 else self.active[0])
 
 
+class Clock:
+    """Time that passes while somebody sleeps, and only then: it stands in the place of asyncio and its event loop."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def time(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
 @pytest.fixture(autouse=True)
-def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SETTLED_SECONDS", 0.05)
-    monkeypatch.setattr(module, "UNCONNECTED_SECONDS", 0.02)
-    monkeypatch.setattr(module, "_POLL_SECONDS", 0.01)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(module, "asyncio", SimpleNamespace(get_running_loop=lambda: made, sleep=made.sleep))
+    return made
 
 
 async def test_clients_are_sent_away_before_anything_is_waited_for() -> None:
@@ -59,19 +72,21 @@ async def test_an_end_is_announced_to_nobody_where_envoy_is_gone(caplog: pytest.
     assert "kept-alive connections are not told" in caplog.text
 
 
-async def test_it_waits_until_nothing_has_run_for_a_moment() -> None:
+async def test_it_waits_until_nothing_has_run_for_a_moment(clock: Clock) -> None:
     """A request that arrives on a kept-alive connection starts the moment anew."""
     envoy = Envoy(3, 1, 0, 0, 1, 0)
     await drain(envoy, 5)
-    assert envoy.questions >= 9
+    quiet_from = 5 * module._POLL_SECONDS
+    assert quiet_from + module.SETTLED_SECONDS <= clock.now + 1e-9 < quiet_from + module.SETTLED_SECONDS + 0.2
+    assert envoy.questions > 6
 
 
-async def test_where_nobody_is_connected_nothing_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_where_nobody_is_connected_nothing_is_waited_for(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """No request can come on a connection that does not exist; only the door is given a moment to be closed."""
-    monkeypatch.setattr(module, "SETTLED_SECONDS", 60)
+    monkeypatch.setattr(module, "SETTLED_SECONDS", 50)
     envoy = Envoy(1, 0, connections=0)
-    async with asyncio.timeout(5):
-        await drain(envoy, 60)
+    await drain(envoy, 60)
+    assert module.UNCONNECTED_SECONDS <= clock.now < 5
     assert envoy.questions >= 4
 
 
