@@ -58,8 +58,11 @@ class FewShotClassifier:
         self._weights = _sharpened(self._means, self._rows, np.repeat(np.arange(len(parts)), [len(rows) for rows in parts]))
         self.thresholds: Vectors = np.array([_accepting(_left_out(rows)) for rows in parts], np.float32)
         if background is not None and len(background):
-            floors: Vectors = np.quantile(self._similarities(background.T), 1 - _MOST_FALSE_ACCEPTED, axis=1).astype(np.float32)
-            self.thresholds = np.asarray(np.maximum(self.thresholds, floors), np.float32)
+            self.thresholds = np.asarray(np.maximum(self.thresholds, self.floors(background, _MOST_FALSE_ACCEPTED)), np.float32)
+
+    def floors(self, background: Vectors, share: float) -> Vectors:
+        """From which similarity on each class takes no more than this share of the background, float32 [classes]."""
+        return np.quantile(self._similarities(background.T), 1 - share, axis=1).astype(np.float32)
 
     def similarities(self, vector: Vectors) -> Vectors:
         """How like each class a vector is, -1 to 1, float32 [classes]."""

@@ -6,6 +6,7 @@ which a route must take next to none. Ten thousand utterances are one product of
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,14 @@ from numpy.typing import NDArray
 from router_extproc.analysis.encoders import Encoder
 from router_extproc.analysis.few_shot import FewShotClassifier
 
-# With nothing but a description, two texts of one meaning are about this like each other; found on CLINC150's intents,
-# described by their names.
-_THRESHOLD_OF_DESCRIPTION = 0.35
+# What a description names one after the other ("open positions, interviews and offers") are texts of their own: a request is
+# about one of them, and hardly like all at once.
+_between_phrases = re.compile(r"[,:;.()]|\b(?:and|or)\b").split
+# A described route takes this share of texts about anything. Of 33 requests for eight descriptions that were not looked at
+# before, 0.45 are found so (0.82 with minilm); by the whole description, as strictly as by utterances, 0.24 (0.45) were.
+_MOST_FALSE_DESCRIBED = 0.01
+# Where there are no such texts: what that share comes to with the shipped ones.
+_THRESHOLD_OF_DESCRIPTION = 0.27
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,7 @@ class RouteExamples:
     Attributes:
         name: the route's name.
         utterances: texts that belong to it.
-        description: what belongs to it, in plain language; counts as one more utterance.
+        description: what belongs to it, in plain language; beside utterances it counts as one more.
         threshold: the similarity, -1 to 1, from which on a text belongs to it; None to have it fitted.
     """
 
@@ -89,11 +95,14 @@ class SemanticRoutes:
         parts = np.split(vectors, np.cumsum([len(texts) for texts in examples])[:-1])
         classifier = FewShotClassifier(parts, background)
         thresholds = classifier.thresholds.copy()
+        described = np.full(len(routes), _THRESHOLD_OF_DESCRIPTION, np.float32)
+        if background is not None and len(background):
+            described = classifier.floors(background, _MOST_FALSE_DESCRIBED)
         for place, route in enumerate(routes):
             if route.threshold is not None:
                 thresholds[place] = route.threshold
-            elif len(examples[place]) == 1:
-                thresholds[place] = max(float(thresholds[place]), _THRESHOLD_OF_DESCRIPTION)
+            elif not route.utterances:
+                thresholds[place] = described[place]
         return cls(names, classifier, thresholds)
 
     def scores(self, vector: NDArray[np.float32]) -> dict[str, float]:
@@ -118,4 +127,6 @@ def _examples(route: RouteExamples) -> list[str]:
     texts = [text for text in (*route.utterances, route.description or "") if text.strip()]
     if not texts:
         raise ValueError(f"semantic route {route.name!r} needs utterances or a description")
-    return texts
+    if not route.utterances:
+        texts += [phrase.strip() for phrase in _between_phrases(texts[0]) if phrase.strip()]
+    return list(dict.fromkeys(texts))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from router_extproc.analysis.location import artefact_folder
 from router_extproc.analysis.semantic_routes import RouteExamples, SemanticRoutes, load_background
 
 _FOLDER = artefact_folder(os.environ)
+_CORPORA = Path(__file__).parent / "corpora"
 _BILLING = RouteExamples(
     "billing",
     (
@@ -80,6 +83,32 @@ def test_a_route_may_be_described_in_plain_language(encoder: StaticEncoder) -> N
     assert match("What treatment helps against the symptoms of asthma?") == "medicine"
     assert match("How do I cook a simple meal with rice and beans?") == "cooking"
     assert match("Sort an array of integers in Java") is None
+
+
+def test_a_request_is_about_one_of_the_things_that_a_description_names(encoder: StaticEncoder) -> None:
+    """What is like one phrase of a description belongs to it, however unlike the others; plain prompts hardly ever do."""
+    wanted = {
+        "Questions about open positions, interviews and offers.": "Do you have any job openings for engineers?",
+        "Problems with wifi, routers, VPN and slow internet.": "My wifi drops every evening",
+        "Anything about our database: SQL queries, indexes and slow reports.": "Explain this query plan",
+        "Fitness training, workouts and muscle building": "Best exercises for the back",
+    }
+    described = SemanticRoutes.fit(
+        [RouteExamples(text, description=text) for text in wanted], encoder, load_background(_FOLDER, "static")
+    )
+    found = {text: described.match(encoder.encode([asked])[0]).name for text, asked in wanted.items()}
+    assert found == {text: text for text in wanted}
+    plain = json.loads((_CORPORA / "routing.json").read_text("utf-8"))["easy"]
+    taken = [text for text in plain if described.match(encoder.encode([text])[0]).name is not None]
+    assert len(taken) <= 0.02 * len(wanted) * len(plain), taken
+
+
+def test_utterances_are_not_mixed_with_the_phrases_of_a_description(encoder: StaticEncoder) -> None:
+    """Where there are utterances, they say what belongs to the route; the description is one more text."""
+    both = RouteExamples("billing", _BILLING.utterances, description="Invoices, payments and cards")
+    one_more = RouteExamples("billing", (*_BILLING.utterances, "Invoices, payments and cards"))
+    vector = encoder.encode(["pay by card"])[0]
+    assert SemanticRoutes.fit([both], encoder).scores(vector) == SemanticRoutes.fit([one_more], encoder).scores(vector)
 
 
 def test_a_threshold_given_is_kept(encoder: StaticEncoder) -> None:
