@@ -83,7 +83,8 @@ def _text_unmet(condition: Condition, request: Request) -> str | None:  # noqa: 
     if condition.languages and analysis.language not in condition.languages:
         return f"language is {_name(analysis.language)}"
     if condition.semantic_routes and analysis.semantic_route not in condition.semantic_routes:
-        return f"semantic route is {_name(analysis.semantic_route)}"
+        # Of none of them a text is as well when it was read, so that is no lack of knowledge.
+        return f"semantic route is {analysis.semantic_route or 'none'}"
     if condition.tasks and not any(is_task(name, analysis) for name in condition.tasks):
         return f"task is {_name(analysis.task)}"
     if condition.risks and analysis.risk not in condition.risks:

@@ -96,7 +96,7 @@ def test_conditions_on_what_the_text_says(condition: Condition, unmet: str | Non
         (Condition(complexity=Bounds(0)), "complexity is not known"),
         (Condition(injection=Bounds(None, 1)), "injection is not known"),
         (Condition(no_keyword=("tax",)), "keywords: not known"),
-        (Condition(semantic_routes=("returns",)), "semantic route is not known"),
+        (Condition(semantic_routes=("returns",)), "semantic route is none"),
     ],
 )
 def test_what_is_not_known_meets_nothing(condition: Condition, unmet: str) -> None:
