@@ -61,7 +61,8 @@ class Account(msgspec.Struct, frozen=True, omit_defaults=True):
     """``rates`` are by deployment, for every one that may be called; one without a price is missing.
 
     ``prompt_tokens`` and ``completion_tokens`` are what is settled where a provider reports nothing: the estimate, without
-    any margin.
+    any margin. ``detached``: the provider makes the answer in the background, so that what came of it says nothing of what it
+    used; then they are the most that was set aside.
     """
 
     reservation: str
@@ -76,6 +77,7 @@ class Account(msgspec.Struct, frozen=True, omit_defaults=True):
     session: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    detached: bool = False
 
 
 def encode_account(account: Account) -> str:

@@ -25,7 +25,8 @@ class Asked(NamedTuple):
 
     ``wish`` is the highest of the limits that the caller sets for each answer, ``answers`` how many may be written.
     ``has_unseen``: the prompt goes on from, or will hold, something that only the provider has. ``payload_tokens`` are those of
-    files and pictures at the most.
+    files and pictures at the most. ``is_detached``: the provider is to make the answer whether or not anybody waits for it, and
+    says only later, to whoever fetches it, what it used.
     """
 
     text_bytes: int
@@ -34,6 +35,7 @@ class Asked(NamedTuple):
     wish: int | None
     has_unseen: bool = False
     payload_tokens: int = 0
+    is_detached: bool = False
 
 
 class _Body(msgspec.Struct):
@@ -47,6 +49,7 @@ class _Body(msgspec.Struct):
     previous_response_id: Any = None
     conversation: Any = None
     web_search_options: Any = None
+    background: Any = None
     tools: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     prompt: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     input: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
@@ -83,6 +86,8 @@ def read_asked(request: Request) -> Asked:
         wish=wish,
         has_unseen=unseen or has_unseen(request, body.tools, body.input),
         payload_tokens=others,
+        # Whatever a lenient provider may take for a yes.
+        is_detached=body.background is not None and body.background is not False,
     )
 
 

@@ -7,6 +7,8 @@ Rules of this file
   estimate with a margin is as good, and does not keep away requests that would fit.
 - An answer that is turned down or waited for in vain may be billed too: where answers are judged, or attempts have a time of
   their own, as many are counted as may be asked for.
+- An answer that is made in the background is fetched later, and nobody here learns what it used: so what is set aside for it
+  is what will be settled, whoever makes it.
 - Where nobody limits an answer and its model's limit is unknown, a limit is assumed, and must then be written into the body.
 """
 
@@ -74,7 +76,8 @@ class Measure(msgspec.Struct, frozen=True):
 
     ``wish`` is the caller's own limit of each answer, ``answers`` how many it asks for, ``billed`` how many places may be
     paid for one of them, and ``silent`` how many further ones for reading the prompt. ``prompt_tokens`` and
-    ``output_tokens`` are those likely for one place, all answers together.
+    ``output_tokens`` are those likely for one place, all answers together. ``detached``: they are bounded, and made in the
+    background, so the bound is what will be settled.
     """
 
     places: tuple[Place, ...]
@@ -86,6 +89,7 @@ class Measure(msgspec.Struct, frozen=True):
     generates: bool
     priced: bool
     silent: int = 0
+    detached: bool = False
 
     def most(self, unit: Unit, limit: int | None, deployments: Collection[str] | None = None) -> int:
         """The bound in tokens or micro-dollars with answers of at most ``limit`` tokens each; None: the caller's wish, or
@@ -136,8 +140,10 @@ class Measure(msgspec.Struct, frozen=True):
     @property
     def estimate(self) -> tuple[int, int]:
         """Tokens of prompt and answers that are settled where nobody reports any: what is likely, and for no place more than
-        was set aside for it.
+        was set aside for it. In the background it is what was set aside.
         """
+        if self.detached:
+            return self._most_at_any_place(None)
         outputs = (self._output(place, None) * self.answers for place in self.places)
         return (
             min((self.prompt_tokens, *(place.prompt_tokens for place in self.places))),
@@ -174,10 +180,17 @@ class Measure(msgspec.Struct, frozen=True):
         return UNKNOWN_OUTPUT_TOKENS if least is None else least
 
     def _at(self, place: Place, unit: Unit, limit: int | None) -> int:
-        output = self._output(place, limit) * self.answers
+        prompt, output = place.most_prompt_tokens, self._output(place, limit) * self.answers
+        if self.detached:
+            prompt, output = self._most_at_any_place(limit)
         if unit == "tokens":
-            return place.most_prompt_tokens + output
-        return 0 if place.rates is None else _dearest(place.rates, place.most_prompt_tokens, output)
+            return prompt + output
+        return 0 if place.rates is None else _dearest(place.rates, prompt, output)
+
+    def _most_at_any_place(self, limit: int | None) -> tuple[int, int]:
+        """Tokens of prompt and answers: an account has them once, whichever place it will be."""
+        outputs = (self._output(place, limit) * self.answers for place in self.places)
+        return max((place.most_prompt_tokens for place in self.places), default=0), max(outputs, default=0)
 
 
 def measure(
@@ -229,19 +242,22 @@ def measure(
         places=places,
         wish=wish,
         answers=asked.answers,
-        billed=_most_answers(decision, len(places)),
+        billed=_most_answers(decision, len(places), is_detached=asked.is_detached),
         silent=_most_silent(decision, len(places)),
         prompt_tokens=round(prompt * ratios.get(first.model, 1.0)),
         output_tokens=output * asked.answers if generates else 0,
         generates=generates,
         priced=makes and _is_below(request.path, _PRICED_BY_TOKENS),
+        detached=asked.is_detached and bounds and generates,
     )
 
 
-def _most_answers(decision: Decision, places: int) -> int:
+def _most_answers(decision: Decision, places: int, *, is_detached: bool) -> int:
     """How many places may be paid for an answer: the one that is taken, and those that are turned down or run out of time."""
     attempts = max(1, min(decision.max_attempts, places))
     if decision.check_answer:
+        return attempts
+    if is_detached and decision.stream and decision.first_token_timeout_ms is not None:
         return attempts
     if decision.stream or not decision.attempt_timeout_ms:
         return 1

@@ -258,4 +258,5 @@ def _account(request: Request, user: str, measured: Measure, held: tuple[Held, .
         tags=caller.tags,
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
+        detached=measured.detached,
     )

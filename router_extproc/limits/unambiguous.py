@@ -31,6 +31,11 @@ NAMES = frozenset(
         "max_tokens",
         "max_completion_tokens",
         "max_output_tokens",
+        "tools",
+        "web_search_options",
+        "previous_response_id",
+        "conversation",
+        "background",
     }
 )
 # An escaped letter, by which a name may be spelled otherwise.

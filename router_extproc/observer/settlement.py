@@ -141,15 +141,16 @@ def _paid(line: RequestLine, account: Account, number: int, *, is_last: bool) ->
     if number in begun:
         # It broke while it was held back, and nobody could say more of it.
         return _estimate(account, is_stream=begun[number])
-    if not line.stream and _cause(line, number, is_last=is_last) == causes.TIMEOUT:
+    if (not line.stream or account.detached) and _cause(line, number, is_last=is_last) == causes.TIMEOUT:
         # To the provider it is the same who hung up on it: its client, or the one whose patience ended.
         return _estimate(account, is_stream=False)
     return _UNPAID
 
 
 def _estimate(account: Account, *, is_stream: bool) -> Paid:
-    """What was likely; of a stream that was given up before anything of it came, the prompt."""
-    return Paid(Usage(account.prompt_tokens, 0 if is_stream else account.completion_tokens), "estimate")
+    """What was likely; of a stream that was given up before anything of it came, the prompt. In the background it goes on."""
+    ends = is_stream and not account.detached
+    return Paid(Usage(account.prompt_tokens, 0 if ends else account.completion_tokens), "estimate")
 
 
 def _cause(line: RequestLine, number: int, *, is_last: bool) -> str:
@@ -192,7 +193,7 @@ def paid_for_answer(line: RequestLine, account: Account) -> Paid:
     As far as its end tells: an attempt that failed costs nothing, and so does reading an answer again. A stream that was broken
     off costs the prompt and what had come of it: about a token for each event but the first, which only opens the message. An
     answer without a report, and one that its client did not wait for or that broke although it was being made as a whole, cost
-    what was estimated.
+    what was estimated. So does one that is made in the background, whatever of it came.
     """
     if line.makes_nothing:
         return _UNPAID
@@ -204,7 +205,7 @@ def paid_for_answer(line: RequestLine, account: Account) -> Paid:
     has_left = _CLIENT_LEFT in (line.flags or "").split(",")
     if status == 0 and not has_left:
         return _UNPAID
-    if line.event_count or (line.stream and has_left):
+    if not account.detached and (line.event_count or (line.stream and has_left)):
         return Paid(Usage(account.prompt_tokens, _streamed_tokens(line, account)), "events")
     return Paid(Usage(account.prompt_tokens, account.completion_tokens), "estimate")
 

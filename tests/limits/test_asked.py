@@ -209,7 +209,23 @@ def test_every_picture_is_counted_whatever_holds_it() -> None:
 def test_without_a_body_the_analysis_is_believed() -> None:
     """A program that asks for itself says in its facts what it asks for."""
     request = Request(CHAT_COMPLETIONS, "large", analysis=Facts(choices=3, max_output_tokens=7))
-    assert read_asked(request) == (0, 0, 3, 7, False, 0)
+    assert read_asked(request) == (0, 0, 3, 7, False, 0, False)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({}, False),
+        ({"background": None}, False),
+        ({"background": False}, False),
+        ({"background": True}, True),
+        ({"background": "yes"}, True),
+        ({"background": 1}, True),
+    ],
+)
+def test_answers_in_the_background_are_known(body: dict[str, Any], *, expected: bool) -> None:
+    """Whatever a provider may take for a yes is one."""
+    assert read_asked(asked("/v1/responses", input="hi", **body)).is_detached is expected
 
 
 texts = st.text(max_size=60) | st.sampled_from(["x" * 500, " " * 300, "中文" * 80, "a b " * 90, "\n\t" * 50])

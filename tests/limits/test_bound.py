@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import ROUND_CEILING, Decimal
 
 import pytest
@@ -15,6 +16,7 @@ from router_extproc.facts import Facts
 from router_extproc.limits.bound import PROMPT_ALLOWANCE, UNKNOWN_OUTPUT_TOKENS, measure, rates_of
 from router_extproc.registry.snapshot import Model, Prices, PriceTier, Registry, Tier
 from router_extproc.request import EMBEDDINGS, Request
+from router_extproc.router import read_request
 from tests.limits.cases import CHEAP, DEAR, MIDDLE, model
 from tests.policy import registries as build
 
@@ -119,6 +121,36 @@ def test_what_is_estimated_for_lost_answers_fits_what_is_set_aside(
     costs = sorted((place.rates.cost(*found.estimate) for place in found.places if place.rates is not None), reverse=True)
     assert sum(costs[: min(attempts, len(models))]) <= found.most("usd", None)
     assert sum(found.estimate) * min(attempts, len(models)) <= found.most("tokens", None)
+
+
+def in_the_background(**body: object) -> Request:
+    written = {"model": "m", "input": "hi", "background": True, "max_output_tokens": 300} | body
+    return read_request("POST", "/v1/responses", {"content-type": "application/json"}, json.dumps(written).encode())
+
+
+def test_what_is_made_in_the_background_is_settled_as_it_was_set_aside() -> None:
+    """Nobody here learns what it used: the bound of any place is what will be settled, where a budget rests on bounds."""
+    known = model("gpt-4o", Tier.ECONOMY, CHEAP, output_limit=200)
+    unknown = model("mystery", Tier.PREMIUM, DEAR, output_limit=4_000)
+    registry = build.registry(known, unknown)
+    found = measure(in_the_background(), chain(known, unknown), registry, bounds=True)
+    longest = max(place.most_prompt_tokens for place in found.places)
+    assert found.estimate == (longest, 300)
+    assert found.most("tokens", None) == longest + 300
+    costs = [place.rates.cost(*found.estimate) for place in found.places if place.rates is not None]
+    assert max(costs) == found.most("usd", None)
+    likely = measure(in_the_background(), chain(known, unknown), registry)
+    assert likely.estimate < found.estimate
+    waited_for = measure(in_the_background(background=False), chain(known, unknown), registry, bounds=True)
+    assert waited_for.estimate == likely.estimate
+
+
+def test_a_silent_stream_in_the_background_may_bill_a_whole_answer() -> None:
+    """Its provider goes on when it is given up before its first event."""
+    one, two = model("one", Tier.STANDARD, MIDDLE), model("two", Tier.STANDARD, MIDDLE)
+    decided = chain(one, two, stream=True, first_token_timeout_ms=500)
+    found = measure(in_the_background(stream=True), decided, build.registry(one, two), bounds=True)
+    assert found.most("tokens", None) >= 2 * sum(found.estimate)
 
 
 def test_streams_that_may_stay_silent_are_counted_by_their_prompt() -> None:

@@ -12,6 +12,8 @@ from router_extproc.limits.bound import PROMPT_ALLOWANCE, UNKNOWN_OUTPUT_TOKENS
 from router_extproc.limits.claims import Claim, budgets_for, cap_at
 from router_extproc.registry.snapshot import Tier
 from router_extproc.registry.spending import Budget, KeyGrant, LoopGuard, Raise, Spending, StoreSettings, Waiting, Window
+from router_extproc.request import CHAT_COMPLETIONS
+from router_extproc.router import read_request
 from tests.limits.cases import ACME, MIDDLE, NOON, claim, model, registry, request
 
 DAY = Window(calendar="day")
@@ -140,6 +142,18 @@ def test_a_bound_that_rests_on_an_assumption_is_written_into_the_body() -> None:
     limited = claim(registry(usd("b", assume_max_output_tokens=300)), request(max_output_tokens=500))
     assert limited.max_output_tokens is None
     assert limited.holds[0].amount == PROMPT * 10 + 500 * 40
+
+
+def test_what_is_made_in_the_background_is_settled_as_it_was_set_aside() -> None:
+    """The account says that what came of the answer tells nothing, and has what was set aside, the written limit included."""
+    body = b'{"model": "small", "messages": [{"role": "user", "content": "hi"}], "background": true}'
+    asked = read_request("POST", CHAT_COMPLETIONS, {"content-type": "application/json"}, body)
+    found = claim(registry(usd("b", assume_max_output_tokens=300)), asked)
+    account = found.account
+    assert (account.detached, account.completion_tokens, found.max_output_tokens) == (True, 300, 300)
+    (rates,) = account.rates.values()
+    assert rates.cost(account.prompt_tokens, account.completion_tokens) == found.holds[0].amount
+    assert not claim(registry(usd("b", at_cap="allow_and_flag")), asked).account.detached
 
 
 def test_an_unknown_limit_is_assumed_and_written() -> None:

@@ -27,6 +27,11 @@ from router_extproc.limits.unambiguous import NAMES, refuse_ambiguous
         b'{"max_to\\u212Aens":4000}',
         b'{"n":100,"x":{"n":1},"n":1}',
         b'{"stream_options":null,"stream_options":{"include_usage":true}}',
+        b'{"background":true,"background":false}',
+        b'{"previous_response_id":"resp_1","previous_response_id":null}',
+        b'{"conversation":"conv_1","conversation":null}',
+        b'{"Tools":[{"type":"web_search"}]}',
+        b'{"web_search_options":{},"web_search_options":null}',
     ],
 )
 def test_a_name_that_matters_stands_there_once(body: bytes) -> None:

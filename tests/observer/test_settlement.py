@@ -32,6 +32,29 @@ def render(found: Settled) -> list[str]:
     ]
 
 
+DETACHED = replace(ACCOUNT, detached=True)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        unreported(),
+        unreported(stream=True, events=11),
+        unreported(stream=True, events=11, flags="DC"),
+        unreported(stream=True, status=0, flags="DC", first_byte_ms=None),
+        unreported(status=503, answered={"1": "stream"}, stream=True, flags="URX,UPE"),
+        unreported(status=503, billed={"1": {"unreported": "stream"}}, stream=True),
+        unreported(status=504, flags="UT", details="response_timeout", first_byte_ms=None, stream=True),
+    ],
+    ids=["whole", "stream", "left", "left before the first event", "broken", "turned down", "timeout"],
+)
+def test_an_answer_in_the_background_goes_on_whatever_came_of_it(fields: dict[str, Any]) -> None:
+    """Its provider bills all of it: it is settled as it was set aside, unless it said itself what it used."""
+    assert render(settled(DETACHED, **fields)) == ["1 openai/small 100+50 estimate 750"]
+    assert render(settled(DETACHED)) == ["1 openai/small 120+30 provider 575"]
+    assert render(settled(DETACHED, **unreported(status=400))) == ["1 openai/small 0+0 none 0"]
+
+
 def held(unit: Unit, name: str = "", **fields: Any) -> Held:
     return Held(name or unit, unit, 60, 0, 1, 200, **fields)
 

@@ -1,0 +1,113 @@
+"""Responses that are made in the background get no more out of a cap, although nobody waits for what they use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.end_to_end.running import Instance, at_work, running, until
+from tests.end_to_end.spending import ledger, micro_usd
+
+pytestmark = pytest.mark.end_to_end
+
+PATH = "/v1/responses"
+MODEL = "gpt-4o"
+# Micro-dollars; every token costs one.
+CAP = 20_000
+PROMPT, LONGEST = 9, 4_000
+
+
+class Provider(ThreadingHTTPServer):
+    """Takes every request, and bills the longest answer that it was asked for, as it may."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Answer)
+        self.bill: list[int] = []
+
+
+class _Answer(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Provider
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.server.bill.append(PROMPT + min(body.get("max_output_tokens", LONGEST), LONGEST))
+        response: dict[str, Any] = {"id": "resp_1", "object": "response", "status": "queued", "output": [], "usage": None}
+        is_stream = body.get("stream")
+        # Of a stream the client sees the beginning: the rest is to be asked for, as after a lost connection.
+        written = (
+            f"data: {json.dumps({'type': 'response.queued', 'response': response})}\n\n" if is_stream else json.dumps(response)
+        )
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream" if is_stream else "application/json")
+        self.send_header("content-length", str(len(written)))
+        self.end_headers()
+        self.wfile.write(written.encode())
+
+    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the library's name
+        pass
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[Provider]:
+    with at_work(Provider()) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def instance(provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    model = f"tier: economy, capabilities: [], context_window: 128000, output_limit: {LONGEST}, prices: {{input: 1, output: 1}}"
+    configuration = f"""
+workers: {{count: 2}}
+providers:
+  one: {{base_url: "http://127.0.0.1:{provider.server_port}/v1"}}
+models:
+  {MODEL}: {{deployments: [{{provider: one}}], {model}}}
+routes:
+  plain: {{targets: [{MODEL}]}}
+  streamed: {{targets: [{MODEL}]}}
+  short: {{targets: [{MODEL}]}}
+budgets:
+  each: {{usd: 0.02, window: month, per: route}}
+"""
+    with running(Instance(tmp_path_factory.mktemp("instance"), configuration)) as started:
+        yield started
+
+
+@pytest.mark.parametrize(
+    ("route", "more"),
+    [("plain", {}), ("streamed", {"stream": True}), ("short", {"max_output_tokens": 500})],
+    ids=["plain", "streamed", "short"],
+)
+def test_no_cap_is_passed_in_the_background(instance: Instance, provider: Provider, route: str, more: dict[str, Any]) -> None:
+    """What the provider bills for all that were let through is within the cap, and is what the ledger has at the most."""
+    provider.bill.clear()
+    body = {"model": route, "input": "Hello", "background": True, **more}
+    with instance.http() as http:
+        answers: list[httpx.Response] = []
+        while not answers or (answers[-1].status_code == 200 and len(answers) < 60):
+            answers.append(http.post(PATH, json=body))
+            quiet(instance, route)
+    assert (answers[-1].status_code, answers[-1].json()["error"]["code"]) == (429, "budget_exceeded")
+    assert len(provider.bill) >= CAP // (2 * (LONGEST + PROMPT)), "the cap is put to use"
+    rows = [row for row in ledger([instance]) if row["route"] == route]
+    spent = sum(row["cost_micro_usd"] for row in rows)
+    assert sum(provider.bill) <= spent <= CAP
+    assert {row["usage_source"] for row in rows} == {"estimate"}
+
+
+def quiet(instance: Instance, route: str) -> None:
+    """Waits until nothing is set aside for the route any more."""
+
+    def shown() -> bool:
+        budgets = instance.admin.get(f"{instance.admin_url}/budgets").json()["budgets"]
+        return all(micro_usd(one["reserved_usd"]) == 0 for one in budgets if one["scope"] == f"route={route}")
+
+    until(shown)
