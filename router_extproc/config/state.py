@@ -67,6 +67,11 @@ class StateDirectory:
         return self.root / "probes"
 
     @property
+    def lives(self) -> Path:
+        """One file for each life of Envoy in which something may be set aside."""
+        return self.root / "lives"
+
+    @property
     def envoy(self) -> Path:
         """Envoy's rendered configuration."""
         return self.root / "envoy"

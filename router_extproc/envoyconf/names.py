@@ -75,6 +75,9 @@ SIZE = "x-router-size"
 LEG = "leg"
 """gRPC metadata key by which a worker tells the legs apart."""
 
+LIFE = "%ENVIRONMENT(ROUTER_ENVOY_LIFE)%"
+"""What Envoy says to workers and observer under ``store.lives.METADATA``: the name of its life, ``-`` without one."""
+
 ATTEMPT_LOG = "attempts"
 REQUEST_LOG = "requests"
 

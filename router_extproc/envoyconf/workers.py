@@ -8,6 +8,7 @@ from typing import Any
 from router_extproc.envoyconf import names
 from router_extproc.envoyconf.matchers import when_large_and_undecided
 from router_extproc.envoyconf.messages import HTTP_PROTOCOL_OPTIONS, Message, duration, extension, pipe_address, typed
+from router_extproc.store.lives import METADATA
 
 MESSAGE_TIMEOUT_MS = 10_000
 """How long Envoy waits for a worker's answer; its own default of 200 ms turns every busy moment into an undecided request."""
@@ -106,6 +107,8 @@ def unpack_leg() -> Message:
 
 
 def _ext_proc(leg: str, mode: Message, **more: Any) -> Message:
+    # Who decides is told whose request it is.
+    life = [{"key": METADATA, "value": names.LIFE}] if leg == names.ROUTE_LEG else []
     # An exchange whose worker dies before it answered starts again at another worker.
     retry = {
         "retry_on": "connect-failure,reset,unavailable",
@@ -119,7 +122,7 @@ def _ext_proc(leg: str, mode: Message, **more: Any) -> Message:
         "extensions.filters.http.ext_proc.v3.ExternalProcessor",
         grpc_service={
             "envoy_grpc": {"cluster_name": names.WORKERS},
-            "initial_metadata": [{"key": names.LEG, "value": leg}],
+            "initial_metadata": [{"key": names.LEG, "value": leg}, *life],
             "retry_policy": retry,
         },
         processing_mode=mode,
@@ -176,8 +179,16 @@ def worker_cluster(sockets: tuple[Path, ...], buffer_bytes: int) -> Message:
 
 
 def observer_cluster(socket: Path, buffer_bytes: int) -> Message:
-    """The receiver of the access logs."""
-    return _grpc_cluster(names.OBSERVER, (socket,), buffer_bytes)
+    """The receiver of the access logs. Health checks tell it that this Envoy lives; logs are sent whatever they say."""
+    health_check = {
+        "timeout": "1s",
+        "interval": "0.500s",
+        "no_traffic_interval": "0.500s",
+        "unhealthy_threshold": 1,
+        "healthy_threshold": 1,
+        "grpc_health_check": {"initial_metadata": [{"header": {"key": METADATA, "value": names.LIFE}}]},
+    }
+    return {**_grpc_cluster(names.OBSERVER, (socket,), buffer_bytes), "health_checks": [health_check]}
 
 
 def _grpc_cluster(name: str, sockets: tuple[Path, ...], buffer_bytes: int) -> Message:

@@ -17,6 +17,7 @@ from collections.abc import Collection, Coroutine, Sequence
 
 from msgspec.structs import replace
 
+from router_extproc.account import Held
 from router_extproc.caller import INTERACTIVE
 from router_extproc.decision import NO_CONSTRAINTS, Constraints, Decision
 from router_extproc.errors import RequestError, UnavailableError
@@ -41,7 +42,8 @@ from router_extproc.limits.rehearsal import rehearse, with_levels
 from router_extproc.limits.unambiguous import refuse_ambiguous
 from router_extproc.outlook import Rehearsal
 from router_extproc.registry.spending import Budget, Spending
-from router_extproc.store.counters import CounterStore, Release, StoreUnavailableError, Verdict
+from router_extproc.store import lives
+from router_extproc.store.counters import CounterStore, Hold, Release, StoreUnavailableError, Verdict
 from router_extproc.telemetry import worker_figures
 from router_extproc.telemetry.worker_figures import Admissions
 
@@ -64,9 +66,9 @@ _log = logging.getLogger(__name__)
 class Admission:
     """Admits requests against the budgets of the configuration and of their keys."""
 
-    def __init__(self, stores: Stores, callers: Callers, tally: Admissions) -> None:
-        """``tally`` is counted up."""
-        self._stores, self._callers, self._tally = stores, callers, tally
+    def __init__(self, stores: Stores, callers: Callers, tally: Admissions, known: lives.Lives | None = None) -> None:
+        """``tally`` is counted up. Without ``known`` lives, what an Envoy that dies leaves behind stays set aside."""
+        self._stores, self._callers, self._tally, self._lives = stores, callers, tally, known
         self._room = WaitingRoom()
         self._full = FullPlaces()
         self._carried = CarriedAmounts()
@@ -205,7 +207,7 @@ class Admission:
                 decision, constraints = smaller, step.constraints
             elif isinstance(step, Proceed):
                 self._give_back(case.reservation, case.unanswered - {held.counter for held in step.account.held})
-                return self._admitted(decision, step)
+                return self._admitted(case, decision, step)
             elif isinstance(step, Refuse):
                 return step
         raise UnavailableError("No place was found within the limits that hold.", code="limits_undecided", retry_after=1)
@@ -259,10 +261,21 @@ class Admission:
     async def _reserve(self, case: Case, claim: Claim, *, alone: bool) -> Verdict:
         if not claim.holds:
             return _NOTHING_ASKED
-        case.asked.update(hold.counter for hold in claim.holds)
         now = time.time()
         until = now + case.registry.spending.store.reservation_ms / 1_000
-        return await self._store(alone=alone).reserve(case.reservation, claim.holds, until, now)
+        holds = (*claim.holds, *self._in_life(case, claim, until))
+        case.asked.update(hold.counter for hold in holds)
+        verdict = await self._store(alone=alone).reserve(case.reservation, holds, until, now)
+        return verdict if holds == claim.holds else replace(verdict, levels=verdict.levels[: len(claim.holds)])
+
+    def _in_life(self, case: Case, claim: Claim, until: float) -> tuple[Hold, ...]:
+        """Counts a request that takes part in limits on requests in parallel among those of Envoy's life."""
+        pairs = zip(claim.holds, claim.budgets, strict=True)
+        beside = next((hold.counter for hold, budget in pairs if budget.unit == "parallel"), None)
+        mark = self._lives.mark(case.life) if beside is not None and self._lives is not None else ""
+        if beside is None or not mark:
+            return ()
+        return (Hold(lives.counter_of(mark, beside), 0, 0, 1, 0, "count", int(until)),)
 
     def _store(self, *, alone: bool) -> CounterStore:
         return self._stores.local if alone else self._stores.shared
@@ -270,11 +283,12 @@ class Admission:
     async def _make_room(self, case: Case, counters: tuple[str, ...], *, alone: bool) -> None:
         """Gives back what an answer that is not taken has set aside."""
         if counters:
+            counters = (*counters, *_of_lives(case))
             # What stays set aside only makes the next answer stricter.
             with contextlib.suppress(StoreUnavailableError):
                 await self._store(alone=alone).release([Release(case.reservation, counters)], time.time())
 
-    def _admitted(self, decision: Decision, step: Proceed) -> Admitted:
+    def _admitted(self, case: Case, decision: Decision, step: Proceed) -> Admitted:
         tally = self._tally
         tally.admitted += 1
         tally.flagged += bool(step.flagged)
@@ -290,9 +304,13 @@ class Admission:
             tally.count(budget, worker_figures.OBSERVED)
         if step.reasons:
             decision = replace(decision, reason="+".join((decision.reason, *step.reasons)))
+        account = step.account
+        if in_life := _of_lives(case):
+            held = (Held(counter, "parallel", 0, 0, 1, 0) for counter in in_life)
+            account = replace(account, held=(*account.held, *held))
         return Admitted(
             decision=decision,
-            account=step.account,
+            account=account,
             max_output_tokens=step.max_output_tokens,
             figures=step.figures,
             flagged=step.flagged,
@@ -337,6 +355,11 @@ class Admission:
 
 
 _NOTHING_ASKED = Verdict(())
+
+
+def _of_lives(case: Case) -> tuple[str, ...]:
+    """The counters of Envoy's life in which something was asked for."""
+    return tuple(sorted(counter for counter in case.asked if counter.startswith(lives.PREFIX)))
 
 
 def _decide_again(case: Case, constraints: Constraints) -> Decision | None:

@@ -55,7 +55,8 @@ class Stores(Protocol):
 class Case(msgspec.Struct, frozen=True):
     """One request as admission sees it. ``decide`` decides again under constraints, ``be_patient`` tells Envoy to wait.
 
-    ``fingerprint`` is what requests of one session are compared by. ``asked`` are the counters in which something was asked
+    ``fingerprint`` is what requests of one session are compared by, ``life`` the name of the life of the Envoy that asks,
+    empty where it says none. ``asked`` are the counters in which something was asked
     for, whatever came of it, ``unanswered`` those of them whose store did not say.
     """
 
@@ -66,6 +67,7 @@ class Case(msgspec.Struct, frozen=True):
     decide: Callable[[Constraints], Decision]
     be_patient: Callable[[], Awaitable[None]]
     fingerprint: str = ""
+    life: str = ""
     asked: set[str] = msgspec.field(default_factory=set)
     unanswered: set[str] = msgspec.field(default_factory=set)
 

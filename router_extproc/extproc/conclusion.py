@@ -22,8 +22,12 @@ from router_extproc.registry.health import DeploymentHealth
 _log = logging.getLogger(__name__)
 
 
-async def conclude(leg: RouteLeg, admission: Admission, be_patient: Callable[[], Awaitable[None]]) -> list[bytes]:
-    """The messages that end the conversation, once everything was taken. ``be_patient`` tells Envoy that it may take longer."""
+async def conclude(
+    leg: RouteLeg, admission: Admission, be_patient: Callable[[], Awaitable[None]], life: str = ""
+) -> list[bytes]:
+    """The messages that end the conversation, once everything was taken. ``be_patient`` tells Envoy that it may take longer;
+    ``life`` is the name of that Envoy's life.
+    """
     begun = leg.begin()
     if isinstance(begun, DryRun):
         return await _conclude_dry_run(leg, begun, admission, be_patient)
@@ -34,7 +38,7 @@ async def conclude(leg: RouteLeg, admission: Admission, be_patient: Callable[[],
     if used_up is None and not admission.is_needed(view.registry.spending):
         return leg.finish(begun)
     try:
-        return await _conclude_slowly(leg, begun, used_up, admission, be_patient)
+        return await _conclude_slowly(leg, begun, used_up, admission, be_patient, life)
     except RefusedError as refused:
         return leg.refuse(refused.step.error, refused.step.figures, refused.step.budget)
     except RequestError as error:
@@ -60,12 +64,13 @@ async def _conclude_dry_run(
         return leg.refuse(error)
 
 
-async def _conclude_slowly(
+async def _conclude_slowly(  # noqa: PLR0917 - what a request needs that has to be admitted
     leg: RouteLeg,
     begun: Begun,
     used_up: DeploymentHealth | None,
     admission: Admission,
     be_patient: Callable[[], Awaitable[None]],
+    life: str,
 ) -> list[bytes]:
     request, view = begun.request, leg.view
 
@@ -74,7 +79,7 @@ async def _conclude_slowly(
 
     spending = view.registry.spending
     fingerprint = compared_by(request, begun.body, spending.loop_guard)
-    case = Case(request, begun.decision, view.registry, view.health.token_ratios, decide, be_patient, fingerprint)
+    case = Case(request, begun.decision, view.registry, view.health.token_ratios, decide, be_patient, fingerprint, life)
     if used_up is not None:
         try:
             await admission.wait(case, begun.decision.chain[0].deployment, used_up.quota_until)

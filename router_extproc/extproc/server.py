@@ -34,6 +34,7 @@ from router_extproc.extproc.stores import OpenStores
 from router_extproc.extproc.ticket import TicketOffice
 from router_extproc.extproc.unpack_leg import UnpackLeg
 from router_extproc.store.identities import IdentityReader
+from router_extproc.store.lives import METADATA, Lives
 
 # The schema's bound of ``limits.max_body_bytes``, with room for the message around a body. Envoy keeps to the limit of
 # the configuration; a worker that did so too would refuse in silence what a reload has just allowed.
@@ -71,7 +72,7 @@ class Worker:
         self._counters = Counters()
         self._callers = Callers(IdentityReader(state.identities), state.keys_exist.exists)
         self._stores = OpenStores(self._live.view.registry.spending.store, state.ledger, os.environ)
-        self._admission = Admission(self._stores, self._callers, self._counters.admissions)
+        self._admission = Admission(self._stores, self._callers, self._counters.admissions, Lives(state.lives))
         self._budget = BodyBudget(self._live.view.registry.max_body_bytes_in_flight)
         self._judged_bytes = 0
         self._draws = random.Random()  # noqa: S311 - draws weights, guards nothing
@@ -185,7 +186,8 @@ class Worker:
         async def be_patient() -> None:
             await context.write(MORE_TIME)
 
-        answers = await conclude(leg, self._admission, be_patient)
+        life = next((value for key, value in context.invocation_metadata() if key == METADATA), "")
+        answers = await conclude(leg, self._admission, be_patient, life)
         self._counters.count(leg.outcome)
         while answers:
             await context.write(answers.pop(0))

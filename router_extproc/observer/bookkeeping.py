@@ -24,6 +24,7 @@ from router_extproc.observer import spending_metrics
 from router_extproc.observer.access_log_rotation import Rotation
 from router_extproc.observer.alerts import Watch
 from router_extproc.observer.deliveries import Deliveries, is_configured
+from router_extproc.observer.orphans import HeardEnvoy, Orphans
 from router_extproc.observer.settlement import Place
 from router_extproc.observer.settling import Settling, Stretch
 from router_extproc.observer.spending_metrics import SpendingMetrics
@@ -33,6 +34,7 @@ from router_extproc.registry.spending import Spending, StoreSettings
 from router_extproc.store.alerts import AlertOutbox
 from router_extproc.store.counters import CounterStore, StoreUnavailableError
 from router_extproc.store.ledger import Ledger
+from router_extproc.store.lives import Lives
 from router_extproc.store.open import open_counters
 
 # What is settled is kept so long, in seconds: a year and a month, so that a calendar year can be added up.
@@ -52,6 +54,7 @@ class _Books:
     outbox: AlertOutbox
     store: CounterStore
     telling: Telling | None
+    orphans: Orphans
     watch: Watch
     deliveries: Deliveries
     has_resumed: bool = False
@@ -69,6 +72,7 @@ class Bookkeeping:
     ) -> None:
         """Opens nothing yet: that needs the configuration."""
         self._state, self._meters, self._clock, self._environ = state, meters, clock, environ
+        self.envoy = HeardEnvoy()
         self._rotation = Rotation(state.access_log, state.instance)
         self._spending: Spending | None = None
         self._places: Mapping[str, Place] = {}
@@ -134,6 +138,12 @@ class Bookkeeping:
             return
         self._is_told()
 
+    async def free(self) -> None:
+        """Gives back the places of requests that ended with their Envoy."""
+        if self._books is not None:
+            with self._complaining(None):
+                await self._books.orphans.step()
+
     async def rotate(self, max_bytes: int) -> None:
         """Begins another access log file when this one is larger, unless an older one waits to be settled."""
         if self._books is not None:
@@ -186,13 +196,15 @@ class Bookkeeping:
             undo.callback(settling.close)
             store = open_counters(settings, self._state.ledger, self._environ, instance=ledger.instance)
             undo.pop_all()
+        shared = cast("SharedStore", store) if is_shared else None
         return _Books(
             settings=settings,
             ledger=ledger,
             settling=settling,
             outbox=outbox,
             store=store,
-            telling=Telling(ledger, cast("SharedStore", store)) if is_shared else None,
+            telling=None if shared is None else Telling(ledger, shared),
+            orphans=Orphans(Lives(self._state.lives), self.envoy, ledger, shared),
             watch=Watch(outbox, self._meters, is_alone=not is_shared),
             deliveries=Deliveries(outbox, self._meters, self._clock, self._environ),
         )

@@ -51,6 +51,7 @@ from router_extproc.registry.health import DeploymentHealth
 from router_extproc.registry.snapshot import Registry, read_registry
 from router_extproc.router import Router
 from router_extproc.store.decisions import DecisionWriter
+from router_extproc.store.lives import METADATA
 
 # Envoy collects entries for a moment before it sends them, and every decider must know within a second.
 HEALTH_SECONDS = 0.1
@@ -59,6 +60,8 @@ FLUSH_SECONDS = 0.2
 # else callers who keep to a limit of requests in progress, one after the other, are refused by their own shadow.
 SETTLE_SECONDS = 0.02
 TELL_SECONDS = 0.02
+# What was under way when Envoy died is over for its clients: they may try again soon after its next start.
+FREE_SECONDS = 0.2
 DELIVER_SECONDS = 1.0
 # A key that was revoked elsewhere is refused here within a second.
 FOLLOW_SECONDS = 0.2
@@ -87,6 +90,21 @@ class AccessLogs(als_pb2_grpc.AccessLogServiceServicer):  # type: ignore[misc] #
             log = message.identifier.log_name or log
             self._intake.take(log, message.http_logs.log_entry, self._clock())
         return als_pb2.StreamAccessLogsResponse()
+
+
+class _Health(health_aio.HealthServicer):  # type: ignore[misc] # grpc ships no types
+    """Answers Envoy's health checks, and hears who asks."""
+
+    def __init__(self, hear: Callable[[str], None]) -> None:
+        super().__init__()
+        self._hear = hear
+
+    async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's
+        """As the class above."""
+        for key, value in context.invocation_metadata():
+            if key == METADATA:
+                self._hear(value)
+        return await super().Check(request, context)
 
 
 class Observer:
@@ -158,6 +176,7 @@ class Observer:
                 tasks.create_task(_each(COUNTERS_SECONDS, self._read_counters)),
                 tasks.create_task(_each(SETTLE_SECONDS, self._bookkeeping.settle)),
                 tasks.create_task(_each(TELL_SECONDS, self._bookkeeping.tell)),
+                tasks.create_task(_each(FREE_SECONDS, self._bookkeeping.free)),
                 tasks.create_task(_each(DELIVER_SECONDS, self._bookkeeping.deliver)),
                 tasks.create_task(_each(FOLLOW_SECONDS, self._follow)),
                 tasks.create_task(_each(SHARE_SECONDS, self._share)),
@@ -222,7 +241,7 @@ class Observer:
             options=[("grpc.max_receive_message_length", _LARGEST_MESSAGE_BYTES), ("grpc.so_reuseport", 0)]
         )
         als_pb2_grpc.add_AccessLogServiceServicer_to_server(AccessLogs(self._intake, self._clock), server)
-        health = health_aio.HealthServicer()
+        health = _Health(self._bookkeeping.envoy.hear)
         health_pb2_grpc.add_HealthServicer_to_server(health, server)
         server.add_insecure_port(f"unix:{socket_path}")
         await server.start()

@@ -8,6 +8,7 @@ Rules of this file
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Protocol
 
 from router_extproc.limits.without_store import LOCAL
@@ -27,6 +28,13 @@ class SharedStore(CounterStore, Protocol):
 
     async def memory(self, *, telling: bool = False) -> str:
         """A text that is another one whenever all totals are to be told again; ``telling``: this instance is at it.
+
+        Raises:
+            StoreUnavailableError: the store does not answer.
+        """
+
+    async def under_way(self, mark: str) -> Sequence[Release]:
+        """All reservations that are counted in the life of Envoy with this mark, and their counters.
 
         Raises:
             StoreUnavailableError: the store does not answer.

@@ -43,6 +43,10 @@ from json_each(?) where true
 on conflict (counter, bucket) do update
 set amount = max(amount, excluded.amount), expires_at = max(expires_at, excluded.expires_at)
 """
+_UNDER_WAY = """
+select json_group_array(json_array(reservation, counter)) from holds
+where reservation in (select reservation from holds where counter in (select value from json_each(?)))
+"""
 _CLAIM = """
 insert into claims (name, expires_at) values (?1, ?2)
 on conflict (name) do update set expires_at = excluded.expires_at where claims.expires_at <= ?3
@@ -111,6 +115,14 @@ def read(connection: sqlite3.Connection, queries: Sequence[Query], now: float) -
     found = _one(connection, _READ, (asked, now))
     levels = {place: Level(settled, held) for place, settled, held in found}
     return tuple(levels[place] for place in range(len(queries)))
+
+
+def under_way(connection: sqlite3.Connection, counters: Sequence[str]) -> tuple[Release, ...]:
+    """Every reservation that has something set aside in one of these counters, with all its counters; needs no transaction."""
+    found: dict[str, list[str]] = {}
+    for reservation, counter in _one(connection, _UNDER_WAY, (_json(counters),)):
+        found.setdefault(reservation, []).append(counter)
+    return tuple(Release(reservation, tuple(held)) for reservation, held in found.items())
 
 
 def claim(connection: sqlite3.Connection, name: str, expires_at: float, now: float) -> bool:

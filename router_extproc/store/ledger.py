@@ -27,6 +27,7 @@ from router_extproc.store.ledger_values import (
     Spent,
     UsageSource,
 )
+from router_extproc.store.lives import counters_of
 from router_extproc.store.mended_file import MendedFile
 
 __all__ = [
@@ -108,6 +109,15 @@ class Ledger:
                 connection.execute("delete from settled_log")
                 connection.execute("insert into settled_log values (?, ?)", (position.file, position.offset))
         return Recorded(fresh, totals)
+
+    def under_way(self, mark: str) -> tuple[Release, ...]:
+        """What is set aside in this file by requests that are counted in the life of Envoy with this mark.
+
+        Raises:
+            StoreUnavailableError: it cannot be read now.
+        """
+        with self._file.read() as connection:
+            return counting.under_way(connection, counters_of(mark))
 
     def pending(self, limit: int = 500) -> Pending:
         """What is to be told to the other store, of at most ``limit`` counters; those told longest ago come first. Beside them

@@ -18,6 +18,7 @@ from typing import Any
 
 from router_extproc.registry.spending import StoreSettings
 from router_extproc.store.counters import Hold, Level, Query, Release, StoreUnavailableError, Total, Verdict
+from router_extproc.store.lives import counters_of
 from router_extproc.store.redis_connections import SOCKET_SECONDS, Connections
 from router_extproc.store.redis_lane import UnansweredError
 from router_extproc.store.redis_recovery import Recovery
@@ -123,6 +124,20 @@ class RedisCounters:
             for index, place in enumerate(places):
                 levels[place] = Level(answer[index * 2], answer[index * 2 + 1])
         return tuple(levels)
+
+    async def under_way(self, mark: str) -> list[Release]:
+        """Every reservation that is counted in the life of Envoy with this mark, and the counters where it has something.
+
+        Raises:
+            StoreUnavailableError: Redis does not answer in time.
+        """
+        self._begin()
+        counters = counters_of(mark)
+        asked = [(tag, [self._key(tag, "held", counters[place]) for place in places]) for tag, places in self._groups(counters)]
+        answers = await asyncio.gather(*(self._names(tag, keys, SOCKET_SECONDS) for tag, keys in asked))
+        # One name is empty: that of the counter's sum.
+        found = dict.fromkeys(name for answer in answers for names in answer for name in names if name)
+        return await self._find(list(found), SOCKET_SECONDS)
 
     async def claim(self, name: str, expires_at: float, now: float) -> bool:
         """As ``CounterStore.claim``; asked again by who had no answer, it may say that the claim was got the first time.
@@ -258,12 +273,15 @@ class RedisCounters:
         ]
 
         async def ask(tag: str, some: Sequence[str]) -> list[Release]:
-            keys = [self._key(tag, "of", reservation) for reservation in some]
-            answer = await self._servers.run(tag, Command(script("named"), keys, ()), deadline=deadline)
+            answer = await self._names(tag, [self._key(tag, "of", reservation) for reservation in some], deadline)
             named = zip(some, answer, strict=True)
-            return [Release(reservation, tuple(name.decode() for name in names)) for reservation, names in named if names]
+            return [Release(reservation, tuple(names)) for reservation, names in named if names]
 
         return [release for found in await asyncio.gather(*(ask(*one) for one in asked)) for release in found]
+
+    async def _names(self, tag: str, keys: Sequence[str], deadline: float) -> list[list[str]]:
+        answer = await self._servers.run(tag, Command(script("named"), keys, ()), deadline=deadline)
+        return [[name.decode() for name in names] for names in answer]
 
     def _groups(self, counters: Sequence[str]) -> list[_Group]:
         """The places of the counters that lie together."""

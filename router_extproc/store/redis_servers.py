@@ -11,18 +11,18 @@ import contextlib
 import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
-from zlib import crc32
 
 from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError
 
 from router_extproc.registry.spending import StoreSettings
 from router_extproc.store.counters import StoreUnavailableError
+from router_extproc.store.lives import PLACES, place_of
 from router_extproc.store.redis_connections import SOCKET_SECONDS, Address, Connections
 from router_extproc.store.redis_lane import FAILURES, Lane, Late
 from router_extproc.store.redis_scripts import Command
 
-_CLUSTER_TAGS = tuple(f"r{number}" for number in range(64))
+_CLUSTER_TAGS = tuple(f"r{number}" for number in range(PLACES))
 _MOST_MOVES = 3
 
 _log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def connect(settings: StoreSettings, connections: Connections) -> Servers:
 
 def tag_of(name: str, tags: tuple[str, ...]) -> str:
     """Where what is called ``name`` lies."""
-    return tags[0] if len(tags) == 1 else tags[crc32(name.encode()) % len(tags)]
+    return tags[0] if len(tags) == 1 else tags[place_of(name)]
 
 
 def cluster_places() -> dict[str, int]:

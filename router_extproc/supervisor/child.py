@@ -12,6 +12,7 @@ import logging
 import os
 import resource
 import signal
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,7 +51,8 @@ class _Life:
 class Child:
     """``arguments`` is the command line; with ``speaks`` the process says ``ready`` and ``draining`` on ``--ready-fd``.
 
-    A process that says it is draining gets its successor at once and ends in its own time.
+    A process that says it is draining gets its successor at once and ends in its own time. ``life_variable`` is the variable
+    of its environment by which each process is told a name of its own.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Child:
         speaks: bool = False,
         output: Path | None = None,
         environment: Mapping[str, str] | None = None,
+        life_variable: str | None = None,
     ) -> None:
         self.name = name
         self.ready = asyncio.Event()
@@ -69,6 +72,7 @@ class Child:
         self._speaks = speaks
         self._output = output
         self._environment = dict(environment) if environment is not None else None
+        self._life_variable = life_variable
         self._current: _Life | None = None
         self._lives: dict[_Life, asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
@@ -139,7 +143,7 @@ class Child:
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
-                    env=self._environment,
+                    env=self._environment_of_life(),
                     preexec_fn=lambda: _before_exec(parent),
                 )
         except BaseException:
@@ -156,6 +160,11 @@ class Child:
         if self._stopping.is_set():
             life.send(signal.SIGTERM)
         return life
+
+    def _environment_of_life(self) -> Mapping[str, str] | None:
+        if self._life_variable is None:
+            return self._environment
+        return {**(self._environment or os.environ), self._life_variable: uuid.uuid4().hex}
 
     async def _watch(self, life: _Life, reading: int) -> None:
         listening = asyncio.create_task(self._listen(life, reading)) if self._speaks else None

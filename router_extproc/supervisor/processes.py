@@ -9,6 +9,7 @@ from pathlib import Path
 
 from router_extproc.config.schema import RouterConfig
 from router_extproc.config.state import StateDirectory
+from router_extproc.store.lives import VARIABLE
 from router_extproc.supervisor.child import Child
 from router_extproc.supervisor.drain import announce, drain
 from router_extproc.supervisor.envoy import EnvoyAdmin, command_line, find_envoy
@@ -41,7 +42,7 @@ class Processes:
         self.envoy: Child | None = None
         if options.with_envoy:
             envoy = command_line(find_envoy(), state.envoy / "bootstrap.json", state.envoy_log, config.envoy.concurrency)
-            self.envoy = Child("envoy", envoy, output=state.envoy_log)
+            self.envoy = Child("envoy", envoy, output=state.envoy_log, life_variable=VARIABLE)
 
     @property
     def deciding(self) -> list[Child]:

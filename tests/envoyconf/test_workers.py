@@ -51,8 +51,16 @@ def test_an_answer_whose_judge_died_passes() -> None:
 
 def test_legs_tell_themselves_apart() -> None:
     """A worker knows the leg by the stream's own metadata."""
-    told = [leg["typed_config"]["grpc_service"]["initial_metadata"] for leg in (route_leg(), rename_leg(), judge_leg(1))]
-    assert told == [[{"key": "leg", "value": value}] for value in ("route", "rename", "judge")]
+    told = [leg["typed_config"]["grpc_service"]["initial_metadata"][0] for leg in (route_leg(), rename_leg(), judge_leg(1))]
+    assert told == [{"key": "leg", "value": value} for value in ("route", "rename", "judge")]
+
+
+def test_envoy_says_the_name_of_its_life() -> None:
+    """To whoever sets something aside for its requests, and, without any request, to whoever gives that back."""
+    life = {"key": "envoy-life", "value": "%ENVIRONMENT(ROUTER_ENVOY_LIFE)%"}
+    assert life in route_leg()["typed_config"]["grpc_service"]["initial_metadata"]
+    [check] = observer_cluster(Path("/o"), BUFFER)["health_checks"]
+    assert check["grpc_health_check"] == {"initial_metadata": [{"header": life}]}
 
 
 def test_wait_for_a_judgement_outlasts_it() -> None:

@@ -1,8 +1,8 @@
--- In which counters reservations have something set aside.
+-- In which counters reservations have something set aside, or which reservations have something in counters.
 --
--- KEYS: of, for each reservation
+-- KEYS: of, for each reservation, or held, for each counter
 -- ARGV: nothing
--- Returns for each reservation its counters.
+-- Returns for each its counters, or reservations and the name of the sum.
 
 local answer = {}
 for place = 1, #KEYS do
