@@ -9,6 +9,7 @@ Rules of this file
 from __future__ import annotations
 
 import math
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Histogram, Summary
 
@@ -26,19 +27,23 @@ class EstimateMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         labels = ("model", "of")
-        self._ratios = Histogram(
-            "router_estimate_ratio",
-            "What came for each that was estimated: dollars, or tokens of the answer.",
-            labels,
-            buckets=_RATIOS,
-            registry=registry,
+        self._ratios = cache(
+            Histogram(
+                "router_estimate_ratio",
+                "What came for each that was estimated: dollars, or tokens of the answer.",
+                labels,
+                buckets=_RATIOS,
+                registry=registry,
+            ).labels
         )
         # Its sum over its count is the mean absolute percentage error (MAPE), as a share.
-        self._errors = Summary(
-            "router_estimate_error_ratio",
-            "By how much the estimate was off, in either direction, as a share of what came.",
-            labels,
-            registry=registry,
+        self._errors = cache(
+            Summary(
+                "router_estimate_error_ratio",
+                "By how much the estimate was off, in either direction, as a share of what came.",
+                labels,
+                registry=registry,
+            ).labels
         )
 
     def decision(self, record: DecisionRecord, model: str) -> None:
@@ -56,8 +61,8 @@ class EstimateMetrics:
             return
         ratio = came / estimated
         if math.isfinite(ratio) and ratio > 0:
-            self._ratios.labels(model, what).observe(ratio)
-            self._errors.labels(model, what).observe(abs(estimated - came) / came)
+            self._ratios(model, what).observe(ratio)
+            self._errors(model, what).observe(abs(estimated - came) / came)
 
 
 def _number(value: object) -> float | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from router_extproc.observer.records import Usage
-from router_extproc.registry.snapshot import Model, Prices, Registry
+from router_extproc.registry.snapshot import Prices, Registry
 
 OTHER = "other"
 # Routes that no configuration names: of requests that no worker decided, and of those that name no model.
@@ -27,8 +27,10 @@ class KnownNames:
     """A view of one registry; immutable."""
 
     def __init__(self, registry: Registry) -> None:
-        self._models: dict[str, Model] = {
-            deployment.name: model for model in registry.models.values() for deployment in model.deployments
+        self._served = {
+            deployment.name: Served(model=model.name, tier=model.tier.label, prices=model.prices)
+            for model in registry.models.values()
+            for deployment in model.deployments
         }
         self._model_names = frozenset(registry.models)
         self._routes = frozenset({*_UNNAMED_ROUTES, *registry.routes, *registry.aliases})
@@ -36,7 +38,7 @@ class KnownNames:
     @property
     def deployments(self) -> frozenset[str]:
         """All deployments of the registry."""
-        return frozenset(self._models)
+        return frozenset(self._served)
 
     @property
     def models(self) -> frozenset[str]:
@@ -45,8 +47,7 @@ class KnownNames:
 
     def served(self, deployment: str | None) -> Served | None:
         """The model that ``deployment`` serves, None when unknown."""
-        model = self._models.get(deployment or "")
-        return None if model is None else Served(model=model.name, tier=model.tier.label, prices=model.prices)
+        return self._served.get(deployment or "")
 
     def route_label(self, route: str | None) -> str:
         """The route as a metric label."""
@@ -54,7 +55,7 @@ class KnownNames:
 
     def deployment_label(self, deployment: str) -> str:
         """The deployment as a metric label."""
-        return deployment if deployment in self._models else OTHER
+        return deployment if deployment in self._served else OTHER
 
 
 def cost_of(usage: Usage | None, prices: Prices | None) -> float | None:

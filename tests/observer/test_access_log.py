@@ -249,3 +249,14 @@ def test_values_of_the_wrong_kind_never_raise(fields: dict[str, object], seconds
     common.time_to_first_upstream_rx_byte.CopyFrom(common.duration)
     common.upstream_request_attempt_count = count
     check_readable(entry)
+
+
+@given(seconds=st.integers(1, 253_402_300_799), nanos=st.integers(0, 999_999_999))
+def test_a_start_is_read_as_the_message_itself_would_read_it(seconds: int, nanos: int) -> None:
+    """To the microsecond, from 1970 to the year 9999."""
+    entry = request_entry("d-1")
+    start = entry.common_properties.start_time
+    start.seconds, start.nanos = seconds, nanos
+    request = read_request(entry, NOW)
+    assert request is not None
+    assert request.started_at == start.ToDatetime(UTC)
