@@ -36,7 +36,7 @@ class MendedFile:
             StoreUnavailableError: another process writes and does not end.
             sqlite3.OperationalError: the directory cannot be written.
         """
-        self._path = path
+        self._path, self._suspicion = path, suspicion(path)
         self._turn = WriteTurn(path)
         self._file = FollowedFile(path, lambda: open_mended_writer(path, schema, _PATIENCE_SECONDS))
         self._take_turn()
@@ -130,10 +130,9 @@ class MendedFile:
 
     def _look_at_suspect(self) -> None:
         """Workers may have met damage where we never look."""
-        mark = suspicion(self._path)
-        if not mark.exists():
+        if not self._suspicion.exists():
             return
         if not is_sound(self._file.connection()):
             self._file.close()
             put_aside(self._path, "a worker met damage, and there is some")
-        mark.unlink(missing_ok=True)
+        self._suspicion.unlink(missing_ok=True)

@@ -55,6 +55,23 @@ def test_a_call_is_settled_once(path: Path, ledger: Ledger) -> None:
         assert connection.execute("select sum(cost_micro_usd), count(*) from ledger").fetchone() == (13, 3)
 
 
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 40])
+def test_rows_are_as_many_as_were_settled_and_as_they_were(path: Path, ledger: Ledger, count: int) -> None:
+    """However many are written in one transaction, and whether or not some of them are there already."""
+    rows = [
+        LedgerRow(
+            request=f"d-{number}", attempt=1, at=NOW + number / 8, tenant="acme", team="a", user="b", key="c", session="d",
+            tags={"app": str(number)}, route="e", model="f", provider="g", deployment="h", status=200 + number, cause="i",
+            prompt_tokens=number, completion_tokens=number * 2, cached_tokens=number // 2, usage_source="provider",
+            cost_micro_usd=2**53 - number,
+        )
+        for number in range(count)
+    ]  # fmt: skip
+    ledger.record([Settlement(rows[0])])
+    assert ledger.record([Settlement(row) for row in rows]).fresh == (False, *[True] * (count - 1))
+    assert [row for _, row in reversed(ledger_rows(path))] == rows
+
+
 @settings(max_examples=30)
 @given(
     text=st.text(st.characters(exclude_categories=["Cs"]), max_size=20), tag=st.text(st.characters(exclude_categories=["Cs"]))
