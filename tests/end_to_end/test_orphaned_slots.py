@@ -72,7 +72,7 @@ def _taken(spending: World) -> int:
 
 
 @contextlib.contextmanager
-def _stream(instance: Instance) -> Iterator[tuple[int, str]]:
+def stream(instance: Instance) -> Iterator[tuple[int, str]]:
     """Status and error code of a stream that goes on inside the block."""
     body = {"model": "small", "messages": HELLO, "stream": True}
     with instance.http() as http, http.stream("POST", CHAT, json=body) as answer:
@@ -88,13 +88,13 @@ def _kill(instance: Instance, role: str) -> None:
     until(lambda: len(now := instance.pids(role)) == len(before) and not set(now) & set(before))
 
 
-def _fill(stack: ExitStack, instance: Instance, count: int) -> None:
-    found = [stack.enter_context(_stream(instance)) for _ in range(count)]
+def fill(stack: ExitStack, instance: Instance, count: int) -> None:
+    found = [stack.enter_context(stream(instance)) for _ in range(count)]
     assert found == [(200, "")] * count
 
 
-def _assert_full(instance: Instance) -> None:
-    with _stream(instance) as found:
+def assert_full(instance: Instance) -> None:
+    with stream(instance) as found:
         assert found == (429, "rate_limit_exceeded")
 
 
@@ -106,17 +106,17 @@ def test_a_killed_envoy_leaves_all_its_places(spending: World, dies_too: str | N
     dying, living = spending.instances[0], spending.instances[1:]
     with ExitStack() as streams:
         for other in living:
-            _fill(streams, other, 1)
+            fill(streams, other, 1)
         with ExitStack() as orphans:
-            _fill(orphans, dying, PLACES - len(living))
-            _assert_full(dying)
+            fill(orphans, dying, PLACES - len(living))
+            assert_full(dying)
             for role in filter(None, ("envoy", dies_too)):
                 _kill(dying, role)
         until(lambda: dying.accepts_connections() and dying.is_ready() and dying.serving_workers())
         until(lambda: _taken(spending) == len(living), FREE_SECONDS)
-        _fill(streams, dying, PLACES - len(living))
+        fill(streams, dying, PLACES - len(living))
         for instance in spending.instances:
-            _assert_full(instance)
+            assert_full(instance)
         assert Decimal(shown_budget(dying, "house")["reserved_usd"]) > 0
     until(lambda: _taken(spending) == 0)
 
@@ -125,13 +125,13 @@ def test_nobody_else_that_dies_makes_room(spending: World) -> None:
     """Observers and workers that are killed are no dead Envoy: what runs keeps its places, and gives them back at its end."""
     instance = spending.instances[0]
     with ExitStack() as streams:
-        _fill(streams, instance, PLACES)
+        fill(streams, instance, PLACES)
         _kill(instance, "observer")
         _kill(instance, "worker")
         until(lambda: instance.is_ready() and instance.serving_workers())
         give_up = time.monotonic() + WATCHED_SECONDS
         while time.monotonic() < give_up:
-            _assert_full(instance)
+            assert_full(instance)
             time.sleep(0.2)
         assert _taken(spending) == PLACES
     until(lambda: _taken(spending) == 0)
