@@ -24,6 +24,16 @@ class _Usage(msgspec.Struct):
     completion_tokens: int | None = None
     total_tokens: int | None = None
     prompt_tokens_details: _Details | None = None
+    # The same in the words of Moonshot and DeepSeek.
+    cached_tokens: int | None = None
+    prompt_cache_hit_tokens: int | None = None
+
+    @property
+    def cached(self) -> int:
+        """Tokens of the prompt that the provider had in its cache; OpenAI's word holds before the others'."""
+        details = self.prompt_tokens_details
+        told = (None if details is None else details.cached_tokens, self.prompt_cache_hit_tokens, self.cached_tokens)
+        return next((one for one in told if one is not None), 0)
 
 
 class _Answer(msgspec.Struct):
@@ -51,11 +61,10 @@ def read_usage(body: bytes) -> Usage | None:
         return None
     if usage is None or usage.prompt_tokens is None:
         return None
-    cached = None if usage.prompt_tokens_details is None else usage.prompt_tokens_details.cached_tokens
     if usage.completion_tokens is not None and usage.completion_tokens < 0:
         return None
     answer = answer_tokens(usage.prompt_tokens, usage.completion_tokens, usage.total_tokens)
-    read = Usage(usage.prompt_tokens, answer, cached or 0)
+    read = Usage(usage.prompt_tokens, answer, usage.cached)
     return read if 0 <= read.cached_tokens <= read.prompt_tokens else None
 
 

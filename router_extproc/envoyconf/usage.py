@@ -14,8 +14,11 @@ MAX_EVENT_BYTES = 1 << 20
 """Largest server-sent event that is read; Envoy's default of 8 KiB is less than one long tool call."""
 
 # Where OpenAI's APIs report usage, and what we call it: chat, completions and embeddings; then, from the total on, responses
-# and transcriptions, which use other words. The total is read for what some providers count in nothing else.
+# and transcriptions, which use other words. The total is read for what some providers count in nothing else. Two of them have
+# words of their own for what was cached (Moonshot, DeepSeek); of several in one answer OpenAI's, which comes last, holds.
 _COUNTS = (
+    (("usage", "cached_tokens"), "cached_tokens"),
+    (("usage", "prompt_cache_hit_tokens"), "cached_tokens"),
     (("usage", "prompt_tokens"), "prompt_tokens"),
     (("usage", "completion_tokens"), "completion_tokens"),
     (("usage", "prompt_tokens_details", "cached_tokens"), "cached_tokens"),
@@ -25,7 +28,7 @@ _COUNTS = (
     (("usage", "input_tokens_details", "cached_tokens"), "cached_tokens"),
 )
 # The last event of a streamed response holds the whole of it.
-_COUNTS_OF_EVENTS = (*_COUNTS, *((("response", *path), name) for path, name in _COUNTS[3:]))
+_COUNTS_OF_EVENTS = (*_COUNTS, *((("response", *path), name) for path, name in _COUNTS[5:]))
 
 
 def usage_filters() -> list[Message]:

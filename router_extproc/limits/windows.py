@@ -1,8 +1,8 @@
 """Windows of budgets as parts that counters are kept by: since when something counts, and when it no longer does.
 
 Rules of this file
-- A rolling window is cut into sixty parts. Every part that overlaps the window counts as a whole: more is counted than was
-  asked for, by a sixtieth at most, and never less.
+- A rolling window is cut into sixty parts, none shorter than a second. Every part that overlaps the window counts as a whole:
+  more is counted than was asked for, by a sixtieth or a second at most, and never less.
 - A calendar window is one part, by the wall clock of its time zone. Days are as long as that clock says: 23 to 25 hours where
   clocks change. Weeks start on Monday.
 - Times are whole epoch seconds: counters of all instances have the same parts.

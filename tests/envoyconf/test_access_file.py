@@ -71,6 +71,27 @@ def test_reported_usage_is_logged(client: httpx.Client, live: Envoy, providers: 
     assert ([line[name] for name in COUNTS], line["events"]) == ([12, 3, 4, 18], None)
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"cached_tokens": 4},
+        {"prompt_cache_hit_tokens": 4, "prompt_cache_miss_tokens": 8},
+        {"prompt_cache_hit_tokens": 9, "prompt_tokens_details": {"cached_tokens": 4}},
+    ],
+    ids=["Moonshot", "DeepSeek", "both"],
+)
+def test_what_was_cached_is_logged_in_whatever_words(
+    client: httpx.Client, live: Envoy, providers: Providers, told: dict[str, object]
+) -> None:
+    """Cached tokens cost less: not to see them is to settle more than is billed."""
+    usage = json.dumps({"usage": {"prompt_tokens": 12, "completion_tokens": 3, **told}}).encode()
+    for stream_too in (False, True):
+        providers.reset(b=stream(b"data: " + usage + b"\n\n", DONE) if stream_too else Answer((usage,), length=True))
+        answer = client.post(CHAT, json=BODY, headers=ticket("b", stream=stream_too))
+        line = live.access_log(answer.headers["x-router-decision"])
+        assert (line["prompt_tokens"], line["cached_tokens"]) == (12, 4)
+
+
 def test_usage_and_events_of_a_stream(client: httpx.Client, live: Envoy, providers: Providers) -> None:
     """A stream's usage is in its line, and how many events came; the last one counts too."""
     providers.reset(b=stream(EVENT * 3, b"data: " + json.dumps({"choices": [], "usage": USAGE}).encode() + b"\n\n", DONE))
