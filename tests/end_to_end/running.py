@@ -218,17 +218,22 @@ class Instance:
 
     def pids(self, role: str) -> list[int]:
         """The instance's processes whose command line begins with ``router-extproc-ROLE`` (or is ``envoy``)."""
-        assert self.process is not None
         found = []
-        for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
+        for pid in self.children():
             try:
                 words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
             except FileNotFoundError:  # it ended this moment
                 continue
             name = words.replace("\0", " ").split(" ", 1)[0]
             if name.startswith(f"router-extproc-{role}") or (role == "envoy" and name.endswith("/envoy")):
-                found.append(int(pid))
+                found.append(pid)
         return found
+
+    def children(self) -> list[int]:
+        """All of the instance's processes, also those that have just been started and do not show their role yet."""
+        assert self.process is not None
+        listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(pid) for pid in listed.split()]
 
     def serving_workers(self) -> int:
         """Workers that listen, if Envoy would ask them all; else 0."""
@@ -293,6 +298,13 @@ class Instance:
                 if path.is_file() and not path.is_symlink():
                     found[str(path.relative_to(self.folder))] = path.read_bytes()
         return found
+
+    @contextlib.contextmanager
+    def begun(self, model: str, headers: dict[str, str] | None = None, **body: Any) -> Iterator[httpx.Response]:
+        """A stream that has begun; it is under way until it is left."""
+        content = {"model": model, "messages": HELLO, "stream": True} | body
+        with self.http(headers=headers or {}) as http, http.stream("POST", CHAT, json=content) as answer:
+            yield answer
 
     def leave(
         self, body: dict[str, Any], when: Callable[[], Any], *, path: str = CHAT, headers: dict[str, str] | None = None

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -50,8 +49,8 @@ tenants:
 keys:
 """
     + key("open", "user: ann")
-    + key("poor", "budgets: {pocket: {usd: 0.000290, window: day}}")
-    + key("waning", "budgets: {purse: {usd: 0.010000, window: day, downgrade_at: 0.5}}")
+    + key("poor", "budgets: {pocket: {usd: 0.000290, window: month}}")
+    + key("waning", "budgets: {purse: {usd: 0.010000, window: month, downgrade_at: 0.5}}")
     + key("rare", "budgets: {pace: {requests: 2, window: {rolling: 1h}}}")
     + key("wordy", "budgets: {words: {tokens: 300, window: {rolling: 1m}}, pace: {requests: 50, window: {rolling: 1m}}}")
     + key("narrow", "permissions: {models: [small], max_output_tokens: 20}")
@@ -94,10 +93,6 @@ def instance(simulators: Simulators, tmp_path_factory: pytest.TempPathFactory) -
     del simulators.ports["mute"]
     with running(Instance(tmp_path_factory.mktemp("instance"), configuration)) as started:
         yield started
-
-
-def has_asked(simulators: Simulators, name: str, count: int) -> bool:
-    return simulators.asked().get(name, 0) >= count
 
 
 def bearer(name: str) -> dict[str, str]:
@@ -169,14 +164,10 @@ def test_the_log_says_who_asked_and_what_is_to_be_settled(instance: Instance) ->
 def test_a_budget_is_told_shortens_the_last_answer_and_then_refuses(instance: Instance, simulators: Simulators) -> None:
     """While requests are under way what they may cost is set aside: the last that fits is shortened to what is left."""
     simulators.heal()
-    simulators.faults("one", latency_ms=2_000)
-    with ThreadPoolExecutor() as pool:
-        under_way = []
-        for count in range(1, 4):
-            under_way.append(pool.submit(ask, instance, "poor"))
-            until(partial(has_asked, simulators, "one", count))
+    simulators.faults("one", stall_after_tokens=3)
+    with ExitStack() as under_way:
+        answers = [under_way.enter_context(instance.begun("small", bearer("poor"), max_tokens=100)) for _ in range(3)]
         refused = ask(instance, "poor")
-        answers = [one.result(20) for one in under_way]
     simulators.heal()
     assert [answer.headers["x-router-budget-remaining"] for answer in answers] == ["0.000190", "0.000090", "0.000000"]
     assert answers[-1].headers["x-router-reason"] == "named+max-tokens-lowered:key:poor:pocket"
@@ -188,12 +179,10 @@ def test_a_budget_is_told_shortens_the_last_answer_and_then_refuses(instance: In
 def test_near_the_cap_a_cheaper_model_answers(instance: Instance, simulators: Simulators) -> None:
     """From half of the cap on, as this budget wishes; the reason names it, and the client gets its answer."""
     simulators.heal()
-    simulators.faults("two", latency_ms=2_000)
-    with ThreadPoolExecutor() as pool:
-        dear = pool.submit(ask, instance, "waning", "either", max_tokens=500)
-        until(lambda: simulators.asked().get("two"))
+    simulators.faults("two", stall_after_tokens=3)
+    with instance.begun("either", bearer("waning"), max_tokens=500) as dear:
         cheap = ask(instance, "waning", "either")
-        assert dear.result(20).headers["x-router-model"] == "large"
+        assert dear.headers["x-router-model"] == "large"
     simulators.heal()
     assert cheap.headers["x-router-model"] == "small"
     assert cheap.headers["x-router-reason"] == "ordered+budget-downgrade:key:waning:purse"

@@ -15,6 +15,7 @@ from tests.end_to_end.running import HELLO, Instance, Simulators, running, until
 pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("healed")]
 
 SIMULATED = {"one": {}, "two": {}}
+LATE = "analysis-deadline"
 CONFIGURATION = """
 analysis: {deadline: 100ms}
 providers:
@@ -89,14 +90,17 @@ def test_it_analyses_while_nothing_hangs(instance: Instance) -> None:
 def test_the_strong_default_answers_within_the_deadline(instance: Instance) -> None:
     """Decided within the deadline and a little, by the strongest, with a reason that says so, in header, log and metrics."""
     before = breaches(instance, "deadline")
-    started = time.monotonic()
-    answer = instance.ask(messages=HELLO)
-    took = time.monotonic() - started
-    assert served(answer) == (200, "premium", "analysis-deadline")
-    assert 0.1 <= took < 1.5
+    times = []
+    for _ in range(3):
+        started = time.monotonic()
+        answer = instance.ask(messages=HELLO)
+        times.append(time.monotonic() - started)
+        assert served(answer) == (200, "premium", LATE)
+    # The machine itself may stand still for longer, though hardly each time.
+    assert 0.1 <= min(times) < 1.0
     record = instance.decision(answer.headers["x-router-decision"])
-    assert record["reason"] == "analysis-deadline"
-    until(lambda: breaches(instance, "deadline") == before + 1)
+    assert record["reason"] == LATE
+    until(lambda: breaches(instance, "deadline") >= before + 3)
 
 
 @pytest.mark.usefixtures("stalled")
@@ -107,13 +111,14 @@ def test_the_worker_goes_on(instance: Instance) -> None:
         load.join(60)
     assert not load.not_served
     assert not load.not_decided
-    assert load.by(lambda outcome: outcome.headers["x-router-reason"]) == {"analysis-deadline": 12, "named": 12}
+    assert load.by(lambda outcome: outcome.headers["x-router-reason"]) == {LATE: 12, "named": 12}
     assert instance.pids("worker") == workers
 
 
 def test_afterwards_it_is_as_before(instance: Instance) -> None:
     """Once the analyser answers again its verdicts count again."""
-    assert served(instance.ask(messages=HELLO)) == (200, "economy", "auto:economy")
+    # A tenth of a second is little where the machine has just begun to do nothing else.
+    until(lambda: served(instance.ask(messages=HELLO)) == (200, "economy", "auto:economy"))
 
 
 def test_an_analyser_that_fails_is_like_one_that_hangs(instance: Instance, site: Path) -> None:
@@ -121,10 +126,11 @@ def test_an_analyser_that_fails_is_like_one_that_hangs(instance: Instance, site:
     before = breaches(instance, "error")
     (site / "stalled").write_text("fail")
     try:
-        answer = instance.ask(messages=HELLO)
+        # Where the machine takes the whole deadline for it, it has not failed yet.
+        answer = until(lambda: (asked := instance.ask(messages=HELLO)).headers["x-router-reason"] != LATE and asked)
     finally:
         (site / "stalled").write_text("")
     assert served(answer) == (200, "premium", "auto:premium:unclassified")
-    until(lambda: breaches(instance, "error") == before + 1)
+    until(lambda: breaches(instance, "error") >= before + 1)
     signals = instance.decision(answer.headers["x-router-decision"])["signals"]
     assert "failed: ZeroDivisionError" in [signal["value"] for signal in signals.values()]

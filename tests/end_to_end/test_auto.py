@@ -173,7 +173,8 @@ def test_the_metrics_tell_where_auto_sends_requests(instance: Instance) -> None:
     before = figure('router_analysis_choices_total{because="risk",tier="premium"}')
     counted = figure("router_analysis_seconds_count")
     ask(instance, MEDICAL[0])
-    until(lambda: figure('router_analysis_choices_total{because="risk",tier="premium"}') == before + 1)
+    # Those of the tests before may still be on their way.
+    until(lambda: figure('router_analysis_choices_total{because="risk",tier="premium"}') >= before + 1)
     until(lambda: figure("router_analysis_seconds_count") > counted)
     assert figure("router_analysis_seconds_sum") > 0
 

@@ -26,7 +26,7 @@ routes:
   three: {targets: [first, second, third], check: {answer: true}}
   alone: {targets: [first], same_tier: false, check: {answer: true}}
   unchecked: {targets: [first, second]}
-  both: {targets: [first, second], check: {answer: true}, timeouts: {first_token: 500ms}}
+  both: {targets: [first, second], check: {answer: true}, timeouts: {first_token: 20s}}
 """
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {

@@ -27,6 +27,7 @@ class Provider(ThreadingHTTPServer):
     """Bills o200k_base's own count of every message to ``gpt-4o``, and a token a byte to the other."""
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Answer)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 import re
 import time
 from datetime import UTC, datetime, timedelta
@@ -24,6 +23,7 @@ SIMULATED: dict[str, dict[str, Any]] = {"one": {}}
 # Prompts are free; a token of an answer costs ten micro-dollars from the strong model and one from the weak one.
 CONFIGURATION = """
 workers: {count: 1}
+analysis: {deadline: 5s}
 providers: {one: {base_url: $one/v1}}
 models:
   weak: {tier: economy, capabilities: [], deployments: [{provider: one}], prices: {input: 0, output: 1}, output_limit: 5000}
@@ -53,6 +53,7 @@ budgets:
   rolling: {usd: 0.000100, window: {rolling: 1h}, match: {route: last-hour}}
 """
 MEDICAL = "My mother takes warfarin and has chest pain. Which dose of aspirin is safe for her, and what are the side effects?"
+BERLIN = ZoneInfo("Europe/Berlin")
 HARD = "Prove that every finite group of prime order is cyclic, step by step, and discuss where the proof needs the axioms."
 
 
@@ -60,6 +61,16 @@ def spend(instance: Instance, simulators: Simulators, route: str, tokens: int, *
     """A request whose answer has exactly so many tokens, and that asks for no more unless told otherwise."""
     simulators.faults("one", tokens=tokens)
     return instance.ask(route, **{"max_tokens": tokens} | body)
+
+
+def stay_within_a_day(zone: ZoneInfo, seconds: int = 60) -> None:
+    """Waits for the next day where this one ends before a test would have."""
+    now = datetime.now(zone)
+    # By the clock on the wall, which does not change at that hour.
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    left = midnight.timestamp() - now.timestamp()
+    if left < seconds:
+        time.sleep(left + 1)
 
 
 def alerts(instance: Instance, budget: str) -> list[float]:
@@ -86,11 +97,14 @@ def test_the_whole_way_to_a_cap(instance: Instance, simulators: Simulators) -> N
     quiet_budget(instance, "usual-month")
     assert spend(instance, simulators, "usual", 999).headers["x-router-budget-remaining"] == "0.000000"
     assert micro_usd(quiet_budget(instance, "usual-month")["settled_usd"]) == 10_000
+    until(lambda: alerts(instance, "usual-month"))
     assert alerts(instance, "usual-month") == [0.8]
-    logged = (instance.state / "logs" / "observer.log").read_text().splitlines()
-    assert sum('"budget": "usual-month"' in line for line in logged) == 1
+    log = instance.state / "logs" / "observer.log"
+    until(lambda: '"budget": "usual-month"' in log.read_text())
+    assert sum('"budget": "usual-month"' in line for line in log.read_text().splitlines()) == 1
     until(lambda: metric(instance, "router_budget_alerts_total", 'budget="usual-month"') == 1)
     asked = simulators.asked()
+    before = datetime.now(UTC)
     with instance.client(max_retries=3) as client, pytest.raises(openai.RateLimitError) as refused:
         client.chat.completions.create(model="usual", messages=HELLO, max_tokens=1)  # type: ignore[arg-type]
     assert simulators.asked() == asked
@@ -100,7 +114,7 @@ def test_the_whole_way_to_a_cap(instance: Instance, simulators: Simulators) -> N
     assert "'usual-month'" in refused.value.message
     assert f"{resets:%Y-%m-%dT%H:%M:%SZ}" in refused.value.message
     headers = refused.value.response.headers
-    assert abs(int(headers["retry-after"]) - (resets - now).total_seconds()) <= 2
+    assert (resets - now).total_seconds() <= int(headers["retry-after"]) <= (resets - before).total_seconds() + 1
     assert headers["x-should-retry"] == "false"
     assert headers["x-router-reason"] == "budget_exceeded"
 
@@ -151,6 +165,7 @@ def test_a_soft_budget_lets_pass_and_tells(instance: Instance, simulators: Simul
     assert [answer.status_code for answer in answers] == [200] * 4
     reasons = [answer.headers["x-router-reason"] for answer in answers]
     assert ["+over-budget:soft-month" in reason for reason in reasons] == [False, True, True, True]
+    until(lambda: alerts(instance, "soft-month"))
     assert alerts(instance, "soft-month") == [0.8]
     assert micro_usd(shown_budget(instance, "soft-month")["settled_usd"]) == 240
     assert micro_usd(shown_budget(instance, "soft-month")["remaining_usd"]) == 0
@@ -249,23 +264,28 @@ def test_without_a_wish_the_assumed_length_is_set_aside_and_asked_for(instance: 
 
 def test_a_day_resets_at_midnight_of_its_own_zone(instance: Instance, simulators: Simulators) -> None:
     """What a refused caller is told is midnight in Berlin, in UTC; ``budgets show`` says the same."""
+    stay_within_a_day(BERLIN)
     spend(instance, simulators, "day-in-berlin", 100)
     quiet_budget(instance, "berlin")
+    before = time.time()
     refused = spend(instance, simulators, "day-in-berlin", 1)
     assert refused.status_code == 429
-    told = shown_budget(instance, "berlin")["resets_at"]
-    assert datetime.fromisoformat(told).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") in refused.json()["error"]["message"]
-    midnight = datetime.fromisoformat(told).astimezone(ZoneInfo("Europe/Berlin"))
+    resets = shown_budget(instance, "berlin")["resets_at"]
+    assert datetime.fromisoformat(resets).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") in refused.json()["error"]["message"]
+    midnight = datetime.fromisoformat(resets).astimezone(BERLIN)
     assert (midnight.hour, midnight.minute, midnight.second) == (0, 0, 0)
-    assert abs(midnight.timestamp() - time.time() - int(refused.headers["retry-after"])) <= 2
+    told = int(refused.headers["retry-after"])
+    assert midnight.timestamp() - time.time() <= told <= midnight.timestamp() - before + 1
 
 
 def test_a_rolling_hour_is_free_when_it_was_told(instance: Instance, simulators: Simulators) -> None:
     """An hour, and at most the part of it that counts as a whole."""
     asked_at = time.time()
     spend(instance, simulators, "last-hour", 100)
+    spent_by = time.time()
     quiet_budget(instance, "rolling")
+    before = time.time()
     refused = spend(instance, simulators, "last-hour", 1)
-    free_at = math.ceil(time.time() + int(refused.headers["retry-after"]))
-    assert asked_at + 3_600 <= free_at + 1
-    assert free_at <= asked_at + 3_600 + 60 + 5
+    seconds = int(refused.headers["retry-after"])
+    assert asked_at + 3_600 <= time.time() + seconds
+    assert before + seconds <= spent_by + 3_600 + 60 + 1

@@ -18,7 +18,8 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("healed")]
 
 SIMULATED: dict[str, dict[str, Any]] = {"one": {}, "two": {}}
 FACTS = MODEL.replace("capabilities: []", "capabilities: [tools]")
-BRIEFLY = ", timeouts: {attempt: 700ms, first_token: 700ms}"
+LATE = ("stalled", "slow", "hangs")
+BRIEFLY = ", timeouts: {attempt: 1s, first_token: 1s}"
 CAP_USD = "0.01"
 FAILED: dict[str, dict[str, Any]] = {
     "status-500": {"status": 500},
@@ -49,6 +50,9 @@ FAILING = [
     for name in (*FAILED, *TURNED_DOWN, *UNSEEN, "alone-500", "alone-400", "alone-401", "slow", "hangs")
     for how in ("plain", "stream")
 ]
+# Some fail by being late. On all other routes nobody is in a hurry: a machine may stand still for a second.
+JUDGED = {name: BRIEFLY if name.startswith(LATE) else "" for name in FAILING}
+PAIRED = {name: ", timeouts: {attempt: 1s}" if name.startswith(LATE) else "" for name in FAILING}
 CONFIGURATION = f"""
 workers: {{count: 2}}
 providers:
@@ -62,8 +66,8 @@ models:
 routes:
   brief: {{targets: [small], timeouts: {{deadline: 1s}}}}
   brief-pair: {{targets: [spare, small], timeouts: {{deadline: 1s}}}}
-{"".join(f"  pair-{name}: {{targets: [{name}, other], timeouts: {{attempt: 700ms}}}}" + chr(10) for name in FAILING)}
-{"".join(f"  judged-{name}: {{targets: [{name}, other], check: {{answer: true}}{BRIEFLY}}}" + chr(10) for name in FAILING)}
+{"".join(f"  pair-{name}: {{targets: [{name}, other]{PAIRED[name]}}}" + chr(10) for name in FAILING)}
+{"".join(f"  judged-{name}: {{targets: [{name}, other], check: {{answer: true}}{JUDGED[name]}}}" + chr(10) for name in FAILING)}
   judged-alone: {{targets: [small], same_tier: false, check: {{answer: true}}{BRIEFLY}}}
 budgets:
   house: {{usd: 1000, window: month}}
@@ -354,12 +358,12 @@ def test_a_cap_holds_for_what_nobody_saw(asked: Asked, how: str) -> None:
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 def test_a_client_that_leaves_before_the_answer(asked: Asked, *, stream: bool) -> None:
     """Its request is settled all the same, as what was likely, and what it had set aside is given back at once."""
-    asked.simulators.faults("one", tokens=50, first_token_ms=20_000)
+    asked.simulators.faults("one", tokens=50, first_token_ms=60_000)
+    body = {"model": "small", "messages": HELLO, "max_tokens": 50, "stream": stream}
     started = time.monotonic()
-    with pytest.raises(httpx.ReadTimeout):
-        asked.post({"model": "small", "messages": HELLO, "max_tokens": 50, "stream": stream}, timeout=0.4)
+    asked.instance.leave(body, lambda: asked.simulators.stats("one")["open_requests"], headers=asked.headers)
     [row] = asked.rows()
-    assert time.monotonic() - started < 15, "not only when the provider is done"
+    assert time.monotonic() - started < 40, "not only when the provider is done"
     assert row["usage_source"] == ("events" if stream else "estimate")
     assert is_about(row["cost_micro_usd"], asked.billed_by("one"))
 
@@ -368,7 +372,7 @@ def test_a_client_that_leaves_before_the_answer(asked: Asked, *, stream: bool) -
 def test_a_client_that_leaves_amid_a_stream(asked: Asked, path: str) -> None:
     """It pays the prompt and what had come; nothing stays set aside."""
     texts: dict[str, dict[str, Any]] = {CHAT: {"messages": HELLO}, RESPONSES: {"input": "Hi"}, COMPLETIONS: {"prompt": "Hi"}}
-    asked.simulators.faults("one", tokens=400, inter_token_ms=30)
+    asked.simulators.faults("one", tokens=400, inter_token_ms=200)
     with (
         asked.instance.http(headers=asked.headers) as http,
         http.stream("POST", path, json={"model": "small", "stream": True, **texts[path]}) as stream,

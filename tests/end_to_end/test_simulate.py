@@ -21,7 +21,7 @@ cooling: {failures: 1000000, window: 1ms}
 providers:
   one: {base_url: $one/v1}
   two: {base_url: $two/v1}
-defaults: {timeouts: {attempt: 1s, stream_idle: 1s}, retry: {max_attempts: 2}, check: {answer: true}}
+defaults: {retry: {max_attempts: 2}, check: {answer: true}}
 models:
   second: {deployments: [{provider: two}]}
   MODELS
@@ -65,12 +65,17 @@ SCRIPTS: list[tuple[dict[str, Any], bool, str]] = [
     ({"end_early": "before_done"}, True, BREAKS),
     ({"end_early": "before_finish"}, True, BREAKS),
 ]
+LATE = [number for number, (fault, *_) in enumerate(SCRIPTS) if "forever" in fault.values() or 5_000 in fault.values()]
+LATE += [number for number, (fault, *_) in enumerate(SCRIPTS) if fault == {"stall_after_tokens": 3}]
+IN_A_HURRY = ", timeouts: {attempt: 1s, stream_idle: 1s}"
 
 
 def configuration(simulators: Simulators) -> str:
     names = range(len(SCRIPTS) + 1)
     models = "\n  ".join(f"first-{name}: {{deployments: [{{provider: one}}]}}" for name in names)
-    routes = "\n  ".join(f"chain-{name}: {{targets: [first-{name}, second]}}" for name in names)
+    routes = "\n  ".join(
+        f"chain-{name}: {{targets: [first-{name}, second]{IN_A_HURRY if name in LATE else ''}}}" for name in names
+    )
     return simulators.fill(CONFIGURATION.replace("MODELS", models).replace("ROUTES", routes))
 
 

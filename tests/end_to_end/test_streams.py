@@ -23,13 +23,14 @@ models:
   second: {deployments: [{provider: beta}]}
 routes:
   ordinary: {targets: [first, second]}
-  impatient: {targets: [first, second], timeouts: {first_token: 500ms}}
+  awaited: {targets: [first, second], timeouts: {first_token: 50s}}
+  impatient: {targets: [first, second], timeouts: {first_token: 1s}}
   alone: {targets: [first], same_tier: false, timeouts: {first_token: 300ms, stream_idle: 3s}}
-  idle: {targets: [first, second], timeouts: {stream_idle: 1s}}
+  idle: {targets: [first, second], timeouts: {stream_idle: 1200ms}}
   checked: {targets: [first, second], check: {answer: true}}
 """
 
-ROUTES = ["ordinary", "impatient", "checked"]
+ROUTES = ["ordinary", "awaited", "checked"]
 """Without an attempt leg, with one that waits for the first token, and with one that judges the answer."""
 
 BROKEN = (openai.APIError, httpx.TransportError)
@@ -72,14 +73,14 @@ def test_a_stall_before_the_first_token_moves_on(instance: Instance, simulators:
     assert (headers["x-router-deployment"], headers["x-router-fallback-from"]) == ("beta/second", "alpha/first")
     stalled, served = instance.decision(headers["x-router-decision"])["attempts"]
     assert (stalled["cause"], served["cause"], served["status"]) == ("first_token_timeout", "none", 200)
-    assert stalled["total_ms"] >= 500
+    assert stalled["total_ms"] >= 1_000
     # The stalled stream is closed, not left to run.
     until(lambda: simulators.stats("alpha")["by_outcome"].get("client_closed") == 1)
 
 
 def test_a_first_token_in_time_is_waited_for(instance: Instance, simulators: Simulators, client: openai.OpenAI) -> None:
     """A stream that is slow but not too slow is the answer, also when its later tokens take longer than the first may."""
-    simulators.faults("alpha", first_token_ms=100, inter_token_ms=250, tokens=5)
+    simulators.faults("alpha", first_token_ms=100, inter_token_ms=300, tokens=5)
     reader = Reader(client, "impatient")
     headers = reader.read()
     assert (headers["x-router-attempts"], len(reader.pieces), reader.finish_reason) == ("1", 5, "stop")
@@ -96,21 +97,21 @@ def test_the_last_place_is_waited_for(instance: Instance, simulators: Simulators
 
 def test_a_plain_call_is_not_held_to_the_first_token(instance: Instance, simulators: Simulators) -> None:
     """Only streams have a first token: a plain answer may take its time."""
-    simulators.faults("alpha", first_token_ms=1_000)
+    simulators.faults("alpha", first_token_ms=1_300)
     answer = instance.ask("impatient")
     assert (answer.status_code, answer.headers["x-router-attempts"]) == (200, "1")
 
 
 def test_a_stall_late_in_a_stream_ends_as_soon_as_an_early_one(simulators: Simulators, client: openai.OpenAI) -> None:
     """The idle timeout counts from the last piece, also when the stream has run for longer than an attempt may wait."""
-    simulators.faults("alpha", inter_token_ms=300, stall_after_tokens=9, tokens=20)
+    simulators.faults("alpha", inter_token_ms=200, stall_after_tokens=9, tokens=20)
     reader = Reader(client, "idle")
     started = time.monotonic()
     with pytest.raises(BROKEN):
         reader.read()
     assert len(reader.pieces) >= 9
-    # 2.7 s of tokens, 1 s of silence; the client's own backstop would come after 9 s of silence.
-    assert 3.5 < time.monotonic() - started < 9
+    # 1.6 s of tokens, 1.2 s of silence; the client's own backstop would come after 9 s of silence.
+    assert 2.5 < time.monotonic() - started < 9
 
 
 @pytest.mark.parametrize("after", [0, 3])
@@ -153,7 +154,7 @@ def test_a_cut_before_the_first_token_raises(simulators: Simulators, client: ope
 
 
 @pytest.mark.parametrize("cut", ["reset", "close"])
-@pytest.mark.parametrize("route", ["impatient", "checked"])
+@pytest.mark.parametrize("route", ["awaited", "checked"])
 def test_a_cut_before_the_first_token_moves_on_where_headers_are_held(
     simulators: Simulators, client: openai.OpenAI, route: str, cut: str
 ) -> None:

@@ -47,7 +47,7 @@ async def client() -> AsyncIterator[Client]:
     async with AsyncExitStack() as stack:
 
         def connect(simulator: Simulator, name: str = "main", **options: object) -> openai.AsyncOpenAI:
-            settings = {"api_key": "sk-test", "max_retries": 0, "timeout": 5.0, **options}
+            settings = {"api_key": "sk-test", "max_retries": 0, "timeout": 30.0, **options}
             made = openai.AsyncOpenAI(base_url=simulator.base_url(name), **settings)
             stack.push_async_callback(made.close)
             return made

@@ -60,7 +60,7 @@ async def read_response(reader: asyncio.StreamReader) -> Response:
     """Read one response and no byte beyond it, so that the next can be read after it."""
     response = Response()
     while not response.is_complete:
-        byte = await asyncio.wait_for(reader.read(1), 5)
+        byte = await asyncio.wait_for(reader.read(1), 30)
         if not byte:
             break
         response.parser.feed_data(byte)
@@ -74,8 +74,8 @@ def post(body: bytes, path: str = "/v1/chat/completions", headers: str = "") -> 
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what the simulator's counters will soon say; 5 seconds at most."""
-    async with asyncio.timeout(5):
+    """Wait for what the simulator's counters will soon say; half a minute at most."""
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 -- counters announce nothing
             await asyncio.sleep(0.001)
 

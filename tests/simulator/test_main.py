@@ -23,10 +23,10 @@ def test_it_says_where_it_listens_serves_and_ends_when_told(tmp_path: Path, stop
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             ports = msgspec.json.decode(process.stdout.readline())["ready"]
-            with urllib.request.urlopen(f"http://127.0.0.1:{ports['spare']}/v1/models", timeout=5) as response:
+            with urllib.request.urlopen(f"http://127.0.0.1:{ports['spare']}/v1/models", timeout=30) as response:
                 assert response.status == 200
             process.send_signal(stop)
-            _, errors = process.communicate(timeout=10)
+            _, errors = process.communicate(timeout=30)
         finally:
             process.kill()
     assert sorted(ports) == ["main", "spare"]
