@@ -72,11 +72,15 @@ class Window(Section):
     def _short_form(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        if is_duration(value):
+        words = (*get_args(CalendarName), FOREVER)
+        if value not in words:
             message = "`{found}` is not one of {words}"
-            fix = f"write {{rolling: {shown(value)}}} for a window that ends now, or a word of the calendar"
-            words = ", ".join((*get_args(CalendarName), FOREVER))
-            raise PydanticCustomError("unknown_window", message, {"found": shown(value), "words": words, "fix": fix})
+            fix = "write {{rolling: {length}}} for a window that ends now, or a word of the calendar".format(
+                length=shown(value) if is_duration(value) else "24h"
+            )
+            guess = difflib.get_close_matches(value, words, n=1)
+            context = {"found": shown(value), "words": ", ".join(words), "fix": f"did you mean `{guess[0]}`?" if guess else fix}
+            raise PydanticCustomError("unknown_window", message, context)
         return {} if value == FOREVER else {"calendar": value}
 
     @field_validator("timezone")
@@ -106,7 +110,8 @@ class Window(Section):
             raise PydanticCustomError("one_of", message, {"fix": "keep one of them"})
         if "timezone" in self.model_fields_set and self.calendar is None:
             message = "a time zone belongs to a calendar window"
-            raise PydanticCustomError("contradiction", message, {"fix": "write calendar: day beside it, or remove it"})
+            fix = "write calendar: day beside it, or remove it" if self.rolling is None else "remove it, or `rolling`"
+            raise PydanticCustomError("contradiction", message, {"fix": fix})
         return self
 
 

@@ -27,6 +27,7 @@ def lint_spending(config: RouterConfig, source: Source, environ: Mapping[str, st
     for path, budget in all_budgets(config):
         yield from _budget(budget, path, source, now)
     yield from _tenants(config, source)
+    yield from _keys_of_budgets(config, source)
     yield from _tags(config, source)
     yield from _doors(config, source)
     yield from _store(config, source)
@@ -84,7 +85,10 @@ def _budget(budget: budgets.Budget, path: Path, source: Source, now: float) -> I
     if budget.assume_max_output_tokens is not None and budget.unit not in ("usd", "tokens"):
         message = f"has no effect: {budget.unit} do not depend on how long an answer is"
         yield _warn(source, (*path, "assume_max_output_tokens"), message, "remove it", "estimate_without_effect")
-    if budget.downgrade_at is not None and not _PLACES.isdisjoint(labels):
+    if budget.downgrade_at not in (None, 1) and budget.unit not in ("usd", "tokens"):
+        message = f"has no effect: {budget.unit} are as many, whichever tier answers"
+        yield _warn(source, (*path, "downgrade_at"), message, "remove it", "downgrade_without_effect")
+    elif budget.downgrade_at is not None and not _PLACES.isdisjoint(labels):
         message = "has no effect: a budget on providers, models or deployments closes these, and requests go elsewhere"
         yield _warn(source, (*path, "downgrade_at"), message, "remove it", "downgrade_without_effect")
     for index, raised in enumerate(budget.raises):
@@ -103,6 +107,16 @@ def _tenants(config: RouterConfig, source: Source) -> Iterator[Problem]:
             message = f"no tenant of this file is named `{shown(name)}`: only keys made for it at run time count here"
             fix = meant(name, config.tenants, what="there are")
             yield _warn(source, (*path, "match", "tenant"), message, fix, "unknown_tenant")
+
+
+def _keys_of_budgets(config: RouterConfig, source: Source) -> Iterator[Problem]:
+    """Budgets for a key that the file does not know, where it knows others: perhaps it is misspelt."""
+    for name, budget in config.budgets.items():
+        key = budget.match.get("key", "*")
+        if config.keys and key not in config.keys and not key.endswith("*"):
+            message = f"no key of this file is called `{shown(key)}`: only one made at run time counts here"
+            fix = meant(key, config.keys, what="there are")
+            yield _warn(source, ("budgets", name, "match", "key"), message, fix, "unknown_key_id")
 
 
 def _tags(config: RouterConfig, source: Source) -> Iterator[Problem]:

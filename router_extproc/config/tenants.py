@@ -92,9 +92,16 @@ class Key(Section):
 
     @model_validator(mode="after")
     def _own_budgets_count(self) -> Key:
+        own = {"tenant": self.tenant, "team": self.team, "user": self.user}
+        own |= {f"tag:{name}": value for name, value in self.tags.items()}
         for name, budget in self.budgets.items():
-            wanted = budget.match.get("tenant", "*")
-            if wanted != self.tenant and not (wanted.endswith("*") and self.tenant.startswith(wanted[:-1])):
-                message = "the budget `{name}` would never count: its tenant is not that of the key"
-                raise PydanticCustomError("contradiction", message, {"name": name, "fix": "remove `match.tenant`"})
+            if budget.match.get("key", "*") != "*":
+                message = "the budget `{name}` counts this key, and no other one"
+                raise PydanticCustomError("contradiction", message, {"name": name, "fix": "remove `match.key`"})
+            for label, wanted in budget.match.items():
+                has = own.get(label)
+                if has is not None and wanted != has and not (wanted.endswith("*") and has.startswith(wanted[:-1])):
+                    message = "the budget `{name}` would never count: its {label} is not that of the key"
+                    context = {"name": name, "label": label, "fix": f"remove `match.{label}`"}
+                    raise PydanticCustomError("contradiction", message, context)
         return self

@@ -88,6 +88,10 @@ def test_keys_that_nobody_is_asked_for(mode: str) -> None:
             "downgrade_at: downgrade_without_effect: has no effect:"  # noqa: ISC004 - one text
             " a budget on providers, models or deployments closes these, and requests go elsewhere",
         ),
+        (
+            "{requests: 5, downgrade_at: 0.5}",
+            "downgrade_at: downgrade_without_effect: has no effect: requests are as many, whichever tier answers",
+        ),
         ("{usd: 5, raises: [{usd: 1, until: 2030-01-01}]}", "raises[0].until: expired_raise: this raise is over"),
         (
             "{usd: 5, match: {'tag:project': apollo}}",
@@ -121,6 +125,15 @@ def test_a_budget_for_a_tenant_that_nobody_wrote() -> None:
     message = "no tenant of this file is named `serch`: only keys made for it at run time count here"
     assert warnings(budgets) == []
     assert warnings("tenants: {search: {}}\n" + budgets) == [f"budgets.b.match.tenant: unknown_tenant: {message}"]
+
+
+def test_a_budget_for_a_key_that_nobody_wrote() -> None:
+    """Where the file declares keys, another one is perhaps misspelt; where it declares none, all are made at run time."""
+    budgets = "budgets: {b: {usd: 1, match: {key: shopapp}}, c: {usd: 1, match: {key: 's*'}}}\n"
+    message = "no key of this file is called `shopapp`: only one made at run time counts here"
+    assert warnings(budgets) == []
+    declared = f"auth: keys\ntenants: {{a: {{}}}}\nkeys: {{shop-app: {{tenant: a, digest: '{DIGEST}'}}}}\n"
+    assert warnings(declared + budgets) == [f"budgets.b.match.key: unknown_key_id: {message}"]
 
 
 def test_a_door_that_stands_open() -> None:
