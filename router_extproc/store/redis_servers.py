@@ -53,7 +53,7 @@ def connect(settings: StoreSettings, connections: Connections) -> Servers:
 
 def tag_of(name: str, tags: tuple[str, ...]) -> str:
     """Where what is called ``name`` lies."""
-    return tags[0] if len(tags) == 1 else tags[place_of(name)]
+    return tags[0] if len(tags) == 1 else tags[place_of(name) % len(tags)]
 
 
 def cluster_places() -> dict[str, int]:
