@@ -27,24 +27,22 @@ class EstimateMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         labels = ("model", "of")
-        self._ratios = cache(
-            Histogram(
-                "router_estimate_ratio",
-                "What came for each that was estimated: dollars, or tokens of the answer.",
-                labels,
-                buckets=_RATIOS,
-                registry=registry,
-            ).labels
+        self._ratios = Histogram(
+            "router_estimate_ratio",
+            "What came for each that was estimated: dollars, or tokens of the answer.",
+            labels,
+            buckets=_RATIOS,
+            registry=registry,
         )
         # Its sum over its count is the mean absolute percentage error (MAPE), as a share.
-        self._errors = cache(
-            Summary(
-                "router_estimate_error_ratio",
-                "By how much the estimate was off, in either direction, as a share of what came.",
-                labels,
-                registry=registry,
-            ).labels
+        self._errors = Summary(
+            "router_estimate_error_ratio",
+            "By how much the estimate was off, in either direction, as a share of what came.",
+            labels,
+            registry=registry,
         )
+        # Looked up by its labels once: the library checks and locks each time.
+        self._ratios_by, self._errors_by = cache(self._ratios.labels), cache(self._errors.labels)
 
     def decision(self, record: DecisionRecord, model: str) -> None:
         """Compares one request; ``model`` is its label."""
@@ -61,8 +59,8 @@ class EstimateMetrics:
             return
         ratio = came / estimated
         if math.isfinite(ratio) and ratio > 0:
-            self._ratios(model, what).observe(ratio)
-            self._errors(model, what).observe(abs(estimated - came) / came)
+            self._ratios_by(model, what).observe(ratio)
+            self._errors_by(model, what).observe(abs(estimated - came) / came)
 
 
 def _number(value: object) -> float | None:

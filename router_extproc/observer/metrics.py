@@ -40,52 +40,39 @@ class Metrics:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
-        # What every request is counted in is looked up by its labels once: the library checks and locks each time.
-        self._requests = cache(
-            Counter(
-                "router_requests_total",
-                "Requests by what was decided and how they ended.",
-                ("route", "model", "tier", "status", "degraded"),
-                registry=registry,
-            ).labels
+        self._requests = Counter(
+            "router_requests_total",
+            "Requests by what was decided and how they ended.",
+            ("route", "model", "tier", "status", "degraded"),
+            registry=registry,
         )
-        self._attempts = cache(
-            Counter(
-                "router_attempts_total",
-                "Attempts on deployments; status 0 is no answer.",
-                ("deployment", "status", "cause"),
-                registry=registry,
-            ).labels
+        self._attempts = Counter(
+            "router_attempts_total",
+            "Attempts on deployments; status 0 is no answer.",
+            ("deployment", "status", "cause"),
+            registry=registry,
         )
-        self._durations = cache(
-            Histogram(
-                "router_request_duration_seconds",
-                "From the first byte of a request to the last of its answer.",
-                ("model",),
-                buckets=_DURATIONS,
-                registry=registry,
-            ).labels
+        self._durations = Histogram(
+            "router_request_duration_seconds",
+            "From the first byte of a request to the last of its answer.",
+            ("model",),
+            buckets=_DURATIONS,
+            registry=registry,
         )
-        self._first_tokens = cache(
-            Histogram(
-                "router_time_to_first_token_seconds",
-                "From the first byte of a request to the first of its answer.",
-                ("model",),
-                buckets=_FIRST_TOKENS,
-                registry=registry,
-            ).labels
+        self._first_tokens = Histogram(
+            "router_time_to_first_token_seconds",
+            "From the first byte of a request to the first of its answer.",
+            ("model",),
+            buckets=_FIRST_TOKENS,
+            registry=registry,
         )
         self._fallbacks = Counter(
             "router_fallbacks_total", "Moves from a failed attempt to the next.", ("from", "to", "cause"), registry=registry
         )
-        self._tokens = cache(
-            Counter(
-                "router_tokens_total", "Tokens as providers counted them.", ("model", "direction"), registry=registry
-            ).labels
+        self._tokens = Counter(
+            "router_tokens_total", "Tokens as providers counted them.", ("model", "direction"), registry=registry
         )
-        self._cost = cache(
-            Counter("router_cost_usd_total", "Usage at the models' prices.", ("model",), registry=registry).labels
-        )
+        self._cost = Counter("router_cost_usd_total", "Usage at the models' prices.", ("model",), registry=registry)
         self._degraded = Counter("router_degraded_total", "Answers that were less than what was promised.", registry=registry)
         self._choices = Counter(
             "router_analysis_choices_total",
@@ -105,11 +92,15 @@ class Metrics:
         self._lag = Histogram(
             "router_observer_lag_seconds", "From the end of a request to its record.", buckets=_LAGS, registry=registry
         )
+        # What every request is counted in is looked up by its labels once: the library checks and locks each time.
+        self._requests_by, self._attempts_by = cache(self._requests.labels), cache(self._attempts.labels)
+        self._durations_by, self._first_tokens_by = cache(self._durations.labels), cache(self._first_tokens.labels)
+        self._tokens_by, self._cost_by = cache(self._tokens.labels), cache(self._cost.labels)
 
     def attempt(self, attempt: AttemptRecord, names: KnownNames) -> None:
         """Counts one attempt, its cause known."""
         deployment, status = names.deployment_label(attempt.deployment), _status_label(attempt.status)
-        self._attempts(deployment, status, _cause_label(attempt.cause)).inc()
+        self._attempts_by(deployment, status, _cause_label(attempt.cause)).inc()
 
     def decision(self, record: DecisionRecord, names: KnownNames, received_at: float) -> None:
         """Counts one request with all that is known about it; ``received_at`` is in epoch seconds."""
@@ -119,7 +110,7 @@ class Metrics:
         tier = served.tier if served is not None else NO_VALUE
         route = NO_VALUE if record.route is None else names.route_label(record.route)
         degraded = _degraded_label(record.degraded)
-        self._requests(route, model, tier, _status_label(record.status), degraded).inc()
+        self._requests_by(route, model, tier, _status_label(record.status), degraded).inc()
         if degraded:
             self._degraded.inc()
         self._count_analysis(record, tier)
@@ -128,9 +119,9 @@ class Metrics:
         if record.deployment is None:
             return
         if record.total_ms is not None:
-            self._durations(model).observe(record.total_ms / 1_000)
+            self._durations_by(model).observe(record.total_ms / 1_000)
         if record.time_to_first_token_ms is not None:
-            self._first_tokens(model).observe(record.time_to_first_token_ms / 1_000)
+            self._first_tokens_by(model).observe(record.time_to_first_token_ms / 1_000)
         self._count_usage(record, model)
         self._estimates.decision(record, model)
         self._count_fallbacks(record, names)
@@ -148,11 +139,11 @@ class Metrics:
 
     def _count_usage(self, record: DecisionRecord, model: str) -> None:
         if record.usage is not None:
-            self._tokens(model, "input").inc(record.usage.prompt_tokens - record.usage.cached_tokens)
-            self._tokens(model, "cached_input").inc(record.usage.cached_tokens)
-            self._tokens(model, "output").inc(record.usage.completion_tokens)
+            self._tokens_by(model, "input").inc(record.usage.prompt_tokens - record.usage.cached_tokens)
+            self._tokens_by(model, "cached_input").inc(record.usage.cached_tokens)
+            self._tokens_by(model, "output").inc(record.usage.completion_tokens)
         if record.final_cost_usd is not None:
-            self._cost(model).inc(record.final_cost_usd)
+            self._cost_by(model).inc(record.final_cost_usd)
 
     def _count_fallbacks(self, record: DecisionRecord, names: KnownNames) -> None:
         for failed, following in zip(record.attempts, record.attempts[1:], strict=False):
