@@ -22,7 +22,6 @@ from router_extproc.caller import EVERYTHING
 from router_extproc.decision import NO_CONSTRAINTS, Attempt, Constraints, Decision
 from router_extproc.errors import ModelNotFoundError, PathNotFoundError, RequestError
 from router_extproc.limits.permissions import check, constrain
-from router_extproc.limits.uncounted import refuse_unseen
 from router_extproc.policy.auto import QUALITY, Wish, read_wish
 from router_extproc.policy.capability import Demand, Rejection, Stage, demand_of, usable_deployments
 from router_extproc.policy.chain import Chain, build_chain, least_bad_chain
@@ -263,7 +262,6 @@ class Router:
     def _decide_by_path(self, request: Request, situation: Situation) -> Decision:
         """Files, batches and other paths without a model: always the same place, the first that serves the path."""
         check(request.caller, request, BY_PATH)
-        refuse_unseen(request)
         constraints = constrain(request.caller.permissions, situation.constraints)
         demand = Demand(request, frozenset(), 0, 0, None, None, NOTHING, constraints=constraints)
         fallen: dict[str, Rejection] = {}

@@ -17,6 +17,7 @@ from router_extproc.caller import EVERYTHING, Caller, Permissions
 from router_extproc.decision import NO_CONSTRAINTS, Constraints
 from router_extproc.errors import PermissionDeniedError
 from router_extproc.limits.asked import read_asked
+from router_extproc.limits.uncounted import refuse_unseen
 from router_extproc.registry.snapshot import Model, Plan, Registry, Route
 from router_extproc.request import Request
 
@@ -43,8 +44,8 @@ def check(caller: Caller, request: Request, route: str) -> None:
     ``route`` is the name that ``Router.route_of`` found. ``Router.decide`` calls this itself.
 
     Raises:
-        PermissionDeniedError: the route is not the caller's, or the prompt has more tokens than allowed, or may have: what a
-            provider adds to it nobody can count here.
+        PermissionDeniedError: the route is not the caller's, or nobody sees what is run, or the prompt has more tokens than
+            allowed, or may have: what a provider adds to it nobody can count here.
     """
     permissions = caller.permissions
     if permissions.routes is not None and not any(_is_among(permissions.routes, name) for name in (route, request.model)):
@@ -52,6 +53,7 @@ def check(caller: Caller, request: Request, route: str) -> None:
             f"You may not use '{(request.model or request.path)[:_SHOWN]}'. GET /v1/models lists what you may.",
             param="model",
         )
+    refuse_unseen(request)
     most = permissions.max_context_tokens
     if most is None:
         return

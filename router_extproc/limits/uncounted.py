@@ -3,7 +3,8 @@
 Rules of this file
 - Neither a permission nor an amount can hold there, so who has one of these may not ask for it, unless ``permissions.routes``
   lists ``path`` or a pattern that covers it: whoever writes that has decided it.
-- What stores or reads is no such request. What is unknown is.
+- What stores or reads is no such request. What is unknown is, unless it names the model that answers it.
+- A model that is named for a batch or a run says little of what it uses, and nothing of what it costs: these are never seen.
 """
 
 from __future__ import annotations
@@ -18,6 +19,16 @@ from router_extproc.request import BY_PATH, Request
 
 _READS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 _STORES = ("/v1/files", "/v1/uploads", "/v1/conversations", "/v1/vector_stores", "/v1/moderations")
+# Their work is done after the answer, or past us altogether, and nobody here learns what it used.
+_NEVER_SEEN = (
+    "/v1/batches",
+    "/v1/assistants",
+    "/v1/threads",
+    "/v1/realtime",
+    "/v1/fine_tuning",
+    "/v1/containers",
+    "/v1/evals",
+)
 _SHOWN = 120
 
 
@@ -35,15 +46,20 @@ def refuse_unseen(request: Request, budgets: Sequence[Budget] = ()) -> None:
     if counting is None and all(limit is None for limit in limits):
         return
     why = "your permissions" if counting is None else f"the budget '{counting}'"
+    how = "" if _is_below(request.path, _NEVER_SEEN) else " without naming a model"
     raise PermissionDeniedError(
-        f"You may not use {request.path[:_SHOWN]} without naming a model: what it runs cannot be held to {why}.", param="model"
+        f"You may not use {request.path[:_SHOWN]}{how}: what it runs cannot be held to {why}.", param="model"
     )
 
 
 def _runs_unseen(request: Request) -> bool:
-    if request.model or request.method in _READS or request.path.endswith("/cancel"):
+    if request.method in _READS or request.path.endswith("/cancel"):
         return False
-    return not any(request.path == root or request.path.startswith(f"{root}/") for root in _STORES)
+    return _is_below(request.path, _NEVER_SEEN) if request.model else not _is_below(request.path, _STORES)
+
+
+def _is_below(path: str, roots: Sequence[str]) -> bool:
+    return any(path == root or path.startswith(f"{root}/") for root in roots)
 
 
 def _is_allowed(caller: Caller) -> bool:

@@ -1,4 +1,6 @@
-"""Responses that are made in the background get no more out of a cap, although nobody waits for what they use."""
+"""What is made in the background gets no more out of a cap, although nobody waits for what it uses: responses are settled as
+they were set aside, and batches, runs and sessions are not sent, whatever model they name.
+"""
 
 from __future__ import annotations
 
@@ -101,6 +103,17 @@ def test_no_cap_is_passed_in_the_background(instance: Instance, provider: Provid
     spent = sum(row["cost_micro_usd"] for row in rows)
     assert sum(provider.bill) <= spent <= CAP
     assert {row["usage_source"] for row in rows} == {"estimate"}
+
+
+@pytest.mark.parametrize("path", ["/v1/batches", "/v1/threads/runs", "/v1/fine_tuning/jobs", "/v1/realtime/client_secrets"])
+def test_what_nobody_sees_is_not_sent(instance: Instance, provider: Provider, path: str) -> None:
+    """A model that is named beside it makes nothing of it countable."""
+    provider.bill.clear()
+    with instance.http() as http:
+        refused = http.post(path, json={"model": MODEL, "input_file_id": "file-1"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "permission_denied")
+    assert f"{path}: what it runs cannot be held to the budget 'each'" in refused.json()["error"]["message"]
+    assert provider.bill == []
 
 
 def quiet(instance: Instance, route: str) -> None:

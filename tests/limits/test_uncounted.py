@@ -42,6 +42,25 @@ def test_permissions_are_not_got_around(path: str, permissions: dict[str, Any]) 
         Router(registry()).decide(asked(path, **permissions))
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/batches", "/v1/threads/runs", "/v1/threads/t/runs", "/v1/fine_tuning/jobs", "/v1/realtime/client_secrets",
+        "/v1/realtime/sessions", "/v1/evals/e/runs", "/v1/containers", "/v1/assistants",
+    ],
+)  # fmt: skip
+def test_a_model_that_is_named_opens_no_door(path: str) -> None:
+    """What a batch, a run, a tuning or a session costs is seen nowhere, whatever model its request names beside it."""
+    with pytest.raises(
+        PermissionDeniedError, match=f"You may not use {path}: what it runs cannot be held to the budget 'house'"
+    ):
+        refuse_unseen(asked(path, model="small"), [MONEY])
+    with pytest.raises(PermissionDeniedError, match="permissions"):
+        Router(registry()).decide(asked(path, model="small", models=("small",)))
+    refuse_unseen(asked(path, model="small"))
+    refuse_unseen(asked(path, model="small", routes=("small", "path")), [MONEY])
+
+
 @pytest.mark.parametrize("path", UNSEEN)
 def test_a_budget_is_not_got_around(path: str) -> None:
     """What an enforced budget cannot count is not sent, and the message names the budget."""
@@ -56,13 +75,15 @@ def test_a_budget_is_not_got_around(path: str) -> None:
         asked("/v1/uploads/u/complete", models=("small",)),
         asked("/v1/batches", "GET", models=("small",)),
         asked("/v1/batches/b/cancel", models=("small",)),
-        asked("/v1/batches", model="small", models=("small",)),
+        asked("/v1/images/generations", model="small", models=("small",)),
+        asked("/v1/rerank", model="small", models=("small",)),
+        asked("/v1/batches/b/cancel", model="small", models=("small",)),
         asked("/v1/batches", models=("small",), routes=("path",)),
         asked("/v1/batches", models=("small",), routes=("*",)),
     ],
 )
 def test_what_is_seen_or_allowed_passes(request_: Request) -> None:
-    """What only stores, reads or stops, what names its model, and what somebody allowed by name."""
+    """What only stores, reads or stops, what the model that it names answers, and what somebody allowed by name."""
     refuse_unseen(request_, [MONEY])
 
 
