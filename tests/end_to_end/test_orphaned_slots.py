@@ -88,6 +88,15 @@ def _kill(instance: Instance, role: str) -> None:
     until(lambda: len(now := instance.pids(role)) == len(before) and not set(now) & set(before))
 
 
+def _kill_all(instance: Instance) -> None:
+    """``kill -9`` of the supervisor, with which everything dies; somebody starts it again."""
+    assert instance.process is not None
+    instance.process.kill()
+    instance.process.wait(10)
+    until(lambda: not instance.accepts_connections())
+    instance.start()
+
+
 def fill(stack: ExitStack, instance: Instance, count: int) -> None:
     found = [stack.enter_context(stream(instance)) for _ in range(count)]
     assert found == [(200, "")] * count
@@ -98,7 +107,7 @@ def assert_full(instance: Instance) -> None:
         assert found == (429, "rate_limit_exceeded")
 
 
-@pytest.mark.parametrize("dies_too", [None, "observer", "worker"])
+@pytest.mark.parametrize("dies_too", [None, "observer", "worker", "everything"])
 def test_a_killed_envoy_leaves_all_its_places(spending: World, dies_too: str | None) -> None:
     """All can be taken again soon after its restart, whoever else was killed, and no more than that: a stream through another
     Envoy keeps its place. Money stays set aside.
@@ -110,8 +119,11 @@ def test_a_killed_envoy_leaves_all_its_places(spending: World, dies_too: str | N
         with ExitStack() as orphans:
             fill(orphans, dying, PLACES - len(living))
             assert_full(dying)
-            for role in filter(None, ("envoy", dies_too)):
-                _kill(dying, role)
+            if dies_too == "everything":
+                _kill_all(dying)
+            else:
+                for role in filter(None, ("envoy", dies_too)):
+                    _kill(dying, role)
         until(lambda: dying.accepts_connections() and dying.is_ready() and dying.serving_workers())
         until(lambda: _taken(spending) == len(living), FREE_SECONDS)
         fill(streams, dying, PLACES - len(living))
