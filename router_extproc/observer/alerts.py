@@ -9,7 +9,7 @@ Rules of this file
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Protocol
 from urllib.parse import unquote
@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from router_extproc.account import Held
 from router_extproc.observer.money import show_usd
 from router_extproc.store.alerts import Alert, AlertOutbox
-from router_extproc.store.counters import CounterStore, Level, Query
+from router_extproc.store.counters import Level, Query
 
 # A window's last requests may be settled when it is over: its alerts stay claimed for so long, in seconds.
 _CLAIMED_AFTERWARDS_SECONDS = 86_400
@@ -33,6 +33,16 @@ class Raised(Protocol):
         """Counts it."""
 
 
+class Counters(Protocol):
+    """What is needed of a ``CounterStore``; see there."""
+
+    async def read(self, queries: Sequence[Query], now: float) -> tuple[Level, ...]:
+        """What is settled and set aside."""
+
+    async def claim(self, name: str, expires_at: float, now: float) -> bool:
+        """True for one caller of all."""
+
+
 class Watch:
     """Compares what is settled with the thresholds of budgets."""
 
@@ -41,7 +51,7 @@ class Watch:
         self._outbox, self._meters, self._is_alone = outbox, meters, is_alone
         self._claimed: dict[str, float] = {}
 
-    async def check(self, store: CounterStore, held: Iterable[Held], now: float, *, delivers: bool) -> None:
+    async def check(self, store: Counters, held: Iterable[Held], now: float, *, delivers: bool) -> None:
         """Raises what is due for these counters; ``delivers``: somewhere a webhook waits for it.
 
         Raises:
@@ -55,7 +65,7 @@ class Watch:
             for alert in alerts_of(one, level, now):
                 await self._raise(store, alert, now, delivers=delivers)
 
-    async def resume(self, store: CounterStore, now: float, *, delivers: bool) -> None:
+    async def resume(self, store: Counters, now: float, *, delivers: bool) -> None:
         """Sees through what the instance that ran here before had only begun.
 
         Raises:
@@ -65,7 +75,7 @@ class Watch:
             is_ours = await store.claim(stored.alert.name, stored.alert.expires_at, now) or self._is_alone
             self._conclude(stored.sequence, stored.alert, is_ours=is_ours, delivers=delivers)
 
-    async def _raise(self, store: CounterStore, alert: Alert, now: float, *, delivers: bool) -> None:
+    async def _raise(self, store: Counters, alert: Alert, now: float, *, delivers: bool) -> None:
         if self._claimed.get(alert.name, 0.0) > now:
             return
         sequence = self._outbox.add(alert)

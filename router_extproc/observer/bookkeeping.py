@@ -22,9 +22,10 @@ from router_extproc.errors import RouterError
 from router_extproc.limits.bound import rates_of
 from router_extproc.observer import spending_metrics
 from router_extproc.observer.access_log_rotation import Rotation
-from router_extproc.observer.alerts import Watch
+from router_extproc.observer.alerts import Counters, Watch
 from router_extproc.observer.deliveries import Deliveries, is_configured
 from router_extproc.observer.orphans import HeardEnvoy, Orphans
+from router_extproc.observer.own_counters import OwnCounters
 from router_extproc.observer.settlement import Place
 from router_extproc.observer.settling import Settling, Stretch
 from router_extproc.observer.spending_metrics import SpendingMetrics
@@ -53,6 +54,7 @@ class _Books:
     settling: Settling
     outbox: AlertOutbox
     store: CounterStore
+    watched: Counters
     telling: Telling | None
     orphans: Orphans
     watch: Watch
@@ -203,6 +205,7 @@ class Bookkeeping:
             settling=settling,
             outbox=outbox,
             store=store,
+            watched=store if shared is not None else OwnCounters(ledger, store),
             telling=None if shared is None else Telling(ledger, shared),
             orphans=Orphans(Lives(self._state.lives), self.envoy, ledger, shared),
             watch=Watch(outbox, self._meters, is_alone=not is_shared),
@@ -223,11 +226,11 @@ class Bookkeeping:
             return
         delivers, now = is_configured(self._spending.alerts), self._clock()
         if not books.has_resumed:
-            await books.watch.resume(books.store, now, delivers=delivers)
+            await books.watch.resume(books.watched, now, delivers=delivers)
             books.has_resumed = True
         held, self._held = self._held, {}
         try:
-            await books.watch.check(books.store, held.values(), now, delivers=delivers)
+            await books.watch.check(books.watched, held.values(), now, delivers=delivers)
         except StoreUnavailableError:
             self._held = {**held, **self._held}
             raise

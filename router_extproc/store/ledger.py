@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from router_extproc.store import counting, retention, settling
-from router_extproc.store.counters import Release, StoreUnavailableError
+from router_extproc.store.counters import Level, Query, Release, StoreUnavailableError
 from router_extproc.store.ledger_file import LARGEST_AMOUNT, LEDGER
 from router_extproc.store.ledger_queries import ledger_rows, spent
 from router_extproc.store.ledger_values import (
@@ -118,6 +118,15 @@ class Ledger:
         """
         with self._file.read() as connection:
             return counting.under_way(connection, counters_of(mark))
+
+    def levels(self, queries: Sequence[Query], now: float) -> tuple[Level, ...]:
+        """What is settled and set aside in this file, in the order of the queries; as ``CounterStore.read``.
+
+        Raises:
+            StoreUnavailableError: it cannot be read now.
+        """
+        with self._file.read() as connection:
+            return counting.read(connection, queries, now)
 
     def pending(self, limit: int = 500) -> Pending:
         """What is to be told to the other store, of at most ``limit`` counters; those told longest ago come first. Beside them
