@@ -82,6 +82,9 @@ class Bookkeeping:
         self._held: dict[str, Held] = {}
         self._behind_since: float | None = None
         self._complaint = ""
+        # Set whenever there may be something to tell, for whoever clears it and calls ``tell``.
+        self.news = asyncio.Event()
+        meters.behind(self._behind_bytes)
 
     def know(self, registry: Registry) -> None:
         """Takes another configuration over; another store is opened by the next step."""
@@ -112,10 +115,10 @@ class Bookkeeping:
         """Opens the books already, so that who asks first need not wait; no error when they cannot be."""
         await self._open()
 
-    async def settle(self) -> None:
-        """Settles all that the log says by now."""
+    async def settle(self, patience_seconds: float = 0.0) -> None:
+        """Settles what the log says by now; what holds nothing of any limit may wait for ``patience_seconds``."""
         books = await self._open()
-        if books is None:
+        if books is None or books.settling.may_wait(self._clock(), patience_seconds):
             return
         with self._complaining(spending_metrics.LEDGER):
             for _ in range(_STEPS_AT_ONCE):
@@ -124,7 +127,6 @@ class Bookkeeping:
                 if not stretch.more:
                     break
                 await asyncio.sleep(0)
-            self._meters.behind(books.settling.behind_bytes())
 
     async def tell(self) -> None:
         """Tells the store what was settled, and alerts about it."""
@@ -237,10 +239,16 @@ class Bookkeeping:
 
     def _count(self, stretch: Stretch) -> None:
         self._complaint = ""
+        self.news.set()
         self._held.update((name, one) for name, one in stretch.held.items() if one.limit and one.warn_at)
         self._meters.settled(stretch.rows)
         self._meters.failed(spending_metrics.UNREADABLE_LINE, stretch.unreadable)
         self._meters.failed(spending_metrics.UNSETTLED_REQUEST, stretch.unsettled)
+
+    def _behind_bytes(self) -> int:
+        with contextlib.suppress(OSError):
+            return 0 if self._books is None else self._books.settling.behind_bytes()
+        return 0
 
     def _is_behind(self, reason: str) -> None:
         now = self._clock()

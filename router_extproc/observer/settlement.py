@@ -24,6 +24,8 @@ _FIRST_SUCCESS, _FIRST_ERROR = 200, 400
 _CLIENT_LEFT = "DC"
 # What the log gives as the reason where no worker's decision arrived in time.
 _UNDECIDED = frozenset((None, "default_chain", "router_unavailable"))
+# What stands in a line, as Envoy writes it, of which something has to be given back.
+_PRESSING = (b"held", b'"reason":null', b'"reason":"default_chain"', b'"reason":"router_unavailable"')
 NOTHING = Usage(0)
 # The word of the log for an attempt that failed without an answer.
 NO_ANSWER = "no_answer"
@@ -92,6 +94,13 @@ def settle(line: RequestLine, places: Mapping[str, Place] | None = None) -> Sett
         row = _row(line, account, attempt, places.get(attempt.deployment, _UNKNOWN))
         settlements.append(Settlement(row, _charges(account.held, row, is_last=attempt.is_last)))
     return Settled(account, tuple(settlements), _release(line, account))
+
+
+def is_pressing(lines: bytes) -> bool:
+    """Whether one of the lines may give something back, so that others wait for it: never False where ``settle`` finds such a
+    release. Much faster than reading them.
+    """
+    return any(word in lines for word in _PRESSING)
 
 
 def _release(line: RequestLine, account: Account) -> Release | None:

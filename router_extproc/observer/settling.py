@@ -4,6 +4,8 @@ Rules of this file
 - Rows, totals, what is given back and how far the log is read become durable together. Where that fails, reading begins again
   at what the ledger says: it may have lost more than the last step.
 - No line can stop settling: one that cannot be understood or written is counted, told in the log, and passed over.
+- What may hold something of a limit is settled at once. The rest is left in the log for a moment, to be settled together: a
+  transaction costs more than what is written in it.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import msgspec
 from router_extproc.account import Held
 from router_extproc.observer.access_log_file import AccessLogFile
 from router_extproc.observer.request_line import read_line
-from router_extproc.observer.settlement import Place, Settled, settle
+from router_extproc.observer.settlement import Place, Settled, is_pressing, settle
 from router_extproc.store.counters import Release, StoreUnavailableError
 from router_extproc.store.ledger import Ledger, LedgerRow, Position
 
@@ -54,7 +56,23 @@ class Settling:
         self._log: AccessLogFile | None = None
         self._stored: Position | None = None
         self._stored_at = 0.0
+        self._unread_since: float | None = None
         self._undecided: dict[float, deque[tuple[float, Release]]] = {delay: deque() for delay in _BEHIND_SECONDS}
+
+    def may_wait(self, now: float, patience_seconds: float) -> bool:
+        """Whether a step would find nothing to do, or only what may be left in the log for ``patience_seconds``, because nobody
+        waits for it. ``now`` is in epoch seconds.
+        """
+        log = self._log
+        unread = None if log is None or self._is_to_give_back(now) else log.unread()
+        if log is None or unread is None:
+            return False
+        if not unread:
+            self._unread_since = None
+            return log.position == self._stored
+        if self._unread_since is None:
+            self._unread_since = now
+        return 0 <= now - self._unread_since < patience_seconds and not is_pressing(unread)
 
     def step(self, places: Mapping[str, Place], now: float) -> Stretch:
         """Settles what was written since the last step, a stretch of the log at most; ``now`` is in epoch seconds.
@@ -65,6 +83,7 @@ class Settling:
         """
         self._give_back_again(now)
         reading = self._open().read()
+        self._unread_since = None
         settled, unreadable = _understand(reading.lines, places)
         is_recent = 0 <= now - self._stored_at < _POSITION_SECONDS
         if not settled and (is_recent or reading.position == self._stored):
@@ -80,6 +99,9 @@ class Settling:
             waiting.extend((now + delay, each) for each in undecided)
         held = {one.counter: one for each in settled for one in each.account.held}
         return Stretch(rows, held, unreadable, unsettled, reading.more)
+
+    def _is_to_give_back(self, now: float) -> bool:
+        return any(waiting and waiting[0][0] <= now for waiting in self._undecided.values())
 
     def _give_back_again(self, now: float) -> None:
         """A worker that was behind may have set something aside for a request whose line was read already."""

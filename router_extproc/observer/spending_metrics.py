@@ -7,7 +7,8 @@ Rules of this file
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -49,6 +50,8 @@ class SpendingMetrics:
         self._deliveries = Counter("router_alert_deliveries_total", "Calls of the webhook.", ("result",), registry=registry)
         for result in (DELIVERED, FAILED, GIVEN_UP):
             self._deliveries.labels(result)
+        # Looked up by its labels once: the library checks and locks each time.
+        self._settled_by, self._calls_by = cache(self._settled.labels), cache(self._calls.labels)
 
     def know(self, budgets: Iterable[str]) -> None:
         """The names that budgets have in the configuration."""
@@ -57,17 +60,17 @@ class SpendingMetrics:
     def settled(self, rows: Iterable[LedgerRow]) -> None:
         """Counts rows that are new in the ledger."""
         for row in rows:
-            self._calls.labels(row.purpose, row.usage_source).inc()
-            self._settled.labels(row.purpose, row.usage_source).inc(row.cost_micro_usd / _MICRO)
+            self._calls_by(row.purpose, row.usage_source).inc()
+            self._settled_by(row.purpose, row.usage_source).inc(row.cost_micro_usd / _MICRO)
 
     def failed(self, reason: str, count: int = 1) -> None:
         """Counts what could not be settled."""
         if count:
             self._failures.labels(reason).inc(count)
 
-    def behind(self, log_bytes: int) -> None:
-        """How far settling lags."""
-        self._behind.set(log_bytes)
+    def behind(self, log_bytes: Callable[[], int]) -> None:
+        """Says how far settling lags, whenever somebody asks."""
+        self._behind.set_function(log_bytes)
 
     def store(self, *, is_up: bool, behind_seconds: float) -> None:
         """Whether the store hears."""

@@ -7,8 +7,10 @@ import socket
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from router_extproc.account import Account, Held, Rates, decode_account, encode_account
+from router_extproc.observer.settlement import is_pressing
 from tests.envoyconf.providers import HANG_UP, Answer, Providers, failure, stream
 from tests.envoyconf.running import Envoy
 from tests.envoyconf.tickets import HOLD_HEADER, TURN_DOWN_HEADER, ticket
@@ -56,6 +58,26 @@ def test_account_and_caller_arrive_as_they_were_written(client: httpx.Client, li
     line = live.access_log(answer.headers["x-router-decision"])
     assert decode_account(line["account"]) == ACCOUNT
     assert line["caller"] == caller
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_seen"),
+    [
+        (ticket("b", metadata={"router.request": {"account": encode_account(ACCOUNT)}}), True),
+        (ticket("b", metadata={"router.request": {"account": encode_account(replace(ACCOUNT, held=()))}}), False),
+        (ticket("b"), False),
+        ({}, True),
+    ],
+    ids=["held", "nothing held", "no account", "undecided"],
+)
+def test_what_may_be_given_back_is_seen_without_being_read(
+    client: httpx.Client, live: Envoy, headers: dict[str, str], *, is_seen: bool
+) -> None:
+    """Settling looks for words in the text as Envoy writes it: they are there where something may be held, and only there."""
+    decision = client.post(CHAT, json=BODY, headers=headers).headers["x-router-decision"]
+    live.lines(decision)
+    written = (live.folders.logs / "access.jsonl").read_bytes().splitlines()
+    assert is_pressing(b"\n".join(line for line in written if decision.encode() in line)) == is_seen
 
 
 def test_without_account_and_caller_both_are_null(client: httpx.Client, live: Envoy) -> None:

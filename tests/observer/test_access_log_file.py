@@ -169,6 +169,39 @@ def test_a_line_without_end_is_passed_over(path: Path, caplog: pytest.LogCapture
     assert "too long" in caplog.text
 
 
+def test_what_is_unread_can_be_looked_at(path: Path) -> None:
+    """As often as one likes: reading finds it all the same."""
+    append(path, "a\n")
+    with closing(AccessLogFile(path)) as log:
+        everything(log)
+        assert log.unread() == b""
+        append(path, "b\nhal")
+        assert [log.unread(), log.unread()] == [b"b\nhal"] * 2
+        assert log.behind_bytes() == 5
+        assert everything(log)[0] == [b"b"]
+        assert log.unread() == b"hal"
+
+
+def test_reading_goes_on_where_looking_does_not_tell(path: Path) -> None:
+    """Before the first reading, when the file was rotated or cut off, and when there is as much as is read at once."""
+    append(path, "a\nb\n")
+    with closing(AccessLogFile(path, most_bytes=8)) as log:
+        assert log.unread() is None
+        everything(log)
+        append(path, "1234567\n")
+        assert log.unread() is None
+        everything(log)
+        path.write_bytes(b"c\n")
+        assert log.unread() is None
+        assert everything(log)[0] == [b"c"]
+        rotate(path)
+        assert log.unread() is None
+        append(path, "d\n")
+        assert log.unread() is None
+        assert everything(log)[0] == [b"d"]
+        assert log.unread() == b""
+
+
 def test_how_far_behind_the_reader_is(path: Path) -> None:
     """In bytes, so that a lag shows before it costs anything."""
     with closing(AccessLogFile(path)) as log:

@@ -96,6 +96,39 @@ async def test_what_is_settled_is_counted(books: Books) -> None:
     assert level.settled == 2 * COST
 
 
+async def test_what_holds_nothing_is_settled_with_what_comes_after_it(books: Books) -> None:
+    """It waits where there is patience, and the figure says how much waits; what holds something takes it along at once."""
+    free = replace(ACCOUNT, held=())
+    books.keeping.know(Registry(spending=Spending(budgets=(Budget("month", "usd", 10**6),))))
+    write(books.state.access_log, paid_by("d-1"))
+    await books.keeping.settle(3_600.0)
+    assert rows(books.state.root) == ["d-1"]
+    assert books.keeping.news.is_set()
+    books.keeping.news.clear()
+    write(books.state.access_log, paid_by("d-2", free))
+    await books.keeping.settle(3_600.0)
+    assert rows(books.state.root) == ["d-1"]
+    assert books.figure("router_settlement_behind_bytes") == len(paid_by("d-2", free)) + 1
+    assert not books.keeping.news.is_set()
+    write(books.state.access_log, paid_by("d-3"))
+    await books.keeping.settle(3_600.0)
+    assert rows(books.state.root) == ["d-1", "d-2", "d-3"]
+    assert books.figure("router_settlement_behind_bytes") == 0
+    assert books.keeping.news.is_set()
+
+
+async def test_what_waits_is_settled_before_the_end(books: Books) -> None:
+    """Whoever had patience a moment ago has none left when everything is closed."""
+    books.keeping.know(Registry())
+    write(books.state.access_log, paid_by("d-1"))
+    await books.keeping.settle(3_600.0)
+    write(books.state.access_log, paid_by("d-2", replace(ACCOUNT, held=())))
+    await books.keeping.settle(3_600.0)
+    await books.keeping.aclose()
+    assert rows(books.state.root) == ["d-1", "d-2"]
+    assert books.figure("router_settlement_behind_bytes") == 0
+
+
 async def test_each_threshold_alerts_once(books: Books, caplog: pytest.LogCaptureFixture) -> None:
     """As the total passes it: one alert each, told in log and figures, however much follows."""
     books.keeping.know(Registry(spending=Spending(budgets=(Budget("month", "usd", 1_000),))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
@@ -10,10 +11,10 @@ from msgspec.structs import replace
 
 from router_extproc.account import Account, Held, Unit
 from router_extproc.observer.request_line import read_line
-from router_extproc.observer.settlement import Place, Settled, settle
+from router_extproc.observer.settlement import Place, Settled, is_pressing, settle
 from router_extproc.store.counters import Release
 from router_extproc.store.ledger import Charge
-from tests.observer.lines import ACCOUNT, MONEY, RATES, request_line, unreported
+from tests.observer.lines import ACCOUNT, MONEY, RATES, attempt_line, request_line, unreported
 
 
 def settled(account: Account = ACCOUNT, **fields: Any) -> Settled:
@@ -403,3 +404,37 @@ def test_an_account_that_is_none_is_told() -> None:
     assert line is not None
     with pytest.raises(msgspec.DecodeError):
         settle(line)
+
+
+def as_envoy_writes(line: bytes) -> bytes:
+    """Without blanks, other than ``json.dumps`` does it."""
+    return json.dumps(json.loads(line), separators=(",", ":")).encode()
+
+
+WAITING = b"\n".join(
+    as_envoy_writes(line)
+    for line in (
+        attempt_line(),
+        request_line(account=None, reason="named"),
+        request_line(account=replace(ACCOUNT, held=()), reason="auto:economy"),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("account", "reason"),
+    [(ACCOUNT, "named"), (ACCOUNT, None), (None, None), (None, "default_chain"), (None, "router_unavailable")],
+)
+def test_what_gives_something_back_is_seen_without_being_read(account: Account | None, reason: str | None) -> None:
+    """Wherever settling finds that something is to be given back, the line is pressing, whatever it stands among."""
+    text = as_envoy_writes(request_line(account=account, reason=reason))
+    line = read_line(text)
+    found = None if line is None else settle(line)
+    assert found is not None
+    assert found.release is not None
+    assert is_pressing(b"\n".join([WAITING, text, WAITING]))
+
+
+def test_who_holds_nothing_may_wait() -> None:
+    """Attempts, requests without an account, and those whose account holds nothing of any limit."""
+    assert not is_pressing(WAITING)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from router_extproc.account import Rates
+from router_extproc.account import Account, Rates
 from router_extproc.observer.settlement import Place
 from router_extproc.observer.settling import Settling, Stretch
 from router_extproc.store.counters import Hold, Level, Query, StoreUnavailableError
@@ -36,14 +36,17 @@ def write(log: Path, *lines: bytes) -> None:
         file.write(b"".join(line + b"\n" for line in lines))
 
 
-def lines_of(first: int, last: int) -> list[bytes]:
+FREE = replace(ACCOUNT, held=())
+
+
+def lines_of(first: int, last: int, account: Account = ACCOUNT) -> list[bytes]:
     """Requests with these numbers, their attempts before them."""
     return [
         line
         for number in range(first, last)
         for line in (
             attempt_line(f"d-{number}"),
-            request_line(f"d-{number}", replace(ACCOUNT, reservation=f"d-{number}")),
+            request_line(f"d-{number}", replace(account, reservation=f"d-{number}")),
         )
     ]
 
@@ -245,6 +248,57 @@ def test_a_ledger_that_lost_everything_is_told_everything(log: Path, database: P
     assert total(database) == (6, 6 * COST)
 
 
+def test_who_holds_nothing_is_left_in_the_log_for_a_while(log: Path, database: Path, settling: Settling) -> None:
+    """So that many are settled in one transaction; nothing of them is known but to the log, which says how many they are."""
+    write(log, *lines_of(0, 1))
+    assert not settling.may_wait(NOW, 0.2)
+    settle_all(settling)
+    assert settling.may_wait(NOW, 0.2)
+    write(log, *lines_of(1, 3, FREE))
+    assert settling.may_wait(NOW + 0.02, 0.2)
+    write(log, *lines_of(3, 4, FREE))
+    assert settling.may_wait(NOW + 0.21, 0.2)
+    assert settling.behind_bytes() == sum(len(line) + 1 for line in lines_of(1, 4, FREE))
+    assert total(database) == (1, COST)
+    assert not settling.may_wait(NOW + 0.22, 0.2)
+    settle_all(settling)
+    assert total(database) == (4, 4 * COST)
+    write(log, *lines_of(4, 5, FREE))
+    assert settling.may_wait(NOW + 0.3, 0.2)
+
+
+def test_who_holds_something_waits_for_nobody(log: Path, settling: Settling) -> None:
+    """Others that were waiting are settled with it; and whoever has no patience waits for nothing."""
+    write(log, *lines_of(0, 1))
+    settle_all(settling)
+    write(log, *lines_of(1, 2, FREE))
+    assert not settling.may_wait(NOW, 0.0)
+    assert settling.may_wait(NOW, 0.2)
+    write(log, *lines_of(2, 3))
+    assert not settling.may_wait(NOW + 0.02, 0.2)
+    [stretch] = settle_all(settling)
+    assert [row.request for row in stretch.rows] == ["d-1", "d-2"]
+
+
+def test_a_clock_that_goes_back_keeps_nobody_waiting(log: Path, settling: Settling) -> None:
+    """What came before the clock was set back is settled, not left until the clock is there again."""
+    write(log, *lines_of(0, 1))
+    settle_all(settling)
+    write(log, *lines_of(1, 2, FREE))
+    assert settling.may_wait(NOW, 0.2)
+    assert not settling.may_wait(NOW - 3_600, 0.2)
+
+
+def test_what_is_given_back_again_waits_for_no_line(log: Path, settling: Settling) -> None:
+    """Nothing more comes, and yet there is something to do a second after a client left."""
+    write(log, request_line("left", None, attempts=0, tried=None, deployment=None, status=0, flags="DC"))
+    settle_all(settling)
+    assert settling.may_wait(NOW + 0.9, 0.2)
+    assert not settling.may_wait(NOW + 1.0, 0.2)
+    settle_all(settling, NOW + 1.0)
+    assert settling.may_wait(NOW + 1.1, 0.2)
+
+
 WORKER = """
 import sys, time
 from pathlib import Path
@@ -253,14 +307,17 @@ from router_extproc.store.ledger import Ledger, Recorded, Settlement
 settling = Settling(Path(sys.argv[1]), Ledger(Path(sys.argv[2])))
 print("ready", flush=True)
 while True:
-    settling.step({}, time.time())
+    if not settling.may_wait(time.time(), 0.01):
+        settling.step({}, time.time())
     time.sleep(0.001)
 """
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_kill_at_any_moment_loses_and_doubles_nothing(log: Path, database: Path, seed: int) -> None:
-    """Killed again and again while lines come and the log is rotated: the ledger holds every request once."""
+    """Killed again and again while lines come and the log is rotated: the ledger holds every request once, also of those that
+    were left in the log for a while.
+    """
     written = 0
     log.touch()
     for round_number in range(5):
@@ -268,7 +325,7 @@ def test_kill_at_any_moment_loses_and_doubles_nothing(log: Path, database: Path,
         assert process.stdout is not None
         process.stdout.readline()
         for _ in range(20):
-            write(log, *lines_of(written, written + 7))
+            write(log, *lines_of(written, written + 7, FREE if round_number < 3 else ACCOUNT))
             written += 7
             time.sleep(0.001 * ((seed * 7 + round_number * 3 + written) % 5))
         if round_number % 2:
