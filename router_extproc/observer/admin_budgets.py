@@ -149,7 +149,7 @@ def read_raise(body: dict[str, Any], budget: Budget, now: float) -> Raise:
     Raises:
         BadRequestError: it is wrong; the message says where.
     """
-    described = {name: moment_of(value, now) if name in ("since", "until") else value for name, value in body.items()}
+    described = {name: moment_of(value, now, name) if name in ("since", "until") else value for name, value in body.items()}
     try:
         written = written_budgets.Raise.model_validate(described)
     except ValidationError as error:

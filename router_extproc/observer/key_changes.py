@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from router_extproc.config.messages import describe
 from router_extproc.config.source import Path, Source, dotted
 from router_extproc.config.tenants import Key
-from router_extproc.config.values import read_duration
+from router_extproc.config.values import is_duration, read_duration
 from router_extproc.errors import BadRequestError
 from router_extproc.limits.identity import KEY_PREFIX, digest_of
 from router_extproc.registry.compile_spending import compile_key
@@ -70,7 +70,7 @@ def new_key(written: Mapping[str, Any], randomness: Randomness, now: float) -> K
     key_id = randomness.key_id
     described = {**written, "digest": randomness.digest(key_id)}
     if isinstance(expires := written.get("expires"), str | int | float):
-        described["expires"] = moment_of(expires, now)
+        described["expires"] = moment_of(expires, now, "expires")
     try:
         key = Key.model_validate(described)
     except ValidationError as error:
@@ -121,13 +121,19 @@ def unknown_names(grant: KeyGrant, registry: Registry) -> list[str]:
     ]
 
 
-def moment_of(written: str | float, now: float) -> str | float:
-    """A duration (``30d``) as the moment so long after ``now``; anything else as it is, to be judged by the schema."""
+def moment_of(written: str | float, now: float, name: str) -> str | float:
+    """A duration (``30d``) as the moment so long after ``now``; anything else as it is, to be judged by the schema.
+
+    Raises:
+        BadRequestError: a duration of ``name`` is too short or too long.
+    """
     if isinstance(written, str) and (not written[:1].isdigit() or not written[-1:].isalpha() or ":" in written):
         return written
     try:
         milliseconds = read_duration(written)
-    except ValueError:
+    except ValueError as problem:
+        if is_duration(str(written)):
+            raise BadRequestError(f"{name}: {problem} (write something between 1ms and ten years)") from None
         return written
     return datetime.fromtimestamp(now + float(str(milliseconds)) / _MILLISECONDS, UTC).isoformat()
 

@@ -240,6 +240,7 @@ async def test_a_raise_may_begin_later(office: Office, client: httpx.AsyncClient
         ("tenants", {"usd": -1, "until": "1h"}, 400, "usd:"),
         ("tenants", {"usd": 1, "until": "1h", "since": "2h"}, 400, "since"),
         ("tenants", {"usd": 1, "until": "1h", "by": "me"}, 400, "by: unknown key (the keys here are: usd, tokens,"),
+        ("tenants", {"usd": 1, "until": "99999d"}, 400, "until: 99999d is no usable duration"),
         ("tenants", {"until": "1h"}, 400, "exactly one of `usd`, `tokens`"),
     ],
 )

@@ -144,6 +144,8 @@ async def test_everything_that_a_file_may_say_of_a_key(office: Office, client: h
         ({"tenant": "sk-router-ci.s3cret"}, "tenant: this is a key"),
         ({"tenant": "t", "user": "Bearer sk-router-ci.s3cret"}, "user: this is a key"),
         ({"tenant": "t", "expires": "soon"}, "expires:"),
+        ({"tenant": "t", "expires": "0s"}, "expires: 0s is no usable duration (write something between 1ms and ten years)"),
+        ({"tenant": "t", "expires": "99999d"}, "expires: 99999d is no usable duration"),
         ({"tenant": "t", "expires": ["1d"]}, "expires:"),
         ({"tenant": "t", "expires": "2020-01-01"}, "expires: that is over already"),
         ({"tenant": "t", "budgets": {"b": {"usd": -1}}}, "budgets.b.usd: an amount cannot be negative"),
