@@ -9,6 +9,7 @@ Rules of this file
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, NamedTuple
 
 import msgspec
@@ -50,11 +51,18 @@ class _Body(msgspec.Struct):
     conversation: Any = None
     web_search_options: Any = None
     background: Any = None
+    # By which OpenRouter, xAI and Alibaba are told to search, and Gemini what comes before the prompt.
+    plugins: Any = None
+    search_parameters: Any = None
+    enable_search: Any = None
+    extra_body: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     tools: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     prompt: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     input: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
+# ``cached_content`` in whatever spelling, or an escape that may spell it.
+_KEPT_PREFIX = re.compile(rb"cached_?content|\\u00", re.IGNORECASE)
 _body = msgspec.json.Decoder(_Body)
 _list = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -77,8 +85,10 @@ def read_asked(request: Request) -> Asked:
     # A provider may understand what is none here, "4000" or 4e3, and go by that one.
     wish = max(limits, default=None) if len(limits) == len(written) else None
     answers = max(1, _number(body.n), _number(body.best_of)) * prompts
-    kept = (body.previous_response_id, body.conversation, body.web_search_options)
-    unseen = any(one is not None for one in kept) or _first_byte(body.prompt) == b"{"
+    kept = (body.previous_response_id, body.conversation)
+    found = (body.web_search_options, body.plugins, body.search_parameters, body.enable_search)
+    unseen = any(one not in (None, False) for one in (*kept, *found)) or _first_byte(body.prompt) == b"{"
+    unseen = unseen or (body.extra_body is not msgspec.UNSET and _KEPT_PREFIX.search(body.extra_body) is not None)
     return Asked(
         text_bytes=text,
         token_ids=prompt_ids + input_ids,

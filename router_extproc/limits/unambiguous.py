@@ -21,6 +21,8 @@ from router_extproc.errors import BadRequestError
 NAMES = frozenset(
     {
         "model",
+        "models",
+        "fallbacks",
         "stream",
         "stream_options",
         "messages",
@@ -36,6 +38,10 @@ NAMES = frozenset(
         "previous_response_id",
         "conversation",
         "background",
+        "plugins",
+        "search_parameters",
+        "enable_search",
+        "extra_body",
     }
 )
 # An escaped letter, by which a name may be spelled otherwise.

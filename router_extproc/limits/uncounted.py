@@ -4,12 +4,17 @@ Rules of this file
 - Neither a permission nor an amount can hold there, so who has one of these may not ask for it, unless ``permissions.routes``
   lists ``path`` or a pattern that covers it: whoever writes that has decided it.
 - What stores or reads is no such request. What is unknown is, unless it names the model that answers it.
+- A provider that is a gateway itself may be told further models: the one that answers is then nobody's choice here.
 - A model that is named for a batch or a run says little of what it uses, and nothing of what it costs: these are never seen.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import Any
+
+import msgspec
 
 from router_extproc.caller import Caller
 from router_extproc.errors import PermissionDeniedError
@@ -38,7 +43,9 @@ def refuse_unseen(request: Request, budgets: Sequence[Budget] = ()) -> None:
     Raises:
         PermissionDeniedError: what the caller may use or spend could not be held to.
     """
-    if not _runs_unseen(request) or _is_allowed(request.caller):
+    runs_unseen = _runs_unseen(request)
+    further = "" if runs_unseen else _further_models(request.body)
+    if not (runs_unseen or further) or _is_allowed(request.caller):
         return
     permissions = request.caller.permissions
     limits = (permissions.models, permissions.tiers, permissions.max_context_tokens, permissions.max_output_tokens)
@@ -46,6 +53,10 @@ def refuse_unseen(request: Request, budgets: Sequence[Budget] = ()) -> None:
     if counting is None and all(limit is None for limit in limits):
         return
     why = "your permissions" if counting is None else f"the budget '{counting}'"
+    if further:
+        raise PermissionDeniedError(
+            f"You may not name further models in '{further}': whichever answers cannot be held to {why}.", param=further
+        )
     how = "" if _is_below(request.path, _NEVER_SEEN) else " without naming a model"
     raise PermissionDeniedError(
         f"You may not use {request.path[:_SHOWN]}{how}: what it runs cannot be held to {why}.", param="model"
@@ -56,6 +67,29 @@ def _runs_unseen(request: Request) -> bool:
     if request.method in _READS or request.path.endswith("/cancel"):
         return False
     return _is_below(request.path, _NEVER_SEEN) if request.model else not _is_below(request.path, _STORES)
+
+
+class _Further(msgspec.Struct):
+    """By which OpenRouter and LiteLLM are told which models to ask beside the one in ``model``."""
+
+    models: Any = None
+    fallbacks: Any = None
+
+
+# One of the names, or an escape that may spell it.
+_MAY_NAME_FURTHER = re.compile(rb'"(?:models|fallbacks)"|\\u00[4-7]')
+_further = msgspec.json.Decoder(_Further)
+
+
+def _further_models(body: bytes) -> str:
+    """The member of the body that names further models; empty where none does."""
+    if _MAY_NAME_FURTHER.search(body) is None:
+        return ""
+    try:
+        found = _further.decode(body)
+    except (msgspec.DecodeError, ValueError):
+        return ""
+    return "models" if found.models else "fallbacks" if found.fallbacks else ""
 
 
 def _is_below(path: str, roots: Sequence[str]) -> bool:

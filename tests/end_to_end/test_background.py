@@ -1,5 +1,5 @@
 """What is made in the background gets no more out of a cap, although nobody waits for what it uses: responses are settled as
-they were set aside, and batches, runs and sessions are not sent, whatever model they name.
+they were set aside; batches, runs and sessions are not sent, whatever model they name, nor is a list of further models.
 """
 
 from __future__ import annotations
@@ -113,6 +113,18 @@ def test_what_nobody_sees_is_not_sent(instance: Instance, provider: Provider, pa
         refused = http.post(path, json={"model": MODEL, "input_file_id": "file-1"})
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "permission_denied")
     assert f"{path}: what it runs cannot be held to the budget 'each'" in refused.json()["error"]["message"]
+    assert provider.bill == []
+
+
+@pytest.mark.parametrize("name", ["models", "fallbacks"])
+def test_no_further_model_is_asked(instance: Instance, provider: Provider, name: str) -> None:
+    """A provider that is a gateway itself would go on to it, at a price that nobody set aside."""
+    provider.bill.clear()
+    with instance.http() as http:
+        refused = http.post(PATH, json={"model": MODEL, "input": "Hello", name: ["dear"]})
+    assert (refused.status_code, refused.json()["error"]["code"], refused.json()["error"]["param"]) == (
+        403, "permission_denied", name,
+    )  # fmt: skip
     assert provider.bill == []
 
 

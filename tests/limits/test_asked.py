@@ -135,11 +135,29 @@ def test_a_conversation_that_the_provider_keeps_may_be_as_long_as_its_window(uns
         ("/v1/responses", {"input": [{"role": "user", "content": [{"type": "input_file", "file_url": "https://x/y.pdf"}]}]}),
         (CHAT_COMPLETIONS, {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "x"}}]}]}),
         (CHAT_COMPLETIONS, {"messages": [{"role": "user", "content": "x"}], "web_search_options": {}}),
+        (CHAT_COMPLETIONS, {"messages": [], "plugins": [{"id": "web"}]}),
+        (CHAT_COMPLETIONS, {"messages": [], "search_parameters": {"mode": "on"}}),
+        (CHAT_COMPLETIONS, {"messages": [], "enable_search": True}),
+        (CHAT_COMPLETIONS, {"messages": [], "extra_body": {"google": {"cached_content": "cachedContents/1"}}}),
+        (CHAT_COMPLETIONS, {"messages": [], "extra_body": {"google": {"cachedContent": "cachedContents/1"}}}),
     ],
 )
 def test_what_a_provider_adds_to_a_prompt_may_fill_the_window(path: str, unseen: dict[str, Any]) -> None:
     """Files that it keeps or fetches, items by reference, and what its own tools find are bounded by the window alone."""
     assert bound(asked(path, **unseen)) == 128_000
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"enable_search": False, "plugins": None},
+        {"extra_body": {"google": {"thinking_config": {"thinking_budget": 100}}}},
+        {"search_parameters": None, "web_search_options": None, "extra_body": None},
+    ],
+)
+def test_what_is_switched_off_adds_nothing(more: dict[str, Any]) -> None:
+    """Who searches for nothing is not taken for somebody who does; nor is a wish for thinking."""
+    assert bound(chat(**more)) < 300
 
 
 def test_an_escape_hides_no_reference() -> None:

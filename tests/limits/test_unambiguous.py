@@ -31,6 +31,8 @@ from router_extproc.limits.unambiguous import NAMES, refuse_ambiguous
         b'{"previous_response_id":"resp_1","previous_response_id":null}',
         b'{"conversation":"conv_1","conversation":null}',
         b'{"Tools":[{"type":"web_search"}]}',
+        b'{"models":["dear"],"models":null}',
+        b'{"search_parameters":{"mode":"on"},"search_parameters":null}',
         b'{"web_search_options":{},"web_search_options":null}',
     ],
 )

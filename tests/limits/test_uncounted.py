@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from router_extproc.caller import Caller, Permissions
 from router_extproc.errors import PermissionDeniedError
@@ -59,6 +61,39 @@ def test_a_model_that_is_named_opens_no_door(path: str) -> None:
         Router(registry()).decide(asked(path, model="small", models=("small",)))
     refuse_unseen(asked(path, model="small"))
     refuse_unseen(asked(path, model="small", routes=("small", "path")), [MONEY])
+
+
+def chat(**more: Any) -> Request:
+    body = {"model": "small", "messages": [{"role": "user", "content": 'he said "models" and "fallbacks"'}]} | more
+    return replace(asked("/v1/chat/completions", model="small"), body=json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        ({"models": ["large"]}, "models"),
+        ({"models": "large"}, "models"),
+        ({"fallbacks": [{"model": "large"}]}, "fallbacks"),
+    ],
+)
+def test_no_other_model_is_named_beside_the_one_that_is_allowed(body: dict[str, Any], name: str) -> None:
+    """A provider that is a gateway itself would go on to it, at another price; who is not limited may."""
+    limited = Caller("acme", permissions=Permissions(models=("small",)))
+    escaped = chat(**body).body.replace(name.encode(), name.encode().replace(b"l", b"\\u006c"))
+    for request in (chat(**body), replace(chat(), body=escaped)):
+        with pytest.raises(PermissionDeniedError, match=f"'{name}'.*the budget 'house'") as caught:
+            refuse_unseen(request, [MONEY])
+        assert caught.value.param == name
+        with pytest.raises(PermissionDeniedError, match="your permissions"):
+            Router(registry()).decide(replace(request, caller=limited))
+        refuse_unseen(request)
+
+
+@pytest.mark.parametrize("body", [{}, {"models": None}, {"models": []}, {"fallbacks": None}, {"metadata": {"models": ["x"]}}])
+def test_what_names_no_further_model_passes(body: dict[str, Any]) -> None:
+    """Empty lists, the same word deeper down or in a text, and bodies that are no JSON."""
+    refuse_unseen(chat(**body), [MONEY])
+    refuse_unseen(replace(chat(), body=b'--x\r\ncontent-disposition: form-data; name="models"\r\n\r\ny'), [MONEY])
 
 
 @pytest.mark.parametrize("path", UNSEEN)
