@@ -12,10 +12,9 @@ from datetime import datetime
 from typing import Any
 
 import httpx
-import openai
 import pytest
 
-from tests.end_to_end.running import HELLO, Instance, Simulators
+from tests.end_to_end.running import HELLO, Instance, Simulators, until
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("healed")]
 
@@ -38,9 +37,11 @@ models:
   limited: {deployments: [{provider: alpha}]}
 routes:
   within: {targets: [a, b], retry: {within: 400ms}}
+  within-reason: {targets: [a, b], retry: {within: 1m}}
   within-checked: {targets: [a, b], retry: {within: 400ms}, check: {answer: true}}
   deadline: {targets: [a, b, c], timeouts: {deadline: 2s}}
-  shared-deadline: {targets: [a, b, c, d, e], timeouts: {deadline: 2s, attempt: 700ms}, retry: {max_attempts: 5}}
+  longer-deadline: {targets: [a, b, c], timeouts: {deadline: 4s}}
+  shared-deadline: {targets: [a, b, c, d, e], timeouts: {deadline: 2s, attempt: 600ms}, retry: {max_attempts: 5}}
   roomy-deadline: {targets: [a, b, c], timeouts: {deadline: 8s, attempt: 1s}}
   default-length: {targets: [a, b, c, d, e]}
   three-at-most: {targets: [a, b, c, d, e], retry: {max_attempts: 3}}
@@ -81,9 +82,9 @@ def test_what_failed_slowly_is_not_tried_again(
 def test_what_failed_fast_is_tried_again(
     instance: Instance, simulators: Simulators, fault: dict[str, Any], *, stream: bool
 ) -> None:
-    """The same failures within that time move on."""
+    """The same failures within that time move on, be it as slow a machine as it may."""
     simulators.faults("alpha", **fault)
-    answer = instance.ask("within", stream=stream)
+    answer = instance.ask("within-reason", stream=stream)
     assert (answer.status_code, answer.headers["x-router-attempts"]) == (200, "2")
 
 
@@ -121,18 +122,19 @@ def test_the_deadline_of_a_plain_call_is_for_its_last_byte(
 
 def test_an_attempt_gets_only_what_is_left_of_the_deadline(instance: Instance, simulators: Simulators) -> None:
     """The deadline is for all attempts together, not for each."""
-    simulators.faults("alpha", status=503, latency_ms=1_500)
+    simulators.faults("alpha", status=503, latency_ms=1_000)
     simulators.faults("beta", hang="forever")
-    answer, seconds = timed(instance, "deadline")
+    answer = instance.ask("deadline")
     assert (answer.status_code, answer.headers["x-router-attempts"]) == (504, "2")
-    assert 2 <= seconds < 3.5, "a deadline for each would be over after 3.5 s at the earliest"
+    record = instance.decision(answer.headers["x-router-decision"])
+    assert 1_990 <= record["total_ms"] < 3_000, "a deadline for each would be over after 3 s at the earliest"
 
 
 @KINDS
 def test_attempts_share_the_deadline(instance: Instance, simulators: Simulators, *, stream: bool) -> None:
     """With everybody silent, as many attempts are made as fit, none of them begins too late, and then it is over.
 
-    Three fit exactly; where the machine loses more than the few milliseconds between two, the third is not begun.
+    Four begin within it at most; where the machine stands still, there is time for fewer.
     """
     for name in NAMES:
         simulators.faults(name, hang="forever")
@@ -142,9 +144,9 @@ def test_attempts_share_the_deadline(instance: Instance, simulators: Simulators,
     assert (answer.status_code, error["type"], error["code"]) == (504, "timeout_error", code)
     asked = list(simulators.asked())
     assert answer.headers["x-router-attempts"] == str(len(asked))
-    assert asked == ["alpha", "beta", "gamma"][: len(asked)]
-    assert len(asked) >= 2
-    assert 1.2 <= seconds < 8
+    assert asked == list(NAMES[: len(asked)])
+    assert 2 <= len(asked) <= 4
+    assert 1.1 <= seconds < 8
 
 
 @KINDS
@@ -159,10 +161,13 @@ def test_the_last_attempt_within_the_deadline_may_still_serve(
 
 
 def test_a_stream_past_its_deadline_is_not_tried_again(instance: Instance, simulators: Simulators) -> None:
-    """A stream that fails when too little of its time is left for another attempt ends with that failure."""
-    simulators.faults("alpha", status=503, latency_ms=700)
-    simulators.faults("beta", status=502, latency_ms=700)
-    answer = instance.ask("deadline", stream=True)
+    """A stream that fails when too little of its time is left for another attempt ends with that failure.
+
+    Two fit, so each has nearly half of the time, and a third one could only begin in the first half.
+    """
+    simulators.faults("alpha", status=503, latency_ms=1_050)
+    simulators.faults("beta", status=502, latency_ms=1_050)
+    answer = instance.ask("longer-deadline", stream=True)
     assert (answer.status_code, answer.headers["x-router-attempts"]) == (502, "2")
     assert simulators.asked() == {"alpha": 1, "beta": 1}
 
@@ -208,7 +213,8 @@ def test_every_place_of_the_chain_is_tried_once(
 def test_nobody_sleeps_between_attempts(instance: Instance, simulators: Simulators) -> None:
     """The next deployment is another place: it is asked at once, without the back-off of a repeated attempt.
 
-    Envoy's own back-off would be drawn from up to 25, 75 and 175 ms: half of all pauses would be above 25 ms.
+    Envoy's own back-off would be drawn from up to 25, 75 and 175 ms: of thirty second and third pauses hardly ever half
+    would be below 25 ms.
     """
     for name in NAMES[:3]:
         simulators.faults(name, status=503)
@@ -217,10 +223,11 @@ def test_nobody_sleeps_between_attempts(instance: Instance, simulators: Simulato
         answer = instance.ask("default-length")
         attempts = instance.decision(answer.headers["x-router-decision"])["attempts"]
         assert len(attempts) == 4
-        for before, after in itertools.pairwise(attempts):
+        # Its first pause would be short as well.
+        for before, after in itertools.pairwise(attempts[1:]):
             begun = [datetime.fromisoformat(attempt["started_at"]).timestamp() * 1_000 for attempt in (before, after)]
             pauses.append(begun[1] - begun[0] - before["total_ms"])
-    assert statistics.median(pauses) < 10
+    assert statistics.median(pauses) < 25
 
 
 def test_a_retry_after_is_not_slept_through(instance: Instance, simulators: Simulators) -> None:
@@ -234,10 +241,6 @@ def test_a_retry_after_is_not_slept_through(instance: Instance, simulators: Simu
 def test_the_clients_own_timeout_does_not_hang_a_provider(instance: Instance, simulators: Simulators) -> None:
     """When the client gives up, the attempt under way is given up as well."""
     simulators.faults("alpha", hang="forever")
-    with instance.client(timeout=0.5) as client, pytest.raises(openai.APITimeoutError):
-        client.chat.completions.create(model="default-length", messages=HELLO)  # type: ignore[call-overload]
-    deadline = time.monotonic() + 10
-    while not simulators.stats("alpha")["by_outcome"].get("client_closed"):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    instance.leave({"model": "default-length", "messages": HELLO}, lambda: simulators.stats("alpha")["open_requests"])
+    until(lambda: simulators.stats("alpha")["by_outcome"].get("client_closed"))
     assert simulators.asked() == {"alpha": 1}

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.end_to_end.held_streams import HeldStreams
 from tests.end_to_end.load import Load, chat
-from tests.end_to_end.running import Instance, Simulators, running, until
+from tests.end_to_end.running import Instance, Simulators, at_work, running, until
 
 pytestmark = pytest.mark.end_to_end
 
@@ -102,7 +103,7 @@ def test_one_of_two_instances_is_restarted_without_a_cut_stream(simulators: Simu
         reconnecting.after(20)
         first.start()
         reconnecting.after(30)
-        assert first.envoy_figures("^http.clients.downstream_rq_active$") != {"http.clients.downstream_rq_active": 0}
+        until(lambda: first.envoy_figures("^http.clients.downstream_rq_active$") != {"http.clients.downstream_rq_active": 0})
     for load in (kept_alive, reconnecting):
         assert not load.not_served
         assert not load.not_decided
@@ -116,7 +117,7 @@ def test_for_drain_delay_it_serves_on_and_says_that_it_is_not_ready(simulators: 
         assert instance.process is not None
         instance.process.send_signal(signal.SIGTERM)
         stopping = time.monotonic()
-        until(lambda: not instance.is_ready(), seconds=1)
+        until(lambda: not instance.is_ready(), seconds=2)
         assert instance.admin.get(f"{instance.admin_url}/readyz").json()["reasons"] == ["the instance is stopping"]
         answer = instance.ask("auto")
         assert answer.status_code == 200
@@ -134,21 +135,24 @@ def test_a_second_ctrl_c_does_not_wait_for_drain_delay(simulators: Simulators, t
     with running(Instance(tmp_path, text)) as instance:
         assert instance.process is not None
         instance.process.send_signal(signal.SIGINT)
-        until(lambda: not instance.is_ready(), seconds=2)
+        until(lambda: not instance.is_ready())
         instance.process.send_signal(signal.SIGINT)
         assert instance.process.wait(20) == 0
 
 
-def test_an_instance_ends_only_after_its_streams(simulators: Simulators, tmp_path: Path) -> None:
+def test_an_instance_ends_only_after_its_streams(tmp_path: Path) -> None:
     """From SIGTERM on nobody can connect, and the processes end in order once the last stream has: with exit code 0."""
-    with running(Instance(tmp_path, configuration(simulators))) as instance:
+    with (
+        at_work(HeldStreams()) as provider,
+        running(Instance(tmp_path, CONFIGURATION.format(one=provider.host, workers=2))) as instance,
+    ):
         with Load([instance.port], STREAMS, connections=8, requests=8) as load:
-            load.until_open(8)
-            until(lambda: simulators.stats("one")["open_streams"] == 8)
+            until(lambda: provider.open == 8)
             assert instance.process is not None
             instance.process.send_signal(signal.SIGTERM)
             until(lambda: not instance.accepts_connections())
             assert load.open == 8
+            provider.end()
             load.join()
         assert instance.process.wait(20) == 0
         assert not load.not_served
@@ -158,6 +162,7 @@ def test_an_instance_ends_only_after_its_streams(simulators: Simulators, tmp_pat
 def test_streams_that_outlast_the_drain_timeout_are_ended(simulators: Simulators, tmp_path: Path) -> None:
     """`workers.drain_timeout` bounds the wait; what it cut off looks cut to the client, not complete."""
     text = configuration(simulators).replace("drain_timeout: 60s", "drain_timeout: 1s")
+    simulators.faults("one", stall_after_tokens=3)
     with running(Instance(tmp_path, text)) as instance:
         with Load([instance.port], STREAMS, connections=4, requests=4) as load:
             until(lambda: simulators.stats("one")["open_streams"] == 4)
@@ -167,6 +172,7 @@ def test_streams_that_outlast_the_drain_timeout_are_ended(simulators: Simulators
             load.join()
         assert len(load.not_served) == 4
         assert all(outcome.failure for outcome in load.outcomes)
+    simulators.faults("one", **PACE)
 
 
 def test_serve_hands_over_to_the_default_chain_and_back(simulators: Simulators, tmp_path: Path) -> None:
@@ -182,6 +188,8 @@ def test_serve_hands_over_to_the_default_chain_and_back(simulators: Simulators, 
         load.after(30)
         instance.start(command="serve")
         until(lambda: instance.serving_workers() == 2)
+        # Envoy's threads hear of them one after the other.
+        load.after(40)
         again = time.monotonic()
         load.after(60)
     assert not load.not_served

@@ -69,7 +69,7 @@ def _told(outcome: Outcome) -> tuple[int, str]:
 
 def test_a_crowd_never_spends_more_than_the_cap(spending: World) -> None:
     """Of 500 requests at once some are served and none beyond the cap; ledger, store and bill are equal to the micro-dollar."""
-    key = spending.create_key("crowd", "--budget-usd", CAP_USD, "--window", "day")
+    key = spending.create_key("crowd", "--budget-usd", CAP_USD, "--window", "month")
     before = len(spending.ledger())
     with spending.load(key, BODIES, requests=500, connections=500) as load:
         load.join()
@@ -86,15 +86,24 @@ def test_a_crowd_never_spends_more_than_the_cap(spending: World) -> None:
 
 def test_what_is_left_is_spent_in_the_end(spending: World) -> None:
     """One after the other, requests are served until the next would not fit: nothing set aside is lost."""
-    key = spending.create_key("patient", "--budget-usd", "0.004", "--window", "day")
-    body = chat("small", max_tokens=60)
-    served = 0
-    with spending.load(key, [body], requests=30, connections=1, pause=0.1) as load:
-        load.join()
-    served = sum(outcome.is_served for outcome in load.outcomes)
+    key = spending.create_key("patient", "--budget-usd", "0.004", "--window", "month")
+    served, is_settled = 0, False
+    while True:
+        with spending.load(key, [chat("small", max_tokens=60)], requests=1, connections=1) as load:
+            load.join()
+        [outcome] = load.outcomes
+        served += outcome.is_served
+        if outcome.is_served:
+            is_settled = False
+        elif is_settled and outcome.status == 429:
+            break
+        else:
+            # What is under way was in the way, or the store was too busy: once it is quiet, a refusal is the last word.
+            assert _told(outcome) in REFUSED, outcome
+            spending.settled("patient")
+            is_settled = True
     bill = spending.billed()
     assert served == len(bill)
-    assert load.outcomes[-1].status == 429
     # The longest answer it asks for, and a prompt of fewer tokens than 40.
     bound = 60 * OUTPUT + 40 * INPUT
     assert 0 <= 4_000 - sum(bill) < bound
@@ -106,7 +115,13 @@ def test_a_request_limit_is_exact(spending: World) -> None:
     with spending.load(key, BODIES[:1], requests=300, connections=150) as load:
         load.join()
     assert set(load.by(_told)) <= SERVED | REFUSED, load.by(_told)
-    assert load.by(lambda outcome: outcome.status)[200] == ALLOWED_REQUESTS
+    served = load.by(lambda outcome: outcome.status)[200]
+    while (503, "store_unavailable") in load.by(_told) and served < ALLOWED_REQUESTS:
+        # What a busy store set aside for nobody is given back, and there for whoever comes next.
+        with spending.load(key, BODIES[:1], requests=1, connections=1, pause=0.1) as late:
+            late.join()
+        served += late.outcomes[0].is_served
+    assert served == ALLOWED_REQUESTS
     assert spending.simulators.stats("one")["requests"] == ALLOWED_REQUESTS
 
 
@@ -115,7 +130,7 @@ def test_kills_lose_nothing_and_allow_nothing(spending: World, seed: int) -> Non
     """Workers and observers are killed at random moments: the cap holds, and all three sums are equal once it is quiet."""
     chance = random.Random(seed)  # noqa: S311 - draws moments and victims
     tenant = f"killed-{seed}-{time.monotonic_ns()}"
-    key = spending.create_key(tenant, "--budget-usd", CAP_USD, "--window", "day")
+    key = spending.create_key(tenant, "--budget-usd", CAP_USD, "--window", "month")
     with spending.load(key, BODIES, requests=None, connections=24, pause=0.01) as load:
         for _ in range(4):
             time.sleep(chance.uniform(0.05, 0.6))

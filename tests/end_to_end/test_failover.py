@@ -20,7 +20,7 @@ pytestmark = pytest.mark.end_to_end
 
 PROVIDERS = """
 cooling: {failures: 1000000, window: 1ms}
-defaults: {timeouts: {attempt: 1s}}
+defaults: {timeouts: {attempt: 60s}}
 providers:
   alpha: {base_url: $alpha/v1}
   beta: {base_url: $beta/v1}
@@ -104,6 +104,9 @@ def configuration(cases: Iterable[tuple[str, str]]) -> str:
             if model in written:
                 models[of_case(model, case)] = settings
                 written = written.replace(model, of_case(model, case))
+        # Only where somebody hangs is there a reason to hurry.
+        if "hang" in case or case == "any":
+            written = f"{written[:-1]}, timeouts: {{attempt: 1s}}}}"
         routes[of_case(route, case)] = f" {written}"
     return f"{PROVIDERS}models:{section(models)}\nroutes:{section(routes)}\n"
 
@@ -289,13 +292,14 @@ def test_without_a_failure_no_header_speaks_of_one(instance: Instance) -> None:
 def test_the_record_has_times_of_each_attempt(instance: Instance, simulators: Simulators) -> None:
     """Milliseconds to the first byte and in total are kept for each attempt, and they add up."""
     simulators.faults("alpha", status=503, latency_ms=200)
-    simulators.faults("beta", latency_ms=300, tokens=10, inter_token_ms=20)
+    simulators.faults("beta", latency_ms=300, tokens=10, inter_token_ms=60)
     answer = instance.ask("next-target.any", stream=True)
     record = instance.decision(answer.headers["x-router-decision"])
     failed, served = record["attempts"]
     assert (record["requested"], failed["level"], served["level"]) == ("next-target.any", "primary", "target")
-    assert 200 <= failed["time_to_first_byte_ms"] <= failed["total_ms"]
-    assert served["time_to_first_byte_ms"] >= 300
+    # Whose clock is a little slow is a little early.
+    assert 195 <= failed["time_to_first_byte_ms"] <= failed["total_ms"]
+    assert served["time_to_first_byte_ms"] >= 295
     assert served["time_to_first_byte_ms"] + 150 <= served["total_ms"]
-    assert 500 <= record["time_to_first_token_ms"] <= record["total_ms"] - 150
+    assert 490 <= record["time_to_first_token_ms"] <= record["total_ms"] - 150
     assert failed["total_ms"] + served["total_ms"] <= record["total_ms"]

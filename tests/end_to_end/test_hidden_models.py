@@ -26,7 +26,7 @@ auth: keys
 tenants: {{acme: {{}}}}
 keys:
   intern: {{tenant: acme, digest: "{digest(INTERN)}", permissions: {{models: [weak]}}}}
-  spender: {{tenant: acme, digest: "{digest(SPENDER)}", budgets: {{own: {{usd: 5, window: day}}}}}}
+  spender: {{tenant: acme, digest: "{digest(SPENDER)}", budgets: {{own: {{usd: 5, window: month}}}}}}
   trusted: {{tenant: acme, digest: "{digest(TRUSTED)}", permissions: {{routes: [path]}}, budgets: {{own: {{usd: 5}}}}}}
 providers: {{one: {{base_url: "$one/v1"}}}}
 models:

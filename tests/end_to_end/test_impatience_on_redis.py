@@ -35,7 +35,7 @@ models:
 routes:
   open: {{targets: [small]}}
 budgets:
-  money: {{usd: 100, window: day, match: {{route: open}}}}
+  money: {{usd: 100, window: month, match: {{route: open}}}}
   often: {{requests: 100000, window: {{rolling: 1h}}, match: {{route: open}}}}
 """
 

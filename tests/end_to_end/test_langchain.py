@@ -18,7 +18,9 @@ from tests.end_to_end.running import Instance, Simulators, running
 pytestmark = pytest.mark.end_to_end
 
 # `text-only` is the cheapest and can do nothing but talk: what needs more must not go there.
+# The deadline is far away, because a machine that is busy with other tests must not decide what these see.
 CONFIGURATION = """
+analysis: {deadline: 5s}
 providers:
   vision: {base_url: $vision/v1, models: [gpt-4o]}
   talker: {base_url: $talker/v1}

@@ -31,7 +31,9 @@ UNREACHABLE = re.compile(
 )
 
 # `text-only` is the cheapest and can do nothing but talk: what needs more must not go there.
+# The deadline is far away, because a machine that is busy with other tests must not decide what these see.
 CONFIGURATION = """
+analysis: {deadline: 5s}
 providers:
   vision: {base_url: $vision/v1, models: [gpt-4o]}
   talker: {base_url: $talker/v1}

@@ -29,7 +29,7 @@ routes:
   old-first: {{targets: [aged, fresh]}}
   old-last: {{targets: [fresh, aged]}}
   old-last-renamed: {{targets: [fresh, known-as]}}
-budgets: {{house: {{usd: 1000, window: day}}}}
+budgets: {{house: {{usd: 1000, window: month}}}}
 cooling: {{failures: 1000, failure_ratio: 1.0}}
 """
 ASKING: dict[str, Any] = {"stream_options": {"include_usage": True}}

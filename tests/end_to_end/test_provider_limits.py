@@ -17,7 +17,7 @@ CONFIGURATION = f"""
 providers:
   rationed: {{base_url: "$rationed/v1", limits: {{requests_per_minute: 3}}}}
   spare: {{base_url: "$spare/v1"}}
-  spent: {{base_url: "$spent/v1", budget: {{usd: 0, window: day}}}}
+  spent: {{base_url: "$spent/v1", budget: {{usd: 0, window: month}}}}
   keyed:
     base_url: "$keyed/v1"
     credentials:

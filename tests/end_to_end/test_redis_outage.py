@@ -27,9 +27,9 @@ routes:
   closed: {{targets: [small]}}
   shared: {{targets: [small]}}
 budgets:
-  open: {{usd: 1, window: day, match: {{route: open}}, on_store_failure: fail_open}}
-  closed: {{usd: 1, window: day, match: {{route: closed}}, on_store_failure: fail_closed}}
-  shared: {{requests: 40, window: day, match: {{route: shared}}, on_store_failure: local_share, local_share: 0.1}}
+  open: {{usd: 1, window: month, match: {{route: open}}, on_store_failure: fail_open}}
+  closed: {{usd: 1, window: month, match: {{route: closed}}, on_store_failure: fail_closed}}
+  shared: {{requests: 40, window: month, match: {{route: shared}}, on_store_failure: local_share, local_share: 0.1}}
 """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from tests.end_to_end.load import chat
 from tests.end_to_end.running import at_work, until
 from tests.end_to_end.spending import World, command, world
+from tests.end_to_end.stopwatch import Stopwatch
 from tests.redis_servers import single_redis
 
 pytestmark = pytest.mark.end_to_end
@@ -42,6 +44,8 @@ class Inbox(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.taken: list[dict[str, Any]] = []
         self.refused = 0
+        # Two thresholds may be told at once, by two replicas.
+        self.lock = threading.Lock()
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -49,8 +53,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
-        if not self.server.refused:
-            self.server.refused += 1
+        with self.server.lock:
+            is_first = not self.server.refused
+            self.server.refused = 1
+        if is_first:
             self.send_error(503)
             return
         self.server.taken.append(json.loads(body))
@@ -90,9 +96,9 @@ def test_a_key_that_is_revoked_at_one_replica_is_revoked_at_all(replicas: World)
     key = replicas.create_key("revoked")
     identity = key.removeprefix("sk-router-").partition(".")[0]
     command(replicas.instances[1], "keys", "revoke", identity)
-    ended = time.monotonic()
-    until(lambda: _statuses(replicas, key) == [401] * 3, seconds=SECONDS, step=0.02)
-    assert time.monotonic() - ended <= SECONDS
+    with Stopwatch() as watch:
+        until(lambda: _statuses(replicas, key) == [401] * 3, step=0.02)
+    assert watch.seconds <= SECONDS
     with replicas.instances[2].client(api_key=key) as client, pytest.raises(openai.AuthenticationError) as refused:
         client.models.list()
     assert refused.value.code == "invalid_api_key"
@@ -100,12 +106,16 @@ def test_a_key_that_is_revoked_at_one_replica_is_revoked_at_all(replicas: World)
 
 def test_a_rotated_key_and_its_successor_both_hold_while_they_overlap(replicas: World) -> None:
     """The old key ends when the overlap does, the new one goes on; both lead to the same budgets."""
-    key = replicas.create_key("rotated", "--budget-usd", "1", "--window", "day")
+    key = replicas.create_key("rotated", "--budget-usd", "1", "--window", "month")
     identity = key.removeprefix("sk-router-").partition(".")[0]
     successor = command(replicas.instances[0], "keys", "rotate", identity, "--overlap", "4s")["key"]
-    until(lambda: _statuses(replicas, successor) == [200] * 3, seconds=SECONDS, step=0.02)
+    with Stopwatch() as watch:
+        until(lambda: _statuses(replicas, successor) == [200] * 3, step=0.02)
+    assert watch.seconds <= SECONDS
     assert _statuses(replicas, key) == [200] * 3
-    until(lambda: _statuses(replicas, key) == [401] * 3, seconds=4 + SECONDS)
+    with Stopwatch() as watch:
+        until(lambda: _statuses(replicas, key) == [401] * 3)
+    assert watch.seconds <= 4 + SECONDS
     assert _statuses(replicas, successor) == [200] * 3
 
 
@@ -114,8 +124,15 @@ def test_a_threshold_is_alerted_once_by_whichever_replica(replicas: World, inbox
     key = replicas.create_key("alerted")
     with replicas.load(key, [chat("small", max_tokens=20)], requests=3 * ALERTED, connections=30) as load:
         load.join()
-    assert load.by(lambda outcome: outcome.status)[httpx.codes.OK] == ALERTED
-    until(lambda: len(inbox.taken) >= 2, seconds=30)
+    served = load.by(lambda outcome: outcome.status)[httpx.codes.OK]
+    while served < ALERTED:
+        # A store that was too busy to answer in time gives back what it set aside for nobody.
+        assert load.by(lambda outcome: outcome.status)[httpx.codes.SERVICE_UNAVAILABLE]
+        with replicas.load(key, [chat("small", max_tokens=20)], requests=1, connections=1, pause=0.1) as late:
+            late.join()
+        served += late.outcomes[0].is_served
+    assert served == ALERTED
+    until(lambda: len(inbox.taken) >= 2, seconds=60)
     replicas.settled("alerted")
     time.sleep(1)  # for one too many
     assert len(inbox.taken) == 2, inbox.taken

@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,6 +19,7 @@ from router_extproc.registry.spending import Budget, Window
 from router_extproc.store.ledger import Charge, Ledger, LedgerRow, Settlement
 from tests.end_to_end.running import CHAT, HELLO, Instance, Simulators, until
 from tests.end_to_end.spending import command, micro_usd, quiet_budget
+from tests.end_to_end.stopwatch import Stopwatch
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("healed")]
 
@@ -45,7 +45,7 @@ CALLERS: dict[str, str] = {
     "quick": "tenant: wide, budgets: {pace: {requests: 2, window: {rolling: 3s}}}",
     "counting": "tenant: wide, budgets: {words: {tokens: 1000, window: month}}",
     "poor": "tenant: wide, budgets: {nothing: {usd: 0, window: month}}",
-    "many": "tenant: wide, team: several, budgets: {purse: {usd: 1, window: day}, pace: {requests: 100, window: week}}",
+    "many": "tenant: wide, team: several, budgets: {purse: {usd: 1, window: month}, pace: {requests: 100, window: week}}",
 }
 FACTS = "tier: economy, capabilities: [], context_window: 100000, output_limit: 2000"
 
@@ -207,9 +207,10 @@ def test_a_raise_counts_until_its_end(instance: Instance) -> None:
     command(instance, "budgets", "raise", "key:raised:pace", "--requests", "1", "--until", "1h")
     until(lambda: ask(instance, "raised").status_code == 200, seconds=3)
     assert statuses(instance, "raised") == [429]
-    ends = datetime.now(UTC) + timedelta(seconds=4)
+    before = datetime.now(UTC)
     granted = command(instance, "budgets", "raise", "key:raised:pace", "--requests", "5", "--until", "4s")
-    assert abs((datetime.fromisoformat(granted["until"]) - ends).total_seconds()) < 2
+    asked_within = datetime.fromisoformat(granted["until"]) - timedelta(seconds=4)
+    assert before - timedelta(seconds=1) <= asked_within <= datetime.now(UTC)
     until(lambda: ask(instance, "raised").status_code == 200, seconds=3)
     time.sleep(max(0.0, datetime.fromisoformat(granted["until"]).timestamp() - time.time()) + 0.05)
     assert statuses(instance, "raised") == [429]
@@ -233,10 +234,17 @@ def test_what_the_last_month_left_can_be_used_in_this_one(instance: Instance) ->
 
 def test_a_rolling_window_frees_when_it_was_told(instance: Instance) -> None:
     """Whoever comes back after ``retry-after`` is served; whoever comes at once is not."""
-    assert statuses(instance, "quick", "quick", "quick") == [200, 200, 429]
-    quiet_budget(instance, "key:quick:pace")
-    refused = ask(instance, "quick")
-    assert refused.status_code == 429
+
+    def refused_when_settled() -> httpx.Response | None:
+        """On a machine that stands still three seconds are soon over: then it is used up once more."""
+        if ask(instance, "quick").status_code == 200:
+            return None
+        quiet_budget(instance, "key:quick:pace")
+        answer: httpx.Response = ask(instance, "quick")
+        return answer if answer.status_code == 429 else None
+
+    assert statuses(instance, "quick", "quick") == [200, 200]
+    refused = until(refused_when_settled)
     seconds = int(refused.headers["retry-after"])
     assert 1 <= seconds <= 5
     time.sleep(seconds)
@@ -245,8 +253,8 @@ def test_a_rolling_window_frees_when_it_was_told(instance: Instance) -> None:
 
 def leave_before_the_answer(instance: Instance, simulators: Simulators) -> None:
     simulators.faults("two", latency_ms=20_000)
-    with pytest.raises(httpx.ReadTimeout), instance.http(headers=bearer("alone")) as http:
-        http.post(CHAT, json={"model": "there", "messages": HELLO}, timeout=0.3)
+    body = {"model": "there", "messages": HELLO}
+    instance.leave(body, lambda: simulators.stats("two")["open_requests"], headers=bearer("alone"))
 
 
 def leave_amid_the_stream(instance: Instance, simulators: Simulators) -> None:
@@ -286,20 +294,19 @@ def test_a_slot_is_free_again_after_every_end(instance: Instance, simulators: Si
     """One request at a time: however it ended, the next one passes within a second or two."""
     ENDS[end](instance, simulators)
     simulators.heal()
-    started = time.monotonic()
-    until(lambda: ask(instance, "alone").status_code == 200, seconds=5)
-    assert time.monotonic() - started < 2
+    with Stopwatch() as watch:
+        until(lambda: ask(instance, "alone").status_code == 200)
+    assert watch.seconds < 2
     quiet_budget(instance, "key:alone:slot")
 
 
 def test_only_so_many_at_once(instance: Instance, simulators: Simulators) -> None:
     """The second one is refused while the first is under way, with a second to come back in."""
     quiet_budget(instance, "key:alone:slot")
-    simulators.faults("two", latency_ms=1_500)
-    with ThreadPoolExecutor() as pool:
-        first = pool.submit(ask, instance, "alone", "there")
-        until(lambda: simulators.asked().get("two"))
+    simulators.faults("two", stall_after_tokens=0)
+    body = {"model": "there", "messages": HELLO, "stream": True}
+    with instance.http(headers=bearer("alone")) as http, http.stream("POST", CHAT, json=body) as first:
+        assert first.status_code == 200
         second = ask(instance, "alone")
         assert refusal(second) == (429, "rate_limit_exceeded", "key:alone:slot")
         assert second.headers["retry-after"] == "1"
-        assert first.result(10).status_code == 200

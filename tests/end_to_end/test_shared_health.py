@@ -12,6 +12,7 @@ import pytest
 
 from tests.end_to_end.load import Load, chat
 from tests.end_to_end.running import Instance, Simulators, running, until
+from tests.end_to_end.stopwatch import Stopwatch
 from tests.redis_servers import RedisServer, single_redis
 
 pytestmark = pytest.mark.end_to_end
@@ -25,7 +26,7 @@ def configuration(store: str) -> str:
     models = "".join(f"  {case}: {{deployments: [{{provider: flaky}}]}}\n" for case in CASES)
     routes = "".join(f"  to-{case}: {{targets: [{case}, steady], same_tier: false}}\n" for case in CASES)
     return (
-        f"workers: {{count: 1}}\nstore: {{redis: {{url: {store}}}}}\ncooling: {{failures: 3, time: 3s, max_time: 60s}}\n"
+        f"workers: {{count: 1}}\nstore: {{redis: {{url: {store}}}}}\ncooling: {{failures: 3, time: 4s, max_time: 60s}}\n"
         "providers:\n  flaky: {base_url: $flaky/v1}\n  steady: {base_url: $steady/v1}\n"
         f"models:\n{models}  steady: {{deployments: [{{provider: steady}}]}}\nroutes:\n{routes}"
     )
@@ -83,9 +84,10 @@ def test_what_fails_for_one_is_left_alone_by_both(replicas: tuple[Instance, Inst
     one, two = replicas
     simulators.faults("flaky", status=503)
     _fails_for(one, "spread")
-    found_at = time.monotonic()
     simulators.heal()
-    time.sleep(max(0.0, found_at + SECONDS - time.monotonic()))
+    with Stopwatch() as watch:
+        time.sleep(SECONDS)
+    time.sleep(watch.lost)
     for _ in range(5):
         answer = two.ask("to-spread")
         assert (answer.headers["x-router-deployment"], answer.headers["x-router-attempts"]) == ("steady/steady", "1")
@@ -103,16 +105,16 @@ def test_one_request_of_all_replicas_tries_again(replicas: tuple[Instance, Insta
     one, two = replicas
     simulators.faults("flaky", status=503)
     _fails_for(two, "crowd")
-    until(lambda: one.health("flaky/crowd") == "open", seconds=SECONDS)
-    time.sleep(0.5)  # its workers are told
+    for instance in replicas:
+        until(lambda: instance.ask("to-crowd").headers["x-router-attempts"] == "1")  # noqa: B023
     simulators.heal()
     # So slow that the other replica's turn comes while the probe is under way.
-    simulators.faults("flaky", latency_ms=4_000)
+    simulators.faults("flaky", latency_ms=5_000)
     with Load([one.port, two.port], [chat("to-crowd")], connections=6, pause=0.02) as load:
         until(lambda: len(simulators.requests("flaky")) > 5, seconds=30)
     assert load.not_served == []
     probe, *later = (request["received_at"] for request in simulators.requests("flaky"))
-    assert later[0] - probe >= 4, "somebody else came before the probe was answered"
+    assert later[0] - probe >= 5, "somebody else came before the probe was answered"
 
 
 def test_a_quota_used_up_for_one_is_used_up_for_both(replicas: tuple[Instance, Instance], simulators: Simulators) -> None:
@@ -121,7 +123,9 @@ def test_a_quota_used_up_for_one_is_used_up_for_both(replicas: tuple[Instance, I
     simulators.faults("flaky", response_headers={"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "30s"})
     assert one.ask("to-used-up").headers["x-router-deployment"] == "flaky/used-up"
     until(lambda: _deployment(one, "flaky/used-up").get("quota_until"), step=0.01)
-    until(lambda: _deployment(two, "flaky/used-up").get("quota_until"), seconds=SECONDS, step=0.02)
+    with Stopwatch() as watch:
+        until(lambda: _deployment(two, "flaky/used-up").get("quota_until"), step=0.02)
+    assert watch.seconds < SECONDS
 
 
 def test_without_redis_each_goes_by_its_own_findings(
@@ -139,5 +143,6 @@ def test_without_redis_each_goes_by_its_own_findings(
     for instance in replicas:
         until(lambda: instance.ask("to-alone").headers["x-router-deployment"] == "flaky/alone", seconds=20)  # noqa: B023
     for instance in replicas:
-        log = (instance.state / "logs" / "observer.log").read_text()
-        assert log.count("without the other instances' findings") == 1
+        log = instance.state / "logs" / "observer.log"
+        until(lambda: "without the other instances' findings" in log.read_text())  # noqa: B023
+        assert log.read_text().count("without the other instances' findings") <= 3, "it is not said again and again"

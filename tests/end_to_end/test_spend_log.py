@@ -60,7 +60,8 @@ def test_a_failed_call_is_a_row_that_costs_nothing(unpaid: World) -> None:
     with instance.http() as http:
         assert http.post("/v1/chat/completions", json={"model": "unheard-of", "messages": HELLO}).status_code == 404
     answered = instance.ask("small").headers["x-router-decision"]
-    until(lambda: any(row["request"] == answered for row in unpaid.ledger()), seconds=20)
-    rows = {row["request"]: row for row in unpaid.ledger()}
+    rows = until(
+        lambda: (found := {row["request"]: row for row in unpaid.ledger()}) and {failed, answered} <= found.keys() and found
+    )
     assert (rows[failed]["status"], rows[failed]["cost_micro_usd"], rows[failed]["usage_source"]) == (500, 0, "none")
     assert len(rows) == 63

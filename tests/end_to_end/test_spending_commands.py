@@ -16,6 +16,7 @@ import pytest
 
 from tests.end_to_end.running import CHAT, HELLO, Instance, Simulators, at_work, running, until
 from tests.end_to_end.spending import MODEL, command, ledger, micro_usd, settled
+from tests.end_to_end.stopwatch import Stopwatch
 
 pytestmark = pytest.mark.end_to_end
 
@@ -100,9 +101,9 @@ def test_a_key_lives_and_dies_within_a_second(instance: Instance) -> None:
     rotated = command(instance, "keys", "rotate", made["id"], "--overlap", "1h")
     assert [ask(instance, each["key"]).status_code for each in (made, rotated)] == [200, 200]
     command(instance, "keys", "revoke", made["id"])
-    revoked_at = time.monotonic()
-    until(lambda: {ask(instance, each["key"]).status_code for each in (made, rotated)} == {401}, seconds=5)
-    assert time.monotonic() - revoked_at < 1
+    with Stopwatch() as watch:
+        until(lambda: {ask(instance, each["key"]).status_code for each in (made, rotated)} == {401})
+    assert watch.seconds < 1
     assert ask(instance, "sk-router-aaaaaaaaaaaaaaaa.nonsense").status_code == 401
     actions = [entry["action"] for entry in command(instance, "audit")["entries"] if entry["subject"] == made["id"]]
     assert actions == ["key.revoke", "key.rotate", "key.create"]
@@ -110,7 +111,7 @@ def test_a_key_lives_and_dies_within_a_second(instance: Instance) -> None:
 
 def test_the_bill_is_settled_to_the_micro_dollar(instance: Instance, simulators: Simulators) -> None:
     """Whole answers, streams that ask for usage and streams that do not; the budget, the ledger and the bill agree."""
-    key = command(instance, "keys", "create", "--tenant", "exact", "--budget-usd", "5", "--window", "day")["key"]
+    key = command(instance, "keys", "create", "--tenant", "exact", "--budget-usd", "5", "--window", "month")["key"]
     for body in ({}, {"stream": True}, {"stream": True, "stream_options": {"include_usage": True}}):
         for _ in range(3):
             assert ask(instance, key, **body).status_code == 200
@@ -124,13 +125,13 @@ def test_the_bill_is_settled_to_the_micro_dollar(instance: Instance, simulators:
 
 def test_a_client_that_leaves_pays_for_what_was_made(instance: Instance, simulators: Simulators) -> None:
     """A slow stream is left after a few tokens: about these are settled, and what was set aside is given back."""
-    made = command(instance, "keys", "create", "--tenant", "leaver", "--budget-usd", "1", "--window", "day")
-    simulators.faults("one", inter_token_ms=50)
+    made = command(instance, "keys", "create", "--tenant", "leaver", "--budget-usd", "1", "--window", "month")
+    simulators.faults("one", inter_token_ms=200)
     body = {"model": "small", "messages": HELLO, "max_tokens": 400, "stream": True}
     headers = {"authorization": f"Bearer {made['key']}"}
     with instance.http() as http, http.stream("POST", CHAT, json=body, headers=headers) as stream:
         for number, _ in enumerate(stream.iter_lines()):
-            if number == 12:
+            if number == 6:
                 break
     shown = settled(instance, "leaver")
     [row] = [row for row in ledger([instance]) if row["tenant"] == "leaver"]
@@ -143,14 +144,15 @@ def test_a_client_that_leaves_pays_for_what_was_made(instance: Instance, simulat
 
 def test_a_killed_observer_and_a_rotated_log_lose_nothing(instance: Instance, simulators: Simulators) -> None:
     """Requests go on while the observer is dead and while files change: in the end everything is settled once."""
-    key = command(instance, "keys", "create", "--tenant", "rotated", "--budget-usd", "5", "--window", "day")["key"]
+    key = command(instance, "keys", "create", "--tenant", "rotated", "--budget-usd", "5", "--window", "month")["key"]
     first = instance.state / "logs" / "access.jsonl.1"
     before = first.stat().st_ino if first.exists() else 0
     count = 0
     deadline = time.monotonic() + 60
     while not first.exists() or first.stat().st_ino == before or count < 40:
         assert time.monotonic() < deadline, "the log was not rotated"
-        assert ask(instance, key).status_code == 200
+        answer = ask(instance, key)
+        assert answer.status_code == 200, answer.text
         count += 1
         if count == 20:
             os.kill(instance.pids("observer")[0], signal.SIGKILL)
@@ -170,5 +172,9 @@ def test_each_threshold_is_told_once(instance: Instance, told: tuple[str, list[s
     time.sleep(1.5)  # long enough for a third, were there one
     assert [text.split(" has used ")[1].split(" %")[0] for text in told[1]] == ["50", "80"]
     assert all(text.startswith("Budget team (team=search)") for text in told[1])
-    shown = instance.admin.get(f"{instance.admin_url}/alerts").json()["alerts"]
-    assert [each["delivery"] for each in shown if "team=search" in each["text"]] == ["delivered"] * 2
+
+    def deliveries() -> list[str]:
+        shown = instance.admin.get(f"{instance.admin_url}/alerts").json()["alerts"]
+        return [each["delivery"] for each in shown if "team=search" in each["text"]]
+
+    until(lambda: deliveries() == ["delivered"] * 2)

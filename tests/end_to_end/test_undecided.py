@@ -152,7 +152,7 @@ def test_a_known_key_is_served_as_soon_as_there_is_a_worker(instance: Instance) 
 
 @pytest.fixture
 def budgeted(simulators: Simulators, tmp_path: Path) -> Iterator[Instance]:
-    budgets = "budgets: {house: {usd: 100, window: day}}\n"
+    budgets = "budgets: {house: {usd: 100, window: month}}\n"
     with running(Instance(tmp_path, simulators.fill(PROVIDERS) + budgets)) as started:
         yield started
 

@@ -23,7 +23,7 @@ models:
 routes:
   auto: {targets: [small]}
   judged: {targets: [{deployment: one/other}, {deployment: two/other}], check: {answer: true}}
-budgets: {house: {usd: 1000, window: day}}
+budgets: {house: {usd: 1000, window: month}}
 cooling: {failures: 1000, failure_ratio: 1.0}
 """
 
@@ -103,7 +103,7 @@ def test_what_was_turned_down_can_be_told(instance: Instance, simulators: Simula
 def test_a_client_that_leaves_is_counted_by_events(instance: Instance, simulators: Simulators) -> None:
     """Of a stream that was left the log has how many events had come."""
     for name in simulators.ports:
-        simulators.faults(name, tokens=50, inter_token_ms=30)
+        simulators.faults(name, tokens=400, inter_token_ms=30)
     with (
         instance.http() as http,
         http.stream("POST", CHAT, json={"model": "auto", "messages": HELLO, "stream": True}) as answer,
@@ -116,7 +116,7 @@ def test_a_client_that_leaves_is_counted_by_events(instance: Instance, simulator
                 break
     request = lines(instance, decision)[-1]
     assert (request["flags"], request["prompt_tokens"]) == ("DC", None)
-    assert 5 <= request["events"] < 50
+    assert 5 <= request["events"] < 400
     assert request["account"] is not None
 
 

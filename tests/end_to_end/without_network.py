@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.end_to_end.running import CHAT, HELLO, Instance, Simulators, running
+from tests.end_to_end.running import CHAT, HELLO, Instance, Simulators, running, until
 
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1  # netdevice(7)
 
@@ -69,7 +69,8 @@ def main() -> None:
             # The observer's timers, Envoy's health checks and a reload have their turn too.
             instance.write(text + "aliases: {other: gpt-4o}\n")
             time.sleep(3)
-            answers.append(http.post(CHAT, json={"model": "other", "messages": HELLO}))
+            other = {"model": "other", "messages": HELLO}
+            answers.append(until(lambda: (asked := http.post(CHAT, json=other)).status_code == 200 and asked))
     print(  # noqa: T201 - this is a program
         json.dumps(
             {
