@@ -59,6 +59,10 @@ def test_plain_questions_stay_cheap(analyser: Analyser) -> None:
         "one always lies , the other tells the truth",
         "if it rains , it is wet . it is wet . did it rain ?",
         "ann is taller than bob , bob is taller than cem . who is in the middle ?",
+        "what is heavier , a ton of bricks or a ton of feathers ?",
+        "toss a coin until you have seen heads twice",
+        "two fathers and two sons share three apples",
+        "this sentence is false . is it ?",
     ],
 )
 def test_a_known_form_is_enough(words: str) -> None:
