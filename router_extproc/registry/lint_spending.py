@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from router_extproc.caller import Permissions
 from router_extproc.config.check_spending import all_budgets
@@ -60,10 +60,21 @@ def _allows(permissions: Permissions, model: Model) -> bool:
 
 def _uncounted(config: RouterConfig, source: Source, registry: Registry) -> Iterator[Problem]:
     """Models without a price, where a budget in USD is to hold."""
-    unpriced = [name for name, model in registry.models.items() if model.prices is None and not is_wildcard(name)]
+    # Also a wildcard: the catalogue knows its models by their names, and nobody looks there for each that a client may write.
+    unpriced = {name: model for name, model in registry.models.items() if model.prices is None}
     path = next((path for path, budget in all_budgets(config) if budget.unit == "usd" and budget.mode == "enforce"), None)
     if path is not None and unpriced:
-        others = f" and {len(unpriced) - 1} more" if len(unpriced) > 1 else ""
-        message = f"`{shown(unpriced[0])}`{others} has no price: what it answers is not counted here"
-        fix = f"write models.{shown(unpriced[0])}.prices"
-        yield source.problem((*path, "usd"), message, fix=fix, code="unpriced_under_budget", severity="warning", key=True)
+        yield _unpriced(source, path, list(unpriced))
+    for provider, written in config.providers.items():
+        there = [name for name, model in unpriced.items() if any(one.provider == provider for one in model.deployments)]
+        if written.budget is not None and written.budget.mode == "enforce" and there:
+            yield _unpriced(source, ("providers", provider, "budget"), there)
+
+
+def _unpriced(source: Source, path: Path, names: Sequence[str]) -> Problem:
+    others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    message = f"`{shown(names[0])}`{others} has no price: what it answers is not counted here"
+    fix = f"write models.{shown(names[0])}.prices"
+    if is_wildcard(names[0]):
+        fix = f'write models."{shown(names[0])}".prices, the highest that any of them has'
+    return source.problem((*path, "usd"), message, fix=fix, code="unpriced_under_budget", severity="warning", key=True)

@@ -70,3 +70,23 @@ def test_a_model_without_a_price_under_a_budget_in_money() -> None:
         unpriced,
         f"budgets.a.usd: unpriced_under_budget: {message}",
     ]
+
+
+def test_a_wildcard_without_a_price_under_a_budget_in_money() -> None:
+    """What its models cost stands in a catalogue under names that nobody knows before: without a price nothing is counted."""
+    wild = BASE.replace("models: [small, large]}", "models: [small, large, 'gpt-*']}", 1)
+    message = "`gpt-*` has no price: what it answers is not counted here"
+    assert f"budgets.a.usd: unpriced_under_budget: {message}" in warnings(wild + "budgets: {a: {usd: 1}}\n")
+    assert not any("unpriced_under_budget" in one for one in warnings(wild + "budgets: {a: {tokens: 1}}\n"))
+    priced = wild + "  'gpt-*': {deployments: [{provider: one}], prices: {input: 9, output: 9}}\n"
+    assert not any("unpriced" in one for one in warnings(priced.replace(", 'gpt-*'", "") + "budgets: {a: {usd: 1}}\n"))
+
+
+def test_a_model_without_a_price_under_the_budget_of_its_provider() -> None:
+    """A provider's own amount would not hold either; that of another provider has nothing to do with it."""
+    text = BASE.replace(", prices: {input: 9, output: 9}", "").replace("region: us, models: [small, large]", "models: [small]")
+    message = "`large` has no price: what it answers is not counted here"
+    there = text.replace("region: eu,", "budget: {usd: 5},")
+    assert f"providers.two.budget.usd: unpriced_under_budget: {message}" in warnings(there)
+    elsewhere = text.replace("providers:\n  one: {", "providers:\n  one: {budget: {usd: 5}, ")
+    assert not any("unpriced_under_budget" in one for one in warnings(elsewhere))
