@@ -102,6 +102,17 @@ class Bookkeeping:
         return None if self._spending is None else self._spending.store
 
     @property
+    def is_limiting(self) -> bool:
+        """Whether a request may hold something of a limit, so that others may wait for what it gives back."""
+        spending = self._spending
+        if spending is None or spending.budgets or spending.loop_guard.mode != "off":
+            return True
+        if spending.auth.mode is None:
+            # From the first key on everybody shows one, and a key may have budgets of its own.
+            return bool(spending.keys) or self._state.keys_exist.exists()
+        return spending.auth.mode != "none"
+
+    @property
     def store(self) -> CounterStore | None:
         """The counters, None while there is no configuration or they cannot be opened."""
         return None if self._books is None else self._books.store

@@ -173,11 +173,12 @@ class Observer:
         async with asyncio.TaskGroup() as tasks:
             serving = tasks.create_task(admin.run_until_stopped())
             timers = [
-                tasks.create_task(_each(HEALTH_SECONDS, self._write_health)),
-                tasks.create_task(_each(HEALTH_SECONDS, self._reread)),
+                tasks.create_task(_each(HEALTH_SECONDS, self._keep_up)),
                 tasks.create_task(_each(FLUSH_SECONDS, self._flush)),
                 tasks.create_task(_each(COUNTERS_SECONDS, self._read_counters)),
-                tasks.create_task(_each(SETTLE_SECONDS, functools.partial(self._bookkeeping.settle, SETTLE_PATIENCE_SECONDS))),
+                tasks.create_task(
+                    _each(self._settle_seconds, functools.partial(self._bookkeeping.settle, SETTLE_PATIENCE_SECONDS))
+                ),
                 tasks.create_task(_each(TELL_SECONDS, self._bookkeeping.tell, self._bookkeeping.news)),
                 tasks.create_task(_each(FREE_SECONDS, self._bookkeeping.free)),
                 tasks.create_task(_each(DELIVER_SECONDS, self._bookkeeping.deliver)),
@@ -251,6 +252,10 @@ class Observer:
         await health.set("", health_pb2.HealthCheckResponse.SERVING)
         return server
 
+    def _keep_up(self) -> None:
+        self._reread()
+        self._write_health()
+
     def _write_health(self) -> None:
         now = self._clock()
         self._intake.pass_time(now)
@@ -285,6 +290,10 @@ class Observer:
     async def _share(self) -> None:
         if self._bookkeeping.settings is not None:
             await self._exchange.step(self._bookkeeping.settings, self._intake.names.deployments)
+
+    def _settle_seconds(self) -> float:
+        # Where nothing is limited, nobody waits for what the log says.
+        return SETTLE_SECONDS if self._bookkeeping.is_limiting else SETTLE_PATIENCE_SECONDS
 
     async def _rotate(self) -> None:
         await self._bookkeeping.rotate(self._options.max_log_bytes)
@@ -327,14 +336,17 @@ class Observer:
         }
 
 
-async def _each(seconds: float, work: Callable[[], Awaitable[None] | None], news: asyncio.Event | None = None) -> None:
+async def _each(
+    seconds: float | Callable[[], float], work: Callable[[], Awaitable[None] | None], news: asyncio.Event | None = None
+) -> None:
     """Works every so many seconds, and whenever there are news."""
     while True:
+        pause = seconds() if callable(seconds) else seconds
         if news is None:
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(pause)
         else:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout(pause):
                     await news.wait()
             news.clear()
         done = work()

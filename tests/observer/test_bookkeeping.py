@@ -19,12 +19,13 @@ from router_extproc.config.state import StateDirectory
 from router_extproc.observer.bookkeeping import Bookkeeping
 from router_extproc.observer.spending_metrics import SpendingMetrics
 from router_extproc.registry.snapshot import Registry
-from router_extproc.registry.spending import Budget, Spending, StoreSettings
+from router_extproc.registry.spending import AuthSettings, Budget, KeyGrant, LoopGuard, Spending, StoreSettings
 from router_extproc.store.counters import Query
 from tests.observer.lines import ACCOUNT, MONEY, request_line
 from tests.observer.process import ObserverProcess, eventually
 
 COST = 575
+KEY = KeyGrant("k1", "acme", ())
 NEAR = replace(MONEY, limit=1_000, warn_at=(0.5, 0.9, 1.0), expires_at=int(time.time()) + 3_600)
 
 
@@ -115,6 +116,32 @@ async def test_what_holds_nothing_is_settled_with_what_comes_after_it(books: Boo
     assert rows(books.state.root) == ["d-1", "d-2", "d-3"]
     assert books.figure("router_settlement_behind_bytes") == 0
     assert books.keeping.news.is_set()
+
+
+@pytest.mark.parametrize(
+    ("spending", "is_limiting"),
+    [
+        (Spending(), False),
+        (Spending(auth=AuthSettings("none"), keys={"k1": KEY}), False),
+        (Spending(keys={"k1": KEY}), True),
+        (Spending(auth=AuthSettings("keys")), True),
+        (Spending(auth=AuthSettings("none"), budgets=(Budget("month", "usd", 10**6),)), True),
+        (Spending(loop_guard=LoopGuard("observe")), True),
+    ],
+)
+async def test_whether_anybody_may_wait_for_what_is_given_back(books: Books, spending: Spending, *, is_limiting: bool) -> None:
+    """Wherever a budget, a key or the loop guard may set something aside; and before it is known that nothing does."""
+    assert books.keeping.is_limiting
+    books.keeping.know(Registry(spending=spending))
+    assert books.keeping.is_limiting == is_limiting
+
+
+async def test_the_first_key_may_have_a_budget(books: Books) -> None:
+    """Made at run time it leaves a flag, and from then on somebody may wait."""
+    books.keeping.know(Registry())
+    assert not books.keeping.is_limiting
+    books.state.keys_exist.touch()
+    assert books.keeping.is_limiting
 
 
 async def test_what_waits_is_settled_before_the_end(books: Books) -> None:
