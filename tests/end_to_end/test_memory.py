@@ -135,7 +135,7 @@ def test_the_largest_bodies_are_bounded_in_flight(instance: Instance, capsys: py
     """Twelve bodies of 20 MiB at once are all decided, by workers that never hold more than the limit says."""
     small = {pid: status(pid, "VmRSS") for pid in instance.pids("worker")}
     with (
-        sampled(lambda: max(worker["in_flight_bytes"] for worker in counters(instance))) as in_flight,
+        sampled(lambda: max((worker["in_flight_bytes"] for worker in counters(instance)), default=0)) as in_flight,
         Load([instance.port], [chat(size=20 * MEBIBYTE)], connections=12, requests=24) as load,
     ):
         load.join()

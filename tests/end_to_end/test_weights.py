@@ -34,7 +34,7 @@ SHARES = {
     "gamma/light@two": 0.1875,
     "beta/rare": 0.05,
 }
-SMALLEST_P = 1e-5
+SMALLEST_P = 1e-7
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_the_measure_itself() -> None:
 
 @pytest.mark.timeout(240)
 def test_ten_thousand_requests_are_split_by_weight(instance: Instance, simulators: Simulators) -> None:
-    """Over 10,000 requests the shares of targets, deployments and keys are the written ones (chi squared, p > 1e-5)."""
+    """Over 10,000 requests the shares of targets, deployments and keys are the written ones (chi squared, p > 1e-7)."""
     with Load([instance.port], [chat("split")], connections=16, requests=10_000, keep_bodies=False) as load:
         load.join(200)
     assert load.not_served == []
