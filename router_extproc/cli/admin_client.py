@@ -6,6 +6,7 @@ The token for an instance whose admin API does not listen on loopback is read fr
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import urllib.error
@@ -38,6 +39,20 @@ def add_json_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
+def _has_ended(state: StateDirectory) -> bool:
+    """Whether nobody holds the directory any more. Who was killed leaves addresses behind, which may be another instance's now:
+    a key for one would be made at the other.
+    """
+    try:
+        with (state.root / "lock").open("rb") as file:
+            # For a moment; whoever starts just then is told that somebody is here, and may start again.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return True
+    except OSError:
+        # Somebody holds it, or there is none, as where another program wrote the addresses.
+        return False
+
+
 class AdminClient:
     """One instance's admin API."""
 
@@ -49,7 +64,7 @@ class AdminClient:
         """The instance over ``state``, else the one that runs here or above.
 
         Raises:
-            StartError: there is none.
+            StartError: there is none, or none any more.
         """
         directory = StateDirectory(state) if state is not None else find_instance()
         try:
@@ -59,6 +74,8 @@ class AdminClient:
         if not isinstance(instance, dict) or "admin" not in instance:
             where = "here" if state is None else f"in {state}"
             raise StartError(f"no instance runs {where}: start one with `router-extproc up`, or name it with --state DIR")
+        if directory is not None and _has_ended(directory):
+            raise StartError(f"the instance in {directory.root} was killed: start it again with `router-extproc up`")
         return cls(own_address(str(instance["admin"])))
 
     def get(self, path: str, query: Mapping[str, str | int | None] | None = None) -> Any:

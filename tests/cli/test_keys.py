@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import time
@@ -224,6 +225,17 @@ def test_without_an_instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     (state / "instance.json").write_text('{"admin": "http://127.0.0.1:1"}')
     assert main(["keys", "list", "--state", str(state)]) == 1
     assert "http://127.0.0.1:1 cannot be reached" in capsys.readouterr().err
+
+
+def test_an_instance_that_was_killed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its address may be another instance's by now, so nobody is asked there; who holds the directory is asked."""
+    (tmp_path / "instance.json").write_text('{"admin": "http://127.0.0.1:1"}')
+    with (tmp_path / "lock").open("w") as lock:
+        assert main(["keys", "list", "--state", str(tmp_path)]) == 1
+        assert f"the instance in {tmp_path} was killed: start it again" in capsys.readouterr().err
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert main(["keys", "list", "--state", str(tmp_path)]) == 1
+        assert "http://127.0.0.1:1 cannot be reached" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
