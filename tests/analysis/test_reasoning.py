@@ -43,6 +43,18 @@ def test_what_is_to_be_thought_through_is_not_cheap(analyser: Analyser) -> None:
     assert len(cheap) <= 0.03 * len(PROMPTS["thought"]), cheap
 
 
+def test_hard_prompts_in_everyday_words_are_mostly_not_cheap(analyser: Analyser) -> None:
+    """Of 30 written to have none of the words one would expect at most a sixth goes to the economy tier."""
+    cheap = [prompt for prompt in PROMPTS["plainly_worded"] if tier(analyser, prompt) == Tier.ECONOMY]
+    assert len(cheap) <= len(PROMPTS["plainly_worded"]) / 6, cheap
+
+
+def test_everyday_prompts_go_to_the_economy_tier(analyser: Analyser) -> None:
+    """Nine in ten at the least, the floors of risky domains and of reasoning included."""
+    dear = [prompt for prompt in PROMPTS["everyday"] if tier(analyser, prompt) > Tier.ECONOMY]
+    assert len(dear) <= 0.1 * len(PROMPTS["everyday"]), dear
+
+
 def test_plain_questions_stay_cheap(analyser: Analyser) -> None:
     """Questions in the words of puzzles that ask for nothing of the kind are hardly ever taken for one."""
     found = []
