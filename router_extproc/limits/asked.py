@@ -50,7 +50,9 @@ class _Body(msgspec.Struct):
     previous_response_id: Any = None
     conversation: Any = None
     web_search_options: Any = None
+    # Answers that are fetched later: of OpenAI's Responses, and xAI's word for the same.
     background: Any = None
+    deferred: Any = None
     # By which OpenRouter, xAI and Alibaba are told to search, and Gemini what comes before the prompt.
     plugins: Any = None
     search_parameters: Any = None
@@ -97,7 +99,7 @@ def read_asked(request: Request) -> Asked:
         has_unseen=unseen or has_unseen(request, body.tools, body.input),
         payload_tokens=others,
         # Whatever a lenient provider may take for a yes.
-        is_detached=body.background is not None and body.background is not False,
+        is_detached=any(one is not None and one is not False for one in (body.background, body.deferred)),
     )
 
 

@@ -38,6 +38,7 @@ NAMES = frozenset(
         "previous_response_id",
         "conversation",
         "background",
+        "deferred",
         "plugins",
         "search_parameters",
         "enable_search",

@@ -239,6 +239,8 @@ def test_without_a_body_the_analysis_is_believed() -> None:
         ({"background": True}, True),
         ({"background": "yes"}, True),
         ({"background": 1}, True),
+        ({"deferred": True}, True),
+        ({"deferred": False}, False),
     ],
 )
 def test_answers_in_the_background_are_known(body: dict[str, Any], *, expected: bool) -> None:
