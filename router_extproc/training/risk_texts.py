@@ -103,7 +103,7 @@ def _templates(context: Context) -> Iterator[Example]:
     # What the task head is taught by is harmless, but for a few words; it is the widest sample of requests there is.
     sentences = short_sentences(context)
     slots = read_slots(context, "tasks") | dict.fromkeys(("sentence", "sentence2", "passage"), sentences)
-    for example in fill(read_templates(context, "tasks"), slots, random, times=2):
+    for example in fill(read_templates(context, "tasks"), slots, random, times=3):
         if not _MAY_BE_RISKY.search(example.text):
             yield replace(example, labels=(f"{NONE}:tasks",), source="template:tasks", weight=_OTHER)
     for example in fill(read_templates(context, _FOLDER), read_slots(context, _FOLDER), random, times=_TIMES):
