@@ -41,10 +41,10 @@ def _store(kind: str, folder: Path) -> Iterator[str]:
         yield ""
     elif kind == "single":
         with single_redis(folder / "redis") as server:
-            yield f"store: {{deadline: 500ms, redis: {{url: {server.url}}}}}"
+            yield f"store: {{deadline: 5s, redis: {{url: {server.url}}}}}"
     else:
         with redis_cluster(folder / "redis") as cluster:
-            yield f"store: {{deadline: 500ms, redis: {{cluster: [{', '.join(cluster.urls)}]}}}}"
+            yield f"store: {{deadline: 5s, redis: {{cluster: [{', '.join(cluster.urls)}]}}}}"
 
 
 @pytest.fixture(scope="module", params=["sqlite", "single", "cluster"])

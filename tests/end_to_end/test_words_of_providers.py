@@ -84,7 +84,7 @@ models:{models}
 routes:
   checked: {{targets: [m0], check: {{answer: true}}}}
 waiting: {{max_waiters: 0}}
-budgets: {{house: {{usd: 1000, window: day}}}}
+budgets: {{house: {{usd: 1000, window: month}}}}
 """
     with running(Instance(tmp_path_factory.mktemp("instance"), configuration)) as started:
         yield started
