@@ -45,7 +45,7 @@ def _has_ended(state: StateDirectory) -> bool:
     """
     try:
         with (state.root / "lock").open("rb") as file:
-            # For a moment; whoever starts just then is told that somebody is here, and may start again.
+            # For an instant, which whoever starts just then waits for.
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return True
     except OSError:

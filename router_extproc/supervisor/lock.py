@@ -5,10 +5,15 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
+from typing import IO
 
 from router_extproc.config.state import StateDirectory
 from router_extproc.errors import StartError
+
+# Commands look for an instant whether somebody holds the directory; an instance stays.
+_MOMENT_SECONDS, _POLL_SECONDS = 0.2, 0.01
 
 
 @contextlib.contextmanager
@@ -19,15 +24,22 @@ def exclusive(state: StateDirectory) -> Iterator[None]:
         StartError: another instance holds it.
     """
     with (state.root / "lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        deadline = time.monotonic() + _MOMENT_SECONDS
+        while not (is_ours := _take(file)) and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        if not is_ours:
             file.seek(0)
             holder = file.read().strip() or "unknown"
-            raise StartError(
-                f"another instance (process {holder}) runs in {state.root}: stop it, or choose another --state"
-            ) from None
+            raise StartError(f"another instance (process {holder}) runs in {state.root}: stop it, or choose another --state")
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield
+
+
+def _take(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -28,3 +30,14 @@ def test_the_directory_is_free_again_afterwards(tmp_path: Path) -> None:
     for _ in range(2):
         with exclusive(StateDirectory(tmp_path)):
             assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+
+
+def test_whoever_only_looks_keeps_nobody_out(tmp_path: Path) -> None:
+    """A command that asks whether somebody is here holds the lock for an instant: a start waits for it."""
+    state = StateDirectory(tmp_path)
+    with (tmp_path / "lock").open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        looking = threading.Timer(0.05, fcntl.flock, (file, fcntl.LOCK_UN))
+        looking.start()
+        with exclusive(state):
+            looking.join()
