@@ -14,7 +14,7 @@ import pytest
 from tests.end_to_end.load import Load, chat
 from tests.end_to_end.running import Instance, Simulators, running, until
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.alone]
 
 # Both providers know the model by an id of their own, and answer 404 to any other.
 CONFIGURATION = """

@@ -15,7 +15,7 @@ from tests.end_to_end.held_streams import HeldStreams
 from tests.end_to_end.load import Load, chat
 from tests.end_to_end.running import Instance, Simulators, at_work, running, until
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.alone]
 
 # `watched` has the attempt leg judge the start of every stream, so that a worker takes part in it.
 CONFIGURATION = """

@@ -16,7 +16,7 @@ from tests.end_to_end.running import until
 from tests.end_to_end.spending import INPUT, OUTPUT, World, billed, micro_usd, world
 from tests.redis_servers import RedisServer, single_redis
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.alone]
 
 CAP_USD = "0.02"
 ALLOWED_REQUESTS = 40

@@ -11,7 +11,7 @@ import pytest
 from tests.end_to_end.load import Load, chat
 from tests.end_to_end.running import Instance, Simulators, running, until
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.alone, pytest.mark.timeout(240)]
 
 ORDINARY, WATCHED = 1_500, 500
 HELD_SECONDS = 30

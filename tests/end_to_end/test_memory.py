@@ -17,7 +17,7 @@ from router_extproc.analysis.encoders.static import TABLE_FILE
 from tests.end_to_end.load import Load, chat
 from tests.end_to_end.running import Instance, Simulators, running, until
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.alone, pytest.mark.timeout(240)]
 
 MEBIBYTE = 1 << 20
 REQUESTS = 10_000
