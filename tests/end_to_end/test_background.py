@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.end_to_end.own_provider import EVENTS, Answering
 from tests.end_to_end.running import Instance, at_work, running, until
 from tests.end_to_end.spending import ledger, micro_usd
 
@@ -34,27 +35,18 @@ class Provider(ThreadingHTTPServer):
         self.bill: list[int] = []
 
 
-class _Answer(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Answer(Answering):
     server: Provider
 
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+    def respond(self, body: dict[str, Any]) -> None:
         self.server.bill.append(PROMPT + min(body.get("max_output_tokens", LONGEST), LONGEST))
         response: dict[str, Any] = {"id": "resp_1", "object": "response", "status": "queued", "output": [], "usage": None}
-        is_stream = body.get("stream")
-        # Of a stream the client sees the beginning: the rest is to be asked for, as after a lost connection.
-        written = (
-            f"data: {json.dumps({'type': 'response.queued', 'response': response})}\n\n" if is_stream else json.dumps(response)
-        )
-        self.send_response(200)
-        self.send_header("content-type", "text/event-stream" if is_stream else "application/json")
-        self.send_header("content-length", str(len(written)))
-        self.end_headers()
-        self.wfile.write(written.encode())
-
-    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the library's name
-        pass
+        if body.get("stream"):
+            # The client sees the beginning: the rest is to be asked for, as after a lost connection.
+            event = json.dumps({"type": "response.queued", "response": response})
+            self.answer(f"data: {event}\n\n".encode(), EVENTS)
+        else:
+            self.answer(json.dumps(response).encode())
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.crafted_texts import TEXTS, hidden_from_samples
+from tests.end_to_end.own_provider import Answering
 from tests.end_to_end.running import CHAT, Instance, at_work, running
 from tests.end_to_end.spending import ledger, micro_usd, quiet_budget
 from tests.exact_tokens import exact_tokens
@@ -34,12 +35,10 @@ class Provider(ThreadingHTTPServer):
         self.bill: dict[str, list[int]] = {"gpt-4o": [], "mystery": []}
 
 
-class _Answer(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Answer(Answering):
     server: Provider
 
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+    def respond(self, body: dict[str, Any]) -> None:
         texts = [message["content"] for message in body["messages"]]
         texts = [one for text in texts for one in ([text] if isinstance(text, str) else [part["text"] for part in text])]
         count = exact_tokens if body["model"] == "gpt-4o" else _bytes
@@ -56,15 +55,7 @@ class _Answer(BaseHTTPRequestHandler):
             "choices": [choice],
             "usage": usage,
         }
-        written = json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(written)))
-        self.end_headers()
-        self.wfile.write(written)
-
-    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the library's name
-        pass
+        self.answer(json.dumps(answer).encode())
 
 
 def _bytes(text: str) -> int:

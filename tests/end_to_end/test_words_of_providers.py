@@ -6,12 +6,13 @@ import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.end_to_end.own_provider import EVENTS, JSON, Answering
 from tests.end_to_end.running import CHAT, Instance, at_work, running, until
 from tests.end_to_end.spending import ledger, micro_usd, quiet_budget
 from tests.end_to_end.test_quota import quota_until
@@ -36,12 +37,10 @@ class Provider(ThreadingHTTPServer):
         self.headers: dict[str, str] = {}
 
 
-class _Answer(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Answer(Answering):
     server: Provider
 
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+    def respond(self, body: dict[str, Any]) -> None:
         is_chat = self.path.endswith("/chat/completions")
         if is_chat:
             message = {"role": "assistant", "content": body.get("reply", "x")}
@@ -54,16 +53,7 @@ class _Answer(BaseHTTPRequestHandler):
             written = "".join(f"data: {json.dumps(event)}\n\n" for event in (begun, ended)).encode() + b"data: [DONE]\n\n"
         else:
             written = json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("content-type", "text/event-stream" if body.get("stream") else "application/json")
-        self.send_header("content-length", str(len(written)))
-        for name, value in self.server.headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(written)
-
-    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the library's name
-        pass
+        self.answer(written, EVENTS if body.get("stream") else JSON, self.server.headers)
 
 
 @pytest.fixture(scope="module")
