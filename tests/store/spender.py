@@ -7,16 +7,18 @@ does; what was admitted is told on standard output first.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import random
 import sys
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
-from router_extproc.store.counters import Hold, Release
+from router_extproc.store.counters import Hold, Release, StoreUnavailableError
 from router_extproc.store.ledger import Charge, Ledger, LedgerRow, Position, Settlement
 from router_extproc.store.sqlite_counters import SqliteCounters
 
@@ -59,31 +61,39 @@ async def spend(folder: Path, seed: int) -> None:
 
 
 def settle(folder: Path) -> None:
-    """Settles the log's whole lines from where the ledger says."""
-    ledger = Ledger(folder / "ledger.sqlite")
+    """Settles the log's whole lines from where the ledger says; while others write too long it tries again, as observers do."""
     (folder / "log").touch()
+    ledger: Ledger | None = None
     with (folder / "log").open("rb") as log:
         while True:
-            position = ledger.position()
-            log.seek(0 if position is None else position.offset)
-            read = log.read(20_000)
-            whole = read[: read.rfind(b"\n") + 1]
-            if not whole:
-                os.write(1, b"settled\n")
-                time.sleep(0.01)
-                continue
-            lines = [msgspec.json.decode(line, type=Line) for line in whole.splitlines()]
-            ledger.record(
-                [
-                    Settlement(
-                        LedgerRow(request=line.reservation, attempt=1, at=time.time(), cost_micro_usd=line.cost),
-                        tuple(Charge(counter, BUCKET, line.cost, FAR) for counter in line.counters),
-                    )
-                    for line in lines
-                ],
-                [Release(line.reservation, line.counters) for line in lines],
-                Position(1, log.tell() - len(read) + len(whole)),
+            with contextlib.suppress(StoreUnavailableError):
+                ledger = ledger or Ledger(folder / "ledger.sqlite")
+                if not _settle(ledger, log):
+                    os.write(1, b"settled\n")
+                    time.sleep(0.01)
+
+
+def _settle(ledger: Ledger, log: BinaryIO) -> bool:
+    """Whether there was a whole line."""
+    position = ledger.position()
+    log.seek(0 if position is None else position.offset)
+    read = log.read(20_000)
+    whole = read[: read.rfind(b"\n") + 1]
+    if not whole:
+        return False
+    lines = [msgspec.json.decode(line, type=Line) for line in whole.splitlines()]
+    ledger.record(
+        [
+            Settlement(
+                LedgerRow(request=line.reservation, attempt=1, at=time.time(), cost_micro_usd=line.cost),
+                tuple(Charge(counter, BUCKET, line.cost, FAR) for counter in line.counters),
             )
+            for line in lines
+        ],
+        [Release(line.reservation, line.counters) for line in lines],
+        Position(1, log.tell() - len(read) + len(whole)),
+    )
+    return True
 
 
 if __name__ == "__main__":
