@@ -7,6 +7,7 @@ Rules of this file
 - ``open_until`` moves only forward while open: a later ``retry-after`` extends, nothing shortens.
 - One probe is free at a time. Any attempt that started in the half-open time is its result.
 - Attempts that started before the deployment opened say nothing about whether it has recovered.
+- A share of failures is one of attempts that ended near each other, however late and however many at once they are told.
 - What other instances found is heard: it opens, prolongs and, once the time is over, closes as an attempt here would.
 - A quota that is used up is no failure: it changes no state, and ends by itself when the provider said so, at the latest
   after the longest cooling time.
@@ -14,6 +15,7 @@ Rules of this file
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
@@ -48,6 +50,7 @@ NEUTRAL = "neutral"
 class Evidence(msgspec.Struct, frozen=True):
     """What one attempt says about its deployment. ``started_at`` is in epoch seconds, ``retry_after`` in seconds.
 
+    ``ended_at`` is in epoch seconds as well; one that is later than the time at which the attempt is told counts as that.
     ``quota_until`` is in epoch seconds: until then the provider's quota of ``quota_unit`` is used up. None when it is not, or
     nobody said.
     """
@@ -58,21 +61,22 @@ class Evidence(msgspec.Struct, frozen=True):
     time_to_first_byte_ms: float | None = None
     quota_until: float | None = None
     quota_unit: str = ""
+    ended_at: float = math.inf
 
 
 def evidence_of(attempt: AttemptRecord) -> Evidence:
     """Weighs an attempt. A dead or unpaid key (401, 402) is dead for every request; a 403 may be about one request's
     content, so it counts like any failure. What the caller or the client's connection caused says nothing.
     """
-    started_at = attempt.started_at.timestamp()
+    started_at, ended_at = attempt.started_at.timestamp(), attempt.ended_at
     until, unit = _quota_until(attempt), attempt.quota_unit or ""
     if attempt.cause == causes.NONE:
-        return Evidence(SUCCESS, started_at, None, attempt.time_to_first_byte_ms, until, unit)
+        return Evidence(SUCCESS, started_at, None, attempt.time_to_first_byte_ms, until, unit, ended_at)
     if attempt.cause == causes.RATE_LIMITED:
-        return Evidence(RATE_LIMITED, started_at, attempt.retry_after_seconds, None, until, unit)
+        return Evidence(RATE_LIMITED, started_at, attempt.retry_after_seconds, None, until, unit, ended_at)
     if attempt.cause == causes.UNAUTHORIZED:
-        return Evidence(DEAD_KEY, started_at)
-    return Evidence(FAILURE if attempt.cause in causes.PROVIDER_FAULTS else NEUTRAL, started_at)
+        return Evidence(DEAD_KEY, started_at, ended_at=ended_at)
+    return Evidence(FAILURE if attempt.cause in causes.PROVIDER_FAULTS else NEUTRAL, started_at, ended_at=ended_at)
 
 
 def _quota_until(attempt: AttemptRecord) -> float | None:
@@ -102,7 +106,8 @@ class Breaker:
         # The end of the last opening that is known to be over, and when the latest good attempt began.
         self._recovered_until = 0.0
         self._good_since = 0.0
-        self._buckets: deque[list[int]] = deque(maxlen=_BUCKETS)
+        # How many failed of how many that ended in each tenth of a window, by the number of that tenth.
+        self._buckets: dict[int, list[int]] = {}
         self._latencies: deque[tuple[float, float]] = deque(maxlen=LATENCY_SAMPLES)
 
     @classmethod
@@ -138,7 +143,7 @@ class Breaker:
         # What began before a recovery, and ends only now, is no news.
         if evidence.kind != NEUTRAL and evidence.started_at >= self._recovered_since:
             failed = evidence.kind != SUCCESS
-            self._count(failed=failed, now=now)
+            self._count(failed=failed, at=min(evidence.ended_at, now))
             self._failures_in_a_row = self._failures_in_a_row + 1 if failed else 0
         if self.state == CLOSED:
             self._while_closed(evidence, now)
@@ -215,7 +220,7 @@ class Breaker:
     def _while_closed(self, evidence: Evidence, now: float) -> None:
         pause = self._pause(evidence)
         if pause is None and evidence.kind == FAILURE and evidence.started_at >= self._recovered_since:
-            failed, total = self._window(now)
+            failed, total = self._window(min(evidence.ended_at, now))
             in_a_row = self._failures_in_a_row >= self._cooling.failures
             share = total >= FEWEST_ATTEMPTS and failed / total >= self._cooling.failure_ratio
             pause = self._cooling.time_ms / 1_000 if in_a_row or share else None
@@ -266,17 +271,22 @@ class Breaker:
     def _free_probe(self, now: float) -> None:
         self.probe, self._probe_since = self._new_probe(), now
 
-    def _count(self, *, failed: bool, now: float) -> None:
-        bucket = int(now * 1_000 * _BUCKETS / self._cooling.window_ms)
-        if not self._buckets or self._buckets[-1][0] != bucket:
-            self._buckets.append([bucket, 0, 0])
-        self._buckets[-1][1] += failed
-        self._buckets[-1][2] += 1
+    def _count(self, *, failed: bool, at: float) -> None:
+        number = self._bucket_number(at)
+        bucket = self._buckets.setdefault(number, [0, 0])
+        bucket[0] += failed
+        bucket[1] += 1
+        if len(self._buckets) > _BUCKETS:
+            del self._buckets[min(self._buckets)]
 
-    def _window(self, now: float) -> tuple[int, int]:
-        oldest = int(now * 1_000 * _BUCKETS / self._cooling.window_ms) - _BUCKETS
-        recent = [bucket for bucket in self._buckets if bucket[0] > oldest]
-        return sum(bucket[1] for bucket in recent), sum(bucket[2] for bucket in recent)
+    def _window(self, end: float) -> tuple[int, int]:
+        """How many failed of how many that ended in the window before ``end``."""
+        last = self._bucket_number(end)
+        recent = [bucket for number, bucket in self._buckets.items() if last - _BUCKETS < number <= last]
+        return sum(failed for failed, _ in recent), sum(total for _, total in recent)
+
+    def _bucket_number(self, at: float) -> int:
+        return int(at * 1_000 * _BUCKETS / self._cooling.window_ms)
 
 
 def _to_milliseconds(seconds: float) -> float:

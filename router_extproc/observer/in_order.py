@@ -41,7 +41,7 @@ class InOrder:
     def arrived(self, decision: str, attempt: AttemptRecord, now: float, *, is_settled: bool) -> None:
         """Takes an attempt whose entry has come; ``now`` is in epoch seconds."""
         self._sequence += 1
-        waiting = _Waiting(_ended_at(attempt), self._sequence, now, _identity(decision, attempt))
+        waiting = _Waiting(attempt.ended_at, self._sequence, now, _identity(decision, attempt))
         if is_settled:
             waiting.outcome = attempt
         else:
@@ -85,7 +85,3 @@ class InOrder:
 
 def _identity(decision: str, attempt: AttemptRecord) -> Identity:
     return decision, attempt.number, attempt.started_at.timestamp()
-
-
-def _ended_at(attempt: AttemptRecord) -> float:
-    return attempt.started_at.timestamp() + (attempt.total_ms or 0.0) / 1_000

@@ -13,7 +13,7 @@ from functools import cache
 from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector
 
 from router_extproc.observer import causes
-from router_extproc.observer.analysis_labels import abstentions, read_choice
+from router_extproc.observer.analysis_metrics import AnalysisMetrics
 from router_extproc.observer.compose import ROUTER_UNAVAILABLE
 from router_extproc.observer.estimate_metrics import EstimateMetrics
 from router_extproc.observer.known_names import OTHER, KnownNames
@@ -36,7 +36,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         registry = self.registry
         self.spending = SpendingMetrics(registry)
-        self._estimates = EstimateMetrics(registry)
+        self._analysis, self._estimates = AnalysisMetrics(registry), EstimateMetrics(registry)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
@@ -74,18 +74,6 @@ class Metrics:
         )
         self._cost = Counter("router_cost_usd_total", "Usage at the models' prices.", ("model",), registry=registry)
         self._degraded = Counter("router_degraded_total", "Answers that were less than what was promised.", registry=registry)
-        self._choices = Counter(
-            "router_analysis_choices_total",
-            "Requests to `auto` by the tier that was chosen for them and what decided it.",
-            ("tier", "because"),
-            registry=registry,
-        )
-        self._abstentions = Counter(
-            "router_analysis_abstentions_total",
-            "Requests for which a stronger model was asked because their text is unlike what the classifier knows.",
-            ("why",),
-            registry=registry,
-        )
         self._unreadable = Counter(
             "router_observer_unreadable_entries_total", "Access log entries that could not be read.", registry=registry
         )
@@ -113,7 +101,7 @@ class Metrics:
         self._requests_by(route, model, tier, _status_label(record.status), degraded).inc()
         if degraded:
             self._degraded.inc()
-        self._count_analysis(record, tier)
+        self._analysis.decision(record, tier)
         if record.total_ms is not None:
             self._lag.observe(max(0.0, received_at - record.started_at.timestamp() - record.total_ms / 1_000))
         if record.deployment is None:
@@ -125,13 +113,6 @@ class Metrics:
         self._count_usage(record, model)
         self._estimates.decision(record, model)
         self._count_fallbacks(record, names)
-
-    def _count_analysis(self, record: DecisionRecord, tier: str) -> None:
-        choice = read_choice(record.reason or "", tier)
-        if choice is not None:
-            self._choices.labels(*choice).inc()
-        for why in abstentions(record.signals):
-            self._abstentions.labels(why).inc()
 
     def unreadable(self, count: int) -> None:
         """Counts entries that could not be read."""

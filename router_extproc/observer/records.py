@@ -58,6 +58,11 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
     quota_reset_seconds: float | None = None
     quota_unit: str | None = None
 
+    @property
+    def ended_at(self) -> float:
+        """In epoch seconds; when it began, where nobody said how long it took."""
+        return self.started_at.timestamp() + (self.total_ms or 0.0) / 1_000
+
 
 class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One request as Envoy's own log entry tells it.

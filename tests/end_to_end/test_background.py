@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.end_to_end.own_provider import EVENTS, Answering
-from tests.end_to_end.running import Instance, at_work, running, until
+from tests.end_to_end.running import Instance, running, until
 from tests.end_to_end.spending import ledger, micro_usd
 
 pytestmark = pytest.mark.end_to_end
@@ -47,12 +47,6 @@ class _Answer(Answering):
             self.answer(f"data: {event}\n\n".encode(), EVENTS)
         else:
             self.answer(json.dumps(response).encode())
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[Provider]:
-    with at_work(Provider()) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

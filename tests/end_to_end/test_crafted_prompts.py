@@ -13,7 +13,7 @@ import pytest
 
 from tests.crafted_texts import TEXTS, hidden_from_samples
 from tests.end_to_end.own_provider import Answering
-from tests.end_to_end.running import CHAT, Instance, at_work, running
+from tests.end_to_end.running import CHAT, Instance, running
 from tests.end_to_end.spending import ledger, micro_usd, quiet_budget
 from tests.exact_tokens import exact_tokens
 
@@ -60,12 +60,6 @@ class _Answer(Answering):
 
 def _bytes(text: str) -> int:
     return len(text.encode())
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[Provider]:
-    with at_work(Provider()) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.end_to_end.own_provider import EVENTS, JSON, Answering
-from tests.end_to_end.running import CHAT, Instance, at_work, running, until
+from tests.end_to_end.running import CHAT, Instance, running, until
 from tests.end_to_end.spending import ledger, micro_usd, quiet_budget
 from tests.end_to_end.test_quota import quota_until
 
@@ -54,12 +54,6 @@ class _Answer(Answering):
         else:
             written = json.dumps(answer).encode()
         self.answer(written, EVENTS if body.get("stream") else JSON, self.server.headers)
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[Provider]:
-    with at_work(Provider()) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

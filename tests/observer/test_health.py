@@ -94,6 +94,16 @@ def test_old_failures_are_forgotten() -> None:
     assert deployment.breaker.view(deployment.now).failure_ratio == 0.0
 
 
+def test_failures_told_at_once_are_not_failures_of_one_moment() -> None:
+    """A share is one of attempts that ended within a window, however late and in whatever order they are told."""
+    in_order = [0.2 * number for number in range(20)]
+    for ended_ago, shown in ((in_order, "closed"), (in_order[::2] + in_order[1::2], "closed"), ([3.0] * 10, "open 5")):
+        deployment = Deployment(Cooling(failures=1_000, failure_ratio=0.5, window_ms=1_000))
+        for ago in ended_ago:
+            deployment.breaker.record(Evidence(FAILURE, NOW - 10, ended_at=NOW - ago), NOW)
+        assert deployment.show() == shown
+
+
 def test_a_probe_closes() -> None:
     """After the time there is one probe; its success closes, with a clean slate."""
     deployment = opened()
@@ -203,7 +213,8 @@ def test_latency_is_the_recent_median_of_successes() -> None:
 def test_what_a_status_says(status: int, kind: str) -> None:
     """4xx of the caller's making are never evidence."""
     cause = causes.cause_of(status, frozenset())
-    assert evidence_of(attempt(1, status=status, cause=cause)) == Evidence(kind, attempt(1).started_at.timestamp())
+    begun = attempt(1).started_at.timestamp()
+    assert evidence_of(attempt(1, status=status, cause=cause)) == Evidence(kind, begun, ended_at=attempt(1).ended_at)
     assert attempt(1).started_at > START
 
 
