@@ -55,7 +55,9 @@ class LinearHead:
 
     def logits(self, dense: Values, ngrams: NDArray[np.int64]) -> Values:
         """One number a class, the greater, the likelier; from a text's dense features and ``TextEncoding.ngrams``."""
-        steps = self.table[ngrams & (self.table.shape[0] - 1)].sum(axis=0, dtype=np.int32)
+        rows = self.table.take(ngrams & (self.table.shape[0] - 1), axis=0).astype(np.float32)
+        # A product adds up rows in half the time that a sum takes; of so small whole numbers it is exact.
+        steps = np.ones(len(rows), np.float32) @ rows
         logits: Values = dense @ self.dense + steps * (self.scale * np.float32(ngram_weight(len(ngrams)))) + self.bias
         return logits
 

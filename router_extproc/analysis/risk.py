@@ -9,12 +9,13 @@ self-harm are found literally; the first two in documents beside the task too.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import ahocorasick
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,8 @@ from router_extproc.analysis.window import head_and_tail
 FILE = "risk.npz"
 RISKS = ("medical", "legal", "financial", "confidential", "self_harm")
 NONE = "none"
+# Kinds of marks: of secrecy, of harming oneself, and what stands in every credential.
+_SECRECY, _SELF_HARM, _HINT = "secrecy", "self_harm", "hint"
 # How sure a literal mark makes: a key may be an example, a document may be marked out of habit.
 _MARKED = 0.9
 # Characters of each of the newest pieces that are searched for literal marks: marks stand at the beginning or the end.
@@ -53,31 +56,38 @@ class _Marks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     credentials: tuple[str, ...]
 
 
-class RiskMarks(NamedTuple):
-    """What is searched for literally; phrases and hints are in lower case."""
+class RiskMarks:
+    """What is searched for literally: all phrases and hints in one pass over a text, patterns only where a hint was found."""
 
-    secrecy: tuple[str, ...]
-    self_harm: tuple[str, ...]
-    hints: tuple[str, ...]
-    credentials: re.Pattern[str]
+    def __init__(self, marks: _Marks) -> None:
+        self.credentials = re.compile("|".join(marks.credentials))
+        self._phrases = ahocorasick.Automaton()
+        for kind, phrases in ((_SECRECY, marks.secrecy), (_SELF_HARM, marks.self_harm), (_HINT, marks.hints)):
+            for phrase in phrases:
+                self._phrases.add_word(phrase, kind)
+        self._phrases.make_automaton()
 
-    def says_self_harm(self, lower: str) -> bool:
-        """Whether a text in lower case speaks of harming oneself."""
-        return any(phrase in lower for phrase in self.self_harm)
+    def found_in(self, encoding: TextEncoding, others: Iterable[str]) -> tuple[bool, bool]:
+        """Whether a task, or what stands beside it, is confidential; and whether the task speaks of harming oneself."""
+        kinds, ends = self._kinds(encoding.lower), head_and_tail(encoding.text, _HEAD, _TAIL)
+        is_confidential = self.is_confidential(ends.text) if ends.truncated else self._has_secrets(encoding.text, kinds)
+        return is_confidential or any(map(self.is_confidential, others)), _SELF_HARM in kinds
 
     def is_confidential(self, text: str) -> bool:
         """Whether the text is marked as secret or holds a credential."""
-        lower = text.lower()
-        if any(phrase in lower for phrase in self.secrecy):
-            return True
-        return any(hint in lower for hint in self.hints) and self.credentials.search(text) is not None
+        return self._has_secrets(text, self._kinds(text.lower()))
+
+    def _kinds(self, lower: str) -> set[str]:
+        return {kind for _, kind in self._phrases.iter(lower)}
+
+    def _has_secrets(self, text: str, kinds: set[str]) -> bool:
+        return _SECRECY in kinds or (_HINT in kinds and self.credentials.search(text) is not None)
 
 
 @cache
 def risk_marks() -> RiskMarks:
     """The shipped marks, read once."""
-    marks = msgspec.json.decode(_MARKS_FILE.read_bytes(), type=_Marks)
-    return RiskMarks(marks.secrecy, marks.self_harm, marks.hints, re.compile("|".join(marks.credentials)))
+    return RiskMarks(msgspec.json.decode(_MARKS_FILE.read_bytes(), type=_Marks))
 
 
 class RiskHead:
@@ -116,9 +126,10 @@ class RiskHead:
     ) -> RiskScore:
         """The domain of the task in progress; ``surface`` is not used."""
         probabilities = 1 / (1 + np.exp(-(self.evidence(encoding) * self._slope + self._offset)))
-        if any(map(self._marks.is_confidential, _searched(encoding, conversation))):
+        is_confidential, is_self_harm = self._marks.found_in(encoding, _beside(encoding, conversation))
+        if is_confidential:
             _raise_to(_MARKED, "confidential", probabilities)
-        if self._marks.says_self_harm(encoding.lower):
+        if is_self_harm:
             _raise_to(_MARKED, "self_harm", probabilities)
         # The domain that exceeds its threshold by most, in odds: thresholds differ, for errors do not cost the same.
         excess = probabilities / self._thresholds
@@ -151,9 +162,8 @@ def _raise_to(least: float, risk: str, probabilities: NDArray[np.float32]) -> No
     probabilities[place] = max(float(probabilities[place]), least)
 
 
-def _searched(encoding: TextEncoding, conversation: Conversation) -> Iterator[str]:
-    """The task's text and the newest pieces that the user is answerable for, head and tail of each."""
-    yield head_and_tail(encoding.text, _HEAD, _TAIL).text
+def _beside(encoding: TextEncoding, conversation: Conversation) -> Iterator[str]:
+    """Head and tail of each of the newest pieces beside the task that the user is answerable for."""
     for text, source in conversation.pieces[-_PIECES:]:
         if source not in {SYSTEM, ASSISTANT} and text != encoding.text:
             yield head_and_tail(text, _HEAD, _TAIL).text
