@@ -60,18 +60,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from router_extproc.dialects.rate_limit_headers import HEADERS
 from router_extproc.envoyconf import names
 from router_extproc.envoyconf.messages import Message, extension
 
-RESPONSE_HEADERS = (
-    "retry-after",
-    "x-ratelimit-remaining-requests",
-    "x-ratelimit-remaining-tokens",
-    "x-ratelimit-reset-requests",
-    "x-ratelimit-reset-tokens",
-    "x-router-cause",
-)
-"""Logged with every attempt and request: what health and cooling are judged by."""
+OF_ATTEMPTS = ("retry-after", *HEADERS, "x-router-cause")
+"""Response headers logged with every attempt: what health and cooling are judged by."""
+OF_REQUESTS = ("x-router-cause",)
+"""Response headers logged with every request."""
 
 
 def _metadata(namespace: str, key: str) -> str:
@@ -152,7 +148,7 @@ def to_observer(log_name: str) -> Message:
             "grpc_service": {"envoy_grpc": {"cluster_name": names.OBSERVER}},
         },
         additional_request_headers_to_log=["x-request-id", "x-envoy-attempt-count"],
-        additional_response_headers_to_log=list(RESPONSE_HEADERS),
+        additional_response_headers_to_log=list(OF_ATTEMPTS if log_name == names.ATTEMPT_LOG else OF_REQUESTS),
     )
 
 

@@ -50,7 +50,8 @@ def read_attempt(entry: HTTPAccessLogEntry, received_at: float) -> tuple[str, At
     common, response = entry.common_properties, entry.response
     if not common.upstream_cluster or _is_intermediate(common):
         return None
-    headers = response.response_headers
+    # A dict is looked into much faster than a message's map.
+    headers = dict(response.response_headers)
     status = response.response_code.value
     flags = flags_of(common)
     cause = causes.cause_of(status, frozenset(flags), headers.get("x-router-cause"))
@@ -70,8 +71,8 @@ def read_attempt(entry: HTTPAccessLogEntry, received_at: float) -> tuple[str, At
         time_to_first_byte_ms=first_byte_ms,
         total_ms=_milliseconds(common, "duration"),
         retry_after_seconds=retry_after_of(headers.get("retry-after"), received_at),
-        remaining_requests=count_of(headers.get(quota.REMAINING_REQUESTS)),
-        remaining_tokens=count_of(headers.get(quota.REMAINING_TOKENS)),
+        remaining_requests=quota.remaining(headers, "requests"),
+        remaining_tokens=quota.remaining(headers, "tokens"),
         quota_reset_seconds=None if used_up is None else used_up.seconds,
         quota_unit=None if used_up is None else used_up.unit,
     )

@@ -7,21 +7,21 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
-# The names of OpenAI's documentation ("Rate limits in headers"), which other providers follow.
-REMAINING_REQUESTS, REMAINING_TOKENS = "x-ratelimit-remaining-requests", "x-ratelimit-remaining-tokens"
-RESET_REQUESTS, RESET_TOKENS = "x-ratelimit-reset-requests", "x-ratelimit-reset-tokens"
+from router_extproc.dialects.rate_limit_headers import QUOTAS
 
-# Quotas of a day are the longest that are told so.
+# Longer waits are cut to this: within a day a quota of a month may be raised, or paid for.
 LONGEST_SECONDS = 86_400.0
 _LONGEST_TEXT = 40
 _DURATION = re.compile(
     r"(?:([0-9]{1,6})d)?(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,9}(?:\.[0-9]{1,9})?)s)?(?:([0-9]{1,9}(?:\.[0-9]{1,9})?)ms)?"
 )
 _SECONDS = (86_400.0, 3_600.0, 60.0, 1.0, 0.001)
-_NUMBER = re.compile(r"[0-9]{1,13}(?:\.[0-9]{1,9})?")
+# Cerebras writes all digits that a float has.
+_NUMBER = re.compile(r"[0-9]{1,13}(?:\.[0-9]{1,20})?")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:[Zz]|[+-][0-9]{2}:?[0-9]{2})")
 # A number as large as this is no time to wait, which is three years, but a moment: in seconds, and in milliseconds, since 1970.
 _FIRST_MOMENT, _FIRST_MOMENT_IN_MILLISECONDS = 1e8, 1e11
+_COUNT = re.compile(r"([0-9]{1,12})(?:\.[0-9]{1,12})?")
 _ZERO = re.compile(r"0{1,12}(?:\.0{1,12})?")
 
 
@@ -33,14 +33,22 @@ class UsedUp(NamedTuple):
 
 
 def used_up(headers: Mapping[str, str], now: float) -> UsedUp | None:
-    """The quota that is used up, of two the one that resets later; None when none is, or nobody said when. ``now`` is when the
-    headers came, in epoch seconds.
+    """The quota that is used up, of several the one that resets last; None when none is, or nobody said when. ``now`` is when
+    the headers came, in epoch seconds.
     """
-    quotas = ((REMAINING_REQUESTS, RESET_REQUESTS, "requests"), (REMAINING_TOKENS, RESET_TOKENS, "tokens"))
-    told = (
-        (seconds_until(headers.get(reset), now), unit) for left, reset, unit in quotas if _ZERO.fullmatch(headers.get(left, ""))
-    )
-    return max((UsedUp(seconds, unit) for seconds, unit in told if seconds is not None), default=None)
+    found = []
+    for quota in QUOTAS:
+        if _ZERO.fullmatch(headers.get(quota.remaining, "")):
+            reset = next((headers[name] for name in quota.resets if name in headers), None)
+            if (seconds := seconds_until(reset, now)) is not None:
+                found.append(UsedUp(seconds, quota.unit))
+    return max(found, default=None)
+
+
+def remaining(headers: Mapping[str, str], unit: str) -> int | None:
+    """How many of ``unit``, ``requests`` or ``tokens``, are left of the quota that has fewest; None: nobody said."""
+    told = (_COUNT.fullmatch(headers.get(quota.remaining, "")) for quota in QUOTAS if quota.unit == unit)
+    return min((int(match[1]) for match in told if match is not None), default=None)
 
 
 def seconds_until(value: str | None, now: float) -> float | None:

@@ -58,9 +58,9 @@ class _Answer(Answering):
 
 @pytest.fixture(scope="module")
 def instance(provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    """Six deployments of one provider: a quota that one has used up is none of the others'."""
+    """Many deployments of one provider: a quota that one has used up is none of the others'."""
     model = "tier: economy, capabilities: [], context_window: 128000, output_limit: 4000, prices: {input: 1, output: 100}"
-    models = "".join(f"\n  m{number}: {{deployments: [{{provider: one}}], {model}}}" for number in range(6))
+    models = "".join(f"\n  m{number}: {{deployments: [{{provider: one}}], {model}}}" for number in range(14))
     configuration = f"""
 providers:
   one: {{base_url: "http://127.0.0.1:{provider.server_port}/v1"}}
@@ -120,10 +120,58 @@ def test_what_was_thought_is_paid(instance: Instance, path: str, body: dict[str,
 def test_a_reset_is_understood_in_any_spelling(instance: Instance, provider: Provider, model: str, spelling: Any) -> None:
     """A quota that is used up is left alone until then, and the 429 says how long that is."""
     then = time.time() + 90
-    provider.headers = {"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": spelling(then)}
-    assert ask(instance, model=model).status_code == 200
+    use_up(instance, provider, model, {"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": spelling(then)})
+    assert_left_alone(instance, model, "tokens", then)
+
+
+@pytest.mark.parametrize(
+    ("model", "unit", "headers"),
+    [
+        ("m6", "tokens", lambda _: {"x-ratelimit-remaining-tokens-minute": "0", "x-ratelimit-reset-tokens-minute": "90.03840924263005"}),
+        ("m7", "requests", lambda _: {"x-ratelimit-remaining-requests-day": "0", "x-ratelimit-reset-requests-day": "90.0384"}),
+        ("m8", "requests", lambda then: {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": f"{then * 1_000:.0f}"}),
+        ("m9", "tokens", lambda _: {"x-tokenlimit-remaining": "0", "x-ratelimit-remaining": "9", "x-ratelimit-reset": "90"}),
+        ("m10", "requests", lambda _: {"x-ratelimit-remaining-req-minute": "0", "x-ratelimit-reset-req-minute": "90"}),
+        (
+            "m11",
+            "tokens",
+            lambda then: {
+                "anthropic-ratelimit-output-tokens-remaining": "0",
+                "anthropic-ratelimit-output-tokens-reset": datetime.fromtimestamp(round(then), UTC).isoformat(),
+            },
+        ),
+        ("m12", "tokens", lambda _: {"x-ratelimit-remaining-project-tokens": "0", "x-ratelimit-reset-project-tokens": "1m30s"}),
+    ],
+    ids=["cerebras", "cerebras, by day", "openrouter, moonshot", "together", "mistral", "anthropic", "openai, of a project"],
+)
+def test_a_quota_is_understood_by_every_name(
+    instance: Instance, provider: Provider, model: str, unit: str, headers: Any
+) -> None:
+    """Whatever a provider calls it: Envoy writes it down, and nobody is sent there until it is whole again."""
+    then = time.time() + 90
+    use_up(instance, provider, model, headers(then))
+    assert_left_alone(instance, model, unit, then)
+
+
+def test_a_quota_without_a_reset_is_not_waited_for(instance: Instance, provider: Provider) -> None:
+    """Nobody said when it is whole again: the next request may be answered, or hear it in a 429."""
+    decision = use_up(instance, provider, "m13", {"x-ratelimit-remaining-req-minute": "0"})
+    until(lambda: instance.decision(decision)["attempts"][0]["remaining_requests"] == 0)
+    assert quota_until(instance, "one/m13") == 0
+    assert ask(instance, model="m13").status_code == 200
+
+
+def use_up(instance: Instance, provider: Provider, model: str, headers: dict[str, str]) -> str:
+    """Has the provider say so with a good answer; its decision."""
+    provider.headers = headers
+    answer = ask(instance, model=model)
     provider.headers = {}
+    assert answer.status_code == 200
+    return str(answer.headers["x-router-decision"])
+
+
+def assert_left_alone(instance: Instance, model: str, unit: str, then: float) -> None:
     until(lambda: quota_until(instance, f"one/{model}"))
     refused = until(lambda: next((answer for answer in [ask(instance, model=model)] if answer.status_code != 200), None))
-    assert (refused.status_code, refused.json()["error"]["type"]) == (429, "tokens")
+    assert (refused.status_code, refused.json()["error"]["type"]) == (429, unit)
     assert abs(then - time.time() - float(refused.headers["retry-after"])) < 5

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_extproc.observer import quota
-from router_extproc.observer.quota import LONGEST_SECONDS, UsedUp, duration_of, seconds_until, used_up
+from router_extproc.dialects.rate_limit_headers import HEADERS
+from router_extproc.observer.quota import LONGEST_SECONDS, UsedUp, duration_of, remaining, seconds_until, used_up
 from router_extproc.simulator.rate_limits import format_duration
 
 NEW_YEAR = 1_767_225_600.0  # 2026-01-01T00:00:00Z
@@ -103,9 +103,6 @@ def test_a_duration_is_read_as_it_was_written(milliseconds: int) -> None:
     assert duration_of(format_duration(milliseconds / 1_000)) == pytest.approx(milliseconds / 1_000, abs=0.001)
 
 
-NAMES = (quota.REMAINING_REQUESTS, quota.REMAINING_TOKENS, quota.RESET_REQUESTS, quota.RESET_TOKENS)
-
-
 def headers(**values: str) -> dict[str, str]:
     return {f"x-ratelimit-{name.replace('_', '-')}": value for name, value in values.items()}
 
@@ -146,8 +143,116 @@ def test_only_what_is_used_up_counts(found: dict[str, str], expected: UsedUp | N
     assert used_up(found, NEW_YEAR) == expected
 
 
-@given(st.fixed_dictionaries({}, optional=dict.fromkeys(NAMES, st.text() | st.sampled_from(["0", "1", "6m0s", "6ms"]))))
+@pytest.mark.parametrize(
+    ("provider", "found", "expected", "left"),
+    [
+        # As live answers had them.
+        (
+            "cerebras",
+            {
+                "x-ratelimit-limit-requests-day": "14400",
+                "x-ratelimit-remaining-requests-day": "13693",
+                "x-ratelimit-reset-requests-day": "11726.2840924263",
+                "x-ratelimit-limit-tokens-minute": "60000",
+                "x-ratelimit-remaining-tokens-minute": "0",
+                "x-ratelimit-reset-tokens-minute": "26.28409242630005",
+            },
+            UsedUp(26.28409242630005, "tokens"),
+            (13_693, 0),
+        ),
+        (
+            "cerebras, the day",
+            headers(
+                remaining_requests_minute="0",
+                reset_requests_minute="12.5",
+                remaining_requests_hour="900",
+                reset_requests_hour="900",
+                remaining_requests_day="0",
+                reset_requests_day="3600",
+                remaining_tokens_day="1000",
+                reset_tokens_day="3600",
+            ),
+            UsedUp(3_600.0, "requests"),
+            (0, 1_000),
+        ),
+        (
+            "sambanova",
+            headers(
+                remaining_requests="11",
+                reset_requests=f"{NEW_YEAR + 60:.0f}",
+                remaining_requests_day="0",
+                reset_requests_day=f"{NEW_YEAR + 7_200:.0f}",
+            ),
+            UsedUp(7_200.0, "requests"),
+            (0, None),
+        ),
+        (
+            "openrouter",
+            headers(limit="20", remaining="0", reset=f"{NEW_YEAR * 1_000 + 45_000:.0f}"),
+            UsedUp(45.0, "requests"),
+            (0, None),
+        ),
+        ("moonshot", headers(limit="200", remaining="0", reset="1"), UsedUp(1.0, "requests"), (0, None)),
+        (
+            "together",
+            headers(limit="10", remaining="9", reset="1") | {"x-tokenlimit-limit": "3000", "x-tokenlimit-remaining": "0"},
+            UsedUp(1.0, "tokens"),
+            (9, 0),
+        ),
+        (
+            "mistral, silent",
+            headers(remaining_req_minute="0", remaining_tokens_minute="4999911", tokens_query_cost="52"),
+            None,
+            (0, 4_999_911),
+        ),
+        ("mistral", headers(remaining_req_minute="0", reset_req_minute="17"), UsedUp(17.0, "requests"), (0, None)),
+        (
+            "digitalocean",
+            headers(remaining_requests="108", reset_requests="0", remaining_tokens_per_day="0")
+            | {"x-ratelimit-reset-tokens-per-day": f"{NEW_YEAR + 600:.0f}"},
+            UsedUp(600.0, "tokens"),
+            (108, 0),
+        ),
+        (
+            "a project at openai",
+            headers(remaining_tokens="20000", remaining_project_tokens="0", reset_project_tokens="45s"),
+            UsedUp(45.0, "tokens"),
+            (None, 0),
+        ),
+        (
+            "anthropic",
+            {
+                "anthropic-ratelimit-requests-remaining": "999",
+                "anthropic-ratelimit-requests-reset": "2025-12-31T23:59:59Z",
+                "anthropic-ratelimit-input-tokens-remaining": "80000",
+                "anthropic-ratelimit-output-tokens-remaining": "0",
+                "anthropic-ratelimit-output-tokens-reset": "2026-01-01T00:00:09Z",
+            },
+            UsedUp(9.0, "tokens"),
+            (999, 0),
+        ),
+        ("azure, without a limit", headers(remaining_tokens="-1", reset_tokens="0"), None, (None, None)),
+        ("fireworks", headers(remaining_tokens_prompt="0", remaining_tokens_generated="0"), None, (None, None)),
+        (
+            "a gateway",
+            {"ratelimit-limit": "100", "ratelimit-remaining": "0", "ratelimit-reset": "50"},
+            UsedUp(50.0, "requests"),
+            (0, None),
+        ),
+    ],
+)
+def test_quotas_are_read_by_the_names_of_every_provider(
+    provider: str, found: dict[str, str], expected: UsedUp | None, left: tuple[int | None, int | None]
+) -> None:
+    """Of a minute, an hour or a day, of a project or of half the tokens: the one that resets last holds."""
+    del provider  # the name of the case
+    assert used_up(found, NEW_YEAR) == expected
+    assert (remaining(found, "requests"), remaining(found, "tokens")) == left
+
+
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys(HEADERS, st.text() | st.sampled_from(["0", "1", "6m0s", "6ms"]))))
 def test_no_header_breaks_the_reading(found: dict[str, str]) -> None:
     """Any text under these names gives a bounded time or none."""
     told = used_up(found, NEW_YEAR)
     assert told is None or (0 <= told.seconds <= LONGEST_SECONDS and told.unit in ("requests", "tokens"))
+    assert all((left := remaining(found, unit)) is None or left >= 0 for unit in ("requests", "tokens"))
