@@ -9,6 +9,7 @@ import logging
 import os
 import random
 import signal
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -71,6 +72,7 @@ class Worker:
         self._office = TicketOffice()
         self._counters = Counters()
         self._callers = Callers(IdentityReader(state.identities), state.keys_exist.exists)
+        self._looked_at = time.monotonic()
         self._stores = OpenStores(self._live.view.registry.spending.store, state.ledger, os.environ)
         self._admission = Admission(self._stores, self._callers, self._counters.admissions, Lives(state.lives))
         self._budget = BodyBudget(self._live.view.registry.max_body_bytes_in_flight)
@@ -161,6 +163,9 @@ class Worker:
         message = await context.read()
         if message is grpc.aio.EOF:
             return
+        if time.monotonic() - self._looked_at > 2 * POLL_SECONDS:
+            # This process stood still: what waited meanwhile is decided by what is true now, not by what was then.
+            self._look()
         draw = self._draws.getrandbits(32)
         leg = RouteLeg(self._live.view, self._office, self._probes, draw=draw, guard=self._guard, callers=self._callers)
         if leg.headers(message):
@@ -242,8 +247,12 @@ class Worker:
     async def _refresh_health(self) -> None:
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            self._live.refresh_health()
-            self._callers.refresh()
+            self._look()
+
+    def _look(self) -> None:
+        self._looked_at = time.monotonic()
+        self._live.refresh_health()
+        self._callers.refresh()
 
     async def _refresh_configuration(self) -> None:
         while True:

@@ -8,6 +8,7 @@ No network, no files, and time comes in as an argument: the server gives what En
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -23,6 +24,9 @@ from router_extproc.observer.known_names import KnownNames
 from router_extproc.observer.records import AttemptRecord, DecisionRecord
 from router_extproc.observer.token_ratios import TokenRatios
 from router_extproc.registry.snapshot import Registry
+
+# Between two looks at the clock, at most: what is longer was a standstill, in which nothing could be read.
+_LONGEST_WAIT_SECONDS = 0.1
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +53,9 @@ class Intake:
         self.join = Join()
         self.token_ratios = TokenRatios()
         self._in_order = InOrder(self._learn)
+        # When somebody last looked at the clock, and for how long entries were waited for until then: not while this process
+        # stood still. What came meanwhile is still to be read, and must not be given up for lost before it is.
+        self._now, self._waited = -math.inf, 0.0
 
     def know(self, registry: Registry) -> None:
         """Takes another registry over; deployments and models that it lacks are forgotten."""
@@ -58,6 +65,7 @@ class Intake:
 
     def take(self, log: str, entries: Iterable[HTTPAccessLogEntry], now: float) -> None:
         """Takes the entries of one message of the log named ``log``; ``now`` is in epoch seconds."""
+        self._look_at_clock(now)
         take = {ATTEMPTS_LOG: self._attempt, REQUESTS_LOG: self._request}.get(log)
         for entry in entries:
             if take is None:
@@ -71,16 +79,22 @@ class Intake:
                 _log.exception("access log entry cannot be read", extra={"log": log})
 
     def pass_time(self, now: float) -> None:
-        """Gives out what has waited long enough."""
-        for joined in self.join.due(now):
+        """Gives out what has waited long enough; to be called every tenth of a second."""
+        self._look_at_clock(now)
+        for joined in self.join.due(self._waited):
             self._conclude(joined, now)
-        self._in_order.pass_time(now)
+        self._in_order.pass_time(self._waited)
 
     def finish(self, now: float) -> None:
         """Gives out what is there: the process ends."""
+        self._look_at_clock(now)
         for joined in self.join.rest():
             self._conclude(joined, now)
-        self._in_order.finish(now)
+        self._in_order.finish()
+
+    def _look_at_clock(self, now: float) -> None:
+        self._waited += min(max(0.0, now - self._now), _LONGEST_WAIT_SECONDS)
+        self._now = now
 
     def _attempt(self, entry: HTTPAccessLogEntry, now: float) -> None:
         read = read_attempt(entry, now)
@@ -90,8 +104,8 @@ class Intake:
         is_settled = attempt.cause not in causes.UNSETTLED
         if is_settled:
             self._meters.attempt(attempt, self.names)
-        self._in_order.arrived(decision, attempt, now, is_settled=is_settled)
-        joined = self.join.attempt(decision, attempt, now)
+        self._in_order.arrived(decision, attempt, self._waited, is_settled=is_settled)
+        joined = self.join.attempt(decision, attempt, self._waited)
         if joined is not None:
             self._conclude(joined, now)
 
@@ -99,17 +113,17 @@ class Intake:
         request = read_request(entry, now)
         if request is None:
             return
-        joined = self.join.request(request, now)
+        joined = self.join.request(request, self._waited)
         if joined is not None:
             self._conclude(joined, now)
 
-    def _learn(self, attempt: AttemptRecord, now: float) -> None:
-        self._breakers.record(attempt.deployment, evidence_of(attempt), now)
+    def _learn(self, attempt: AttemptRecord) -> None:
+        self._breakers.record(attempt.deployment, evidence_of(attempt), self._now)
 
     def _conclude(self, joined: Joined, now: float) -> None:
         for attempt in joined.settled:
             self._meters.attempt(attempt, self.names)
-            self._in_order.settled(joined.request.id, attempt, now)
+            self._in_order.settled(joined.request.id, attempt)
         record = compose(joined, self.names)
         served = self.names.served(record.deployment)
         if served is not None and record.cause == causes.NONE:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from pathlib import Path
 
 import grpc
@@ -13,11 +14,13 @@ from msgspec.structs import replace
 
 from router_extproc.config.state import StateDirectory
 from router_extproc.extproc.server import Worker
+from router_extproc.registry.health import OPEN, DeploymentHealth, Health, encode_health
 from router_extproc.registry.snapshot import encode_registry
 from tests.extproc.conversation import request_body, request_headers
 from tests.policy import registries as build
 
 LIMIT = 1 << 20
+SMALL = b'{"model":"small","messages":[]}'
 LARGE = b'{"model":"small","messages":[{"role":"user","content":"' + b"a" * (6 * LIMIT) + b'"}]}'
 
 
@@ -31,9 +34,8 @@ def state(tmp_path: Path) -> StateDirectory:
     return state
 
 
-async def test_envoy_alone_keeps_the_body_limit(state: StateDirectory) -> None:
-    """A body that a reload has just allowed is decided by a worker that started with a lower limit."""
-    worker = Worker(state, 0, 1.0)
+async def decision_of(worker: Worker, body: bytes) -> ProcessingResponse:
+    """What the worker answers to a request with this body; only its server runs, none of its timers."""
     server = worker._server()
     await server.start()
     options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
@@ -44,16 +46,36 @@ async def test_envoy_alone_keeps_the_body_limit(state: StateDirectory) -> None:
             response_deserializer=ProcessingResponse.FromString,
         )
         call = process(metadata=(("leg", "route"),))
-        headers = {":method": "POST", ":path": "/v1/chat/completions", "content-length": str(len(LARGE))}
+        headers = {":method": "POST", ":path": "/v1/chat/completions", "content-length": str(len(body))}
         await call.write(request_headers(headers))
-        await call.write(request_body(LARGE, end=True))
-        answer = await call.read()
+        await call.write(request_body(body, end=True))
+        answer: ProcessingResponse = await call.read()
         await call.done_writing()
     await server.stop(None)
+    return answer
+
+
+async def test_envoy_alone_keeps_the_body_limit(state: StateDirectory) -> None:
+    """A body that a reload has just allowed is decided by a worker that started with a lower limit."""
+    worker = Worker(state, 0, 1.0)
+    answer = await decision_of(worker, LARGE)
     replaced = answer.request_headers.response.body_mutation.body
     assert answer.dynamic_metadata.fields["router"].struct_value.fields["route"].string_value == "small"
     assert replaced == LARGE.replace(b'"small"', b'"small-2026"')
     assert worker._counters.decided == 1
+
+
+async def test_who_stood_still_decides_by_what_is_true_now(state: StateDirectory) -> None:
+    """A request that waited meanwhile may come before the timer that looks whether there are news."""
+    worker = Worker(state, 0, 1.0)
+    open_until = time.time() + 60
+    state.health.write_bytes(
+        encode_health(Health(deployments={"p/small": DeploymentHealth(state=OPEN, open_until=open_until)}))
+    )
+    worker._looked_at -= 60
+    answer = await decision_of(worker, SMALL)
+    decided = answer.dynamic_metadata.fields["router"].struct_value.fields
+    assert decided["degraded"].string_value == "all-cooling-down"
 
 
 async def test_a_disk_that_takes_no_counters_ends_no_worker(state: StateDirectory, caplog: pytest.LogCaptureFixture) -> None:

@@ -22,8 +22,7 @@ def attempt(at: float, cause: str = "none", deployment: str = "a") -> AttemptRec
 class Learned(list[tuple[str, str]]):
     """What was learned: deployment and cause."""
 
-    def __call__(self, record: AttemptRecord, now: float) -> None:
-        assert now >= START
+    def __call__(self, record: AttemptRecord) -> None:
         self.append((record.deployment, record.cause))
 
 
@@ -37,7 +36,7 @@ def test_whatever_the_order_of_arrival(arrival: list[int], settling: list[int], 
     queue.pass_time(START + 0.1)
     for number in settling:
         if number in unsettled:
-            queue.settled(str(number), attempt(number / 100, f"cause-{number}"), START + 0.1)
+            queue.settled(str(number), attempt(number / 100, f"cause-{number}"))
     queue.pass_time(START + 0.1 + REORDER_SECONDS)
     assert learned == [("a", f"cause-{number}") for number in range(8)]
 
@@ -61,8 +60,23 @@ def test_nobody_is_waited_for_longer_than_patience() -> None:
     queue.arrived("next", attempt(0.1, "server_error"), START, is_settled=True)
     queue.pass_time(START + PATIENCE_SECONDS)
     assert learned == [("a", "server_error")]
-    queue.settled("lost", attempt(0.0, "timeout"), START + 5)
+    queue.settled("lost", attempt(0.0, "timeout"))
     assert learned == [("a", "server_error"), ("a", "timeout")]
+
+
+def test_what_ended_long_ago_waits_for_what_ended_before_it() -> None:
+    """After a standstill everything ended long ago, and one thread's failures come before another's successes."""
+    learned = Learned()
+    queue = InOrder(learned)
+    late = START + 60
+    for number in (0, 2):
+        queue.arrived(f"failed-{number}", attempt(number, "server_error"), late, is_settled=True)
+    queue.pass_time(late)
+    assert learned == []
+    for number in (1, 3):
+        queue.arrived(f"went-well-{number}", attempt(number), late + 0.1, is_settled=True)
+    queue.pass_time(late + 0.1 + REORDER_SECONDS)
+    assert [cause for _, cause in learned] == ["server_error", "none"] * 2
 
 
 def test_a_clock_that_is_ahead_holds_nothing_up() -> None:
@@ -80,5 +94,5 @@ def test_the_end_gives_out_what_is_known() -> None:
     queue = InOrder(learned)
     queue.arrived("unknown", attempt(0.0), START, is_settled=False)
     queue.arrived("known", attempt(0.1, "server_error"), START, is_settled=True)
-    queue.finish(START)
+    queue.finish()
     assert learned == [("a", "server_error")]
