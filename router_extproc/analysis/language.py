@@ -26,6 +26,19 @@ _SEGMENTS = re.compile(r"[\n\r]+|(?<=[.!?:;])\s+|[\"“”„«»「」『』]+|
 # The same in plain ASCII, where the mark itself may go with the space after it: words are looked at, not marks.
 _ASCII_SEGMENTS = re.compile(r"[.!?:;]\s+|[\n\r\"]+")
 _ASCII_LETTERS = {code: " " for code in range(128) if not (chr(code).isalpha() or chr(code) == "'")}
+# Signs that editors and people put into plain texts (quotation marks, dashes, arrows, emojis), as what they stand for there.
+_SIGNS = {
+    **{
+        code: " "
+        for first, last in ((0xA0, 0xF7), (0x2000, 0x2BFF), (0x1F000, 0x1FAFF))
+        for code in range(first, last + 1)
+        if not chr(code).isalpha()
+    },
+    **{ord(sign): '"' for sign in "“”„«»"},
+    **dict.fromkeys(map(ord, "\u2028\u2029"), "\n"),
+    0xFE0F: " ",
+    ord("’"): "'",  # noqa: RUF001 - as typed
+}
 # What stands between words, LaTeX commands included; Indic and Thai vowel signs belong to words.
 SEPARATORS = re.compile(r"(?:\\[a-z]+|[^\w'\u0900-\u0eff]|[\d_])+")
 _QUOTES = "\"'“„«「『‘"  # noqa: RUF001 - as typed
@@ -128,10 +141,11 @@ def detect_language(text: str) -> Language:
     """The language of a request; long ones are judged by their beginning and end."""
     if len(text) > _HEAD + _TAIL:
         text = f"{text[:_HEAD]}\n{text[-_TAIL:]}"
-    parts = _parts(text)
+    plain = text if text.isascii() else text.translate(_SIGNS)
+    parts = _parts(plain)
     if not parts:
         return Language(None, 0.0)
-    if text.isascii() and _is_plainly_english(parts):
+    if plain.isascii() and _is_plainly_english(parts):
         return Language("en", _PLAINLY)
     guesses = _guesses(parts)
     whole = guesses[-1]

@@ -70,6 +70,13 @@ def test_plain_english_is_nothing_else() -> None:
     assert set(plain) == {"en"}
 
 
+@pytest.mark.parametrize("signs", ["→ {}", "{} — {}", "• {}\n• {}", "“{}” 🚀️ {}", "{} ² ≥ 3 {}"])
+def test_signs_are_no_language(signs: str) -> None:
+    """Arrows, dashes, bullets, quotation marks and emojis leave plain English plain."""
+    sentence = "What is the best way to learn the piano if you have never played before?"
+    assert detect_language(signs.format(sentence, sentence)) == detect_language(sentence) == ("en", 0.99, ())
+
+
 @pytest.mark.parametrize("code", ["en", "de", "es", "pl", "ru", "tr"])
 def test_typos_hardly_matter(code: str) -> None:
     """With one letter in twelve missing at least 9 of 10 sentences are still told."""
