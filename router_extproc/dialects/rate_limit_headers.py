@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 
 class QuotaHeaders(NamedTuple):
-    """``remaining`` tells how many of ``unit``, ``requests`` or ``tokens``, are left. When they are whole again tells the first of
-    ``resets`` that is there.
+    """``remaining`` says how many of ``unit``, ``requests`` or ``tokens``, are left, and the first of ``resets`` that is there
+    until when.
     """
 
     unit: str
