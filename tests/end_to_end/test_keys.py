@@ -71,7 +71,7 @@ def test_a_limited_key_hands_over_to_the_other(instance: Instance, simulators: S
 
 def test_under_load_no_client_sees_the_limit_of_one_key(instance: Instance, simulators: Simulators) -> None:
     """From the first request on every client is served, and the limited key is left alone until its time has come."""
-    simulators.faults("keyed", status=429, retry_after=30, only_key=ONE)
+    simulators.faults("keyed", status=429, retry_after=300, only_key=ONE)
     with instance.client() as client:
 
         def ask(_: int) -> str:
@@ -80,9 +80,8 @@ def test_under_load_no_client_sees_the_limit_of_one_key(instance: Instance, simu
 
         with ThreadPoolExecutor(8) as pool:
             assert len(list(pool.map(ask, range(200)))) == 200
-        refused = Counter(keys_used(simulators))[ONE, 429]
-        # Whoever was under way when the first refusal came may have met the same; later ones may not.
-        assert 1 <= refused <= 100
+        # Who comes before the first refusal is known meets the same: how many do is a matter of time, and not promised.
+        assert Counter(keys_used(simulators))[ONE, 429] >= 1
         until(lambda: instance.health("keyed/load@1") == "open")
         until(lambda: all(instance.ask("load").headers["x-router-attempts"] == "1" for _ in range(10)))
         before = Counter(keys_used(simulators))

@@ -205,13 +205,13 @@ def test_a_raise_counts_until_its_end(instance: Instance) -> None:
     """A budget that is used up lets pass what it was raised by; what was not used of it in time is gone."""
     assert statuses(instance, "raised", "raised") == [200, 429]
     command(instance, "budgets", "raise", "key:raised:pace", "--requests", "1", "--until", "1h")
-    until(lambda: ask(instance, "raised").status_code == 200, seconds=3)
+    until(lambda: ask(instance, "raised").status_code == 200)
     assert statuses(instance, "raised") == [429]
     before = datetime.now(UTC)
-    granted = command(instance, "budgets", "raise", "key:raised:pace", "--requests", "5", "--until", "4s")
-    asked_within = datetime.fromisoformat(granted["until"]) - timedelta(seconds=4)
+    granted = command(instance, "budgets", "raise", "key:raised:pace", "--requests", "5", "--until", "10s")
+    asked_within = datetime.fromisoformat(granted["until"]) - timedelta(seconds=10)
     assert before - timedelta(seconds=1) <= asked_within <= datetime.now(UTC)
-    until(lambda: ask(instance, "raised").status_code == 200, seconds=3)
+    until(lambda: ask(instance, "raised").status_code == 200)
     time.sleep(max(0.0, datetime.fromisoformat(granted["until"]).timestamp() - time.time()) + 0.05)
     assert statuses(instance, "raised") == [429]
     raised = [entry for entry in command(instance, "audit")["entries"] if entry["action"] == "budget.raise"]
