@@ -7,12 +7,14 @@ Rules of this file
   retrieved document. So they have a model each; but what attacks from a user attacks from anywhere, so documents and tool
   results are read by both.
 - The newest pieces first, at most 64 KiB of them all; what was left out shows in ``truncated``.
-- Evidence never counts negatively: every window and every rule can only raise the score.
+- Evidence never counts negatively: every window, every rule and every other reading of a disguised text can only raise the
+  score.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +22,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from router_extproc.analysis.conversation import DOCUMENT, TOOL, USER, Conversation
+from router_extproc.analysis.conversation import DOCUMENT, TOOL, USER, Conversation, Piece
+from router_extproc.analysis.injection_disguises import HIDDEN, disguises
 from router_extproc.analysis.injection_rules import Hit, InjectionRules
 from router_extproc.analysis.injection_windows import MAX_BYTES, Reading, WindowModel, folded_part, quantised, read, summary
 from router_extproc.analysis.ngrams import Powers
@@ -31,6 +34,8 @@ ASKED, FOUND = "asked", "found"
 _READ_AS = {USER: (ASKED,), TOOL: (ASKED, FOUND), DOCUMENT: (ASKED, FOUND)}
 # Log-odds outside this range say no more.
 _CERTAIN = 12.0
+# The least log-odds of a text with a message in characters that nobody sees: nineteen to one, whatever the message says.
+_HIDDEN = math.log(19)
 
 
 class InjectionScore(NamedTuple):
@@ -39,8 +44,8 @@ class InjectionScore(NamedTuple):
     Attributes:
         probability: that the piece attacks, where one in ten pieces does; 0 where there was nothing to read.
         source: where the worst piece comes from: ``user``, ``tool`` or ``document``; empty where there was none.
-        rule: the name of the rule it meets that counts most, if it meets any.
-        span: the first and last byte of what looks worst, in the piece's lower-case UTF-8 text.
+        rule: the name of the rule it meets that counts most, if it meets any; of a disguised text else the disguise.
+        span: the first and last byte of what looks worst, in the piece's lower-case UTF-8 text; none in a disguised text.
         truncated: whether something was too long to be read whole.
     """
 
@@ -123,19 +128,38 @@ class InjectionHead:
                 truncated = True
                 break
             left -= len(piece.text)
-            data, shortened = folded_part(piece.text)
+            score, odds, shortened = self._of_piece(piece, readers)
             truncated |= shortened
-            reading = read(data, self._powers)
-            hits = tuple(self._rules.find(data, reading.words))
-            for name in readers:
-                model = self._models[name]
-                evidence = weigh_up(reading, hits, model.windows)
-                odds = model.weighing.log_odds(evidence)
-                if odds > worst_odds:
-                    worst_odds = odds
-                    rule = _telling(evidence, model.weighing)
-                    worst = InjectionScore(probability(odds), piece.source, rule, evidence.span, truncated=False)
+            if odds > worst_odds:
+                worst, worst_odds = score, odds
         return worst._replace(truncated=truncated)
+
+    def _of_piece(self, piece: Piece, readers: Sequence[str]) -> tuple[InjectionScore, float, bool]:
+        """The score of one piece, its log-odds, and whether the piece had to be shortened."""
+        data, shortened = folded_part(piece.text)
+        evidence, weighing, met = self._read(data, readers)
+        worst = weighing.log_odds(evidence)
+        rule = _telling(evidence, weighing)
+        span: tuple[int, int] | None = evidence.span
+        text = piece.text if len(piece.text) <= MAX_BYTES else piece.text[: MAX_BYTES // 2] + piece.text[-MAX_BYTES // 2 :]
+        for disguise in disguises(text, met):
+            evidence, weighing, _ = self._read(folded_part(disguise.text)[0], readers)
+            odds = weighing.log_odds(evidence)
+            if disguise.name == HIDDEN:
+                odds = max(odds, _HIDDEN)
+            if odds > worst:
+                worst, span = odds, None
+                rule = _telling(evidence, weighing) or disguise.name
+        return InjectionScore(probability(worst), piece.source, rule, span, truncated=False), worst, shortened
+
+    def _read(self, data: NDArray[np.uint8], readers: Sequence[str]) -> tuple[Evidence, Weighing, frozenset[str]]:
+        """The evidence of the reader that thinks worst of folded bytes, its weighing, and the rules that are met."""
+        reading = read(data, self._powers)
+        hits = tuple(self._rules.find(data, reading.words))
+        models = [self._models[name] for name in readers]
+        found = [(weigh_up(reading, hits, model.windows), model.weighing) for model in models]
+        evidence, weighing = max(found, key=lambda one: one[1].log_odds(one[0]))
+        return evidence, weighing, frozenset(hit.name for hit in hits)
 
 
 def weigh_up(reading: Reading, hits: tuple[Hit, ...], model: WindowModel) -> Evidence:

@@ -29,6 +29,8 @@ _invisible = re.compile(rb"\xf3\xa0[\x80\x81]|\xe2\x80[\x8b\xaa-\xae]|\xe2\x81[\
 _SPELLED_OUT = 8
 # The share of a text that repeats the word before it, or the one before that; and the words it takes to tell.
 _REPEATED_SHARE, _REPEATED_AT_LEAST, _REPEATED_LETTERS = 0.3, 12, 3
+# Words of two letters or figures in a row: bytes in hexadecimal.
+_IN_PAIRS = 12
 # Bytes of a word that no language has: Base64, hexadecimal and the like.
 _ENCODED_WORD = 24
 
@@ -38,6 +40,7 @@ _FIRST_OF_INVISIBLE = 0xE2
 _FIRST_BITS = np.uint64(48)
 
 INVISIBLE, SPELLED_OUT, REPEATED, ENCODED = "invisible_text", "spelled_out", "repeated_words", "encoded_text"
+IN_PAIRS = "spelled_in_pairs"
 
 
 class Hit(NamedTuple):
@@ -82,7 +85,7 @@ class InjectionRules:
             for text in (folded(literal).tobytes() for literal in rule["any"])
         ]
         self._figure = Powers(1).words(folded("0")).hashes[0]
-        shaped = (INVISIBLE, SPELLED_OUT, REPEATED, ENCODED)
+        shaped = (INVISIBLE, SPELLED_OUT, REPEATED, ENCODED, IN_PAIRS)
         self.names = tuple(
             sorted({*shaped, *(rule.name for rule in self._sequences), *(literal.name for literal in self._literals)})
         )
@@ -142,11 +145,9 @@ class InjectionRules:
         """Rules about how words look: spelled out letter by letter, repeated again and again, too long for a word."""
         lengths = words.ends - words.starts
         if len(lengths) >= _SPELLED_OUT:
-            single = np.concatenate([[0], np.cumsum((lengths == 1) & (words.hashes != self._figure))])
-            runs = single[_SPELLED_OUT:] - single[:-_SPELLED_OUT] == _SPELLED_OUT
-            if runs.any():
-                first = int(np.argmax(runs))
-                yield Hit(SPELLED_OUT, int(words.starts[first]), int(words.ends[first + _SPELLED_OUT - 1]))
+            yield from _run(SPELLED_OUT, (lengths == 1) & (words.hashes != self._figure), _SPELLED_OUT, words)
+        if len(lengths) >= _IN_PAIRS:
+            yield from _run(IN_PAIRS, lengths == 2, _IN_PAIRS, words)  # noqa: PLR2004 - a byte's two figures
         if len(lengths) >= _REPEATED_AT_LEAST:
             hashes = words.hashes
             repeats = np.zeros(len(hashes), bool)
@@ -161,6 +162,17 @@ class InjectionRules:
         long = np.flatnonzero(lengths >= _ENCODED_WORD)
         if is_ascii and len(long):
             yield Hit(ENCODED, int(words.starts[long[0]]), int(words.ends[long[0]]))
+
+
+def _run(name: str, flags: NDArray[np.bool_], count: int, words: Words) -> Iterable[Hit]:
+    """The first `count` words in a row that are flagged."""
+    if np.count_nonzero(flags) < count:
+        return
+    sums = np.concatenate([[0], np.cumsum(flags)])
+    runs = sums[count:] - sums[:-count] == count
+    if runs.any():
+        first = int(np.argmax(runs))
+        yield Hit(name, int(words.starts[first]), int(words.ends[first + count - 1]))
 
 
 def _bytes_in(data: NDArray[np.uint8]) -> int:

@@ -84,6 +84,22 @@ def test_a_rule_raises_the_score() -> None:
     )
 
 
+def test_a_message_that_nobody_sees_is_a_charge_by_itself() -> None:
+    """Harmless words in tag characters make a text suspicious; the same words seen do not."""
+    hidden = "".join(chr(0xE0000 + ord(character)) for character in "have a nice day")
+    score = HEAD.score(conversation_of(f"Hello! {hidden}"))
+    assert (score.probability >= 0.95, score.rule, score.span) == (True, "hidden_text", None)
+    assert HEAD.score(conversation_of("Hello! have a nice day")).probability < 0.1
+
+
+def test_a_disguised_attack_is_read() -> None:
+    """Other letters for the same words change no score, and the place in the text is not claimed to be known."""
+    disguised = "".join(chr(ord(letter) + 0xFEE0) if letter != " " else letter for letter in "purple elephants")
+    score = HEAD.score(conversation_of(disguised))
+    assert score.probability == pytest.approx(HEAD.score(conversation_of("purple elephants")).probability)
+    assert (score.rule, score.span) == ("disguised_text", None)
+
+
 def test_too_much_text_is_reported() -> None:
     """What lies beyond the limit is not read, and the score says so; the newest pieces are read first."""
     score = HEAD.score(talk(("purple elephants", "user"), ("x " * MAX_BYTES, "user")))
