@@ -45,6 +45,8 @@ HANDOVER_SECONDS = 10.0
 """How long a worker that was told to end goes on while it waits for its successor."""
 
 _HANDOVER_POLL_SECONDS = 0.05
+# Whoever wakes up later than this stood still, and reads in as much time what came meanwhile.
+_PUNCTUAL_SECONDS = 0.05
 # Envoy's buffer filter bounds bodies. A bound here, set once, would let those fall open that a later router.yaml allows.
 _UNLIMITED = -1
 
@@ -220,6 +222,9 @@ class Worker:
             while True:
                 waiting = None if silent_at is None or leg.silence_ms is None else max(0.0, silent_at - clock())
                 done, _ = await asyncio.wait((reading,), timeout=waiting)
+                if not done and silent_at is not None and clock() - silent_at > _PUNCTUAL_SECONDS:
+                    # It was not the provider that was silent: what it said while this process stood still is unread yet.
+                    done, _ = await asyncio.wait((reading,), timeout=_PUNCTUAL_SECONDS)
                 if done:
                     message = reading.result()
                     if message is grpc.aio.EOF:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
+import subprocess
+import sys
 import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -16,8 +22,9 @@ from router_extproc.config.state import StateDirectory
 from router_extproc.extproc.server import Worker
 from router_extproc.registry.health import OPEN, DeploymentHealth, Health, encode_health
 from router_extproc.registry.snapshot import encode_registry
-from tests.extproc.conversation import request_body, request_headers
+from tests.extproc.conversation import request_body, request_headers, response_body, response_headers, said
 from tests.policy import registries as build
+from tests.tied import tied
 
 LIMIT = 1 << 20
 SMALL = b'{"model":"small","messages":[]}'
@@ -34,23 +41,30 @@ def state(tmp_path: Path) -> StateDirectory:
     return state
 
 
-async def decision_of(worker: Worker, body: bytes) -> ProcessingResponse:
-    """What the worker answers to a request with this body; only its server runs, none of its timers."""
-    server = worker._server()
-    await server.start()
+@asynccontextmanager
+async def conversation(socket: Path, leg: str) -> AsyncIterator[Any]:
+    """One exchange with whoever listens there."""
     options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-    async with grpc.aio.insecure_channel(f"unix:{worker._socket}", options=options) as channel:
+    async with grpc.aio.insecure_channel(f"unix:{socket}", options=options) as channel:
         process = channel.stream_stream(
             "/envoy.service.ext_proc.v3.ExternalProcessor/Process",
             request_serializer=ProcessingRequest.SerializeToString,
             response_deserializer=ProcessingResponse.FromString,
         )
-        call = process(metadata=(("leg", "route"),))
+        call = process(metadata=(("leg", leg),), wait_for_ready=True)
+        yield call
+        await call.done_writing()
+
+
+async def decision_of(worker: Worker, body: bytes) -> ProcessingResponse:
+    """What the worker answers to a request with this body; only its server runs, none of its timers."""
+    server = worker._server()
+    await server.start()
+    async with conversation(worker._socket, "route") as call:
         headers = {":method": "POST", ":path": "/v1/chat/completions", "content-length": str(len(body))}
         await call.write(request_headers(headers))
         await call.write(request_body(body, end=True))
         answer: ProcessingResponse = await call.read()
-        await call.done_writing()
     await server.stop(None)
     return answer
 
@@ -76,6 +90,37 @@ async def test_who_stood_still_decides_by_what_is_true_now(state: StateDirectory
     answer = await decision_of(worker, SMALL)
     decided = answer.dynamic_metadata.fields["router"].struct_value.fields
     assert decided["degraded"].string_value == "all-cooling-down"
+
+
+@pytest.fixture
+def process(state: StateDirectory) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker in a process of its own."""
+    command = [sys.executable, "-m", "router_extproc.extproc", "--state", str(state.root), "--index", "0"]
+    started = subprocess.Popen(tied(command), stderr=subprocess.DEVNULL)
+    yield started
+    started.kill()
+    started.wait()
+
+
+@pytest.mark.parametrize("says", [True, False], ids=["it said something", "it said nothing"])
+async def test_no_provider_is_silent_because_the_worker_stood_still(
+    state: StateDirectory, process: subprocess.Popen[bytes], *, says: bool
+) -> None:
+    """A first token that came in time is one, also where it is read late; who said nothing is turned down all the same."""
+    async with conversation(state.worker_socket(0), "judge") as call:
+        ticket = {"priority_groups": [{"name": "a"}, {"name": "b"}], "stream": True, "first_token_ms": 500}
+        await call.write(request_headers({"x-envoy-attempt-count": "1"}, ticket=ticket, cluster="a"))
+        await call.read()
+        await call.write(response_headers({":status": "200", "content-type": "text/event-stream"}))
+        # So that it waits for the token when it stands still; one that is not so far by then finds both, and shows nothing.
+        await asyncio.sleep(0.2)
+        process.send_signal(signal.SIGSTOP)
+        if says:
+            await call.write(response_body(b'data: {"choices":[{"delta":{"content":"Hi"}}]}\n\n'))
+        await asyncio.sleep(0.7)
+        process.send_signal(signal.SIGCONT)
+        answer = await call.read()
+    assert said(answer.SerializeToString()).startswith("response_headers :status=503") is not says
 
 
 async def test_a_disk_that_takes_no_counters_ends_no_worker(state: StateDirectory, caplog: pytest.LogCaptureFixture) -> None:
