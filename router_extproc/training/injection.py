@@ -40,6 +40,7 @@ from router_extproc.training.injection_examples import (
     injection_examples,
 )
 from router_extproc.training.injection_fit import Flags, Values, fit_weighing, fit_windows, readings
+from router_extproc.training.injection_languages import evened, languages_of
 from router_extproc.training.metrics import auc, recall_at
 from router_extproc.training.pipeline import Context, Metrics
 
@@ -101,10 +102,12 @@ def train(context: Context) -> Metrics:
 def trained(examples: Sequence[InjectionExample], weighing: Weighing, context: Context) -> PieceModel:
     """The model of all examples, weighed as held-out evidence was found to deserve."""
     folds = folds_of(examples)
-    seen = np.flatnonzero(seen_in(_NO_FOLD, examples, folds, with_own_of_family=True))
+    seen = seen_in(_NO_FOLD, examples, folds, with_own_of_family=True)
     attacks, weights = _labels(examples)
+    weights = evened(weights, attacks, languages_of(examples), seen)
     texts = readings([example.text for example in examples])
-    return PieceModel(fit_windows(texts, attacks, weights, seen, context.random("injection, all")), weighing)
+    learned = np.flatnonzero(seen & (weights > 0))
+    return PieceModel(fit_windows(texts, attacks, weights, learned, context.random("injection, all")), weighing)
 
 
 def cross_validated(
@@ -120,13 +123,15 @@ def cross_validated(
     """
     texts = readings([example.text for example in examples])
     attacks, weights = _labels(examples)
-    folds = folds_of(examples)
+    folds, languages = folds_of(examples), languages_of(examples)
     evidence: dict[int, Evidence] = {}
     powers = Powers(MAX_BYTES)
     models: list[WindowModel] = []
     for fold in range(FOLDS):
         chosen = seen_in(fold, examples, folds, with_own_of_family=with_own_of_family)
-        models.append(fit_windows(texts, attacks, weights, np.flatnonzero(chosen), context.random(f"injection {fold}")))
+        even = evened(weights, attacks, languages, chosen)
+        learned = np.flatnonzero(chosen & (even > 0))
+        models.append(fit_windows(texts, attacks, even, learned, context.random(f"injection {fold}")))
         for number in np.flatnonzero(folds == fold).tolist():
             evidence[number] = evidence_of(examples[number].text, models[fold], rules, powers)
     known = sorted(evidence)

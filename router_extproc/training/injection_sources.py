@@ -18,6 +18,7 @@ from router_extproc.training.injection_examples import (
     InjectionExample,
 )
 from router_extproc.training.injection_fit import Flags, Values, fit_weighing, fit_windows, readings
+from router_extproc.training.injection_languages import evened, languages_of
 from router_extproc.training.pipeline import Context
 
 
@@ -33,6 +34,7 @@ def unseen_sources(
     weights = np.array([example.weight for example in examples])
     sources = np.array([example.source for example in examples])
     folds = np.array([example.fold for example in examples])
+    languages = languages_of(examples)
     usable = np.array(
         [(with_own or not example.own or not example.attack) and example.family != INDIRECT for example in examples]
     )
@@ -42,7 +44,9 @@ def unseen_sources(
         left = (sources == source) & attacks
         seen = usable & ~left & ((folds != 0) | attacks)
         fitted, weighed = seen & (folds != FOLDS - 1), seen & (folds == FOLDS - 1)
-        model = fit_windows(texts, attacks, weights, np.flatnonzero(fitted), context.random(f"injection without {source}"))
+        even = evened(weights, attacks, languages, fitted)
+        learned = np.flatnonzero(fitted & (even > 0))
+        model = fit_windows(texts, attacks, even, learned, context.random(f"injection without {source}"))
         numbers = np.flatnonzero(weighed).tolist()
         evidence = [evidence_of(examples[number].text, model, rules, powers) for number in numbers]
         weighing = fit_weighing(evidence, rules.names, attacks[numbers], weights[numbers])

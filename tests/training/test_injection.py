@@ -91,8 +91,9 @@ def test_written_texts_are_clean(path: Path) -> None:
 
 
 def test_harmless_texts_speak_many_languages() -> None:
-    """At least twenty languages, eight requests or more each; none of them is an attack as well."""
+    """At least sixty languages, thirty of them with eight requests or more; none of them is an attack as well."""
     sections = read_sections(FOLDER / "benign_multilingual.txt")
-    assert len(sections) >= 20
-    assert min(map(len, sections.values())) >= 8
+    assert len(sections) >= 60
+    assert sum(len(texts) >= 8 for texts in sections.values()) >= 30
+    assert min(map(len, sections.values())) >= 3
     assert not set(lines("benign_multilingual.txt")) & set(lines("attacks_multilingual.txt"))
