@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from router_extproc.config.section import Section
@@ -39,7 +39,20 @@ class SemanticRoute(Section):
         return self
 
 
-Examples = Annotated[tuple[Example, ...], Field(min_length=5, max_length=10_000)]
+_FEWEST_EXAMPLES = 5
+
+
+def _differ(examples: tuple[str, ...]) -> tuple[str, ...]:
+    """Texts that differ in case or spaces alone are one example: nothing could be learned from the second."""
+    different = len({" ".join(example.casefold().split()) for example in examples})
+    if different < _FEWEST_EXAMPLES:
+        message = "expected at least {least} different texts, found {different}"
+        context = {"least": _FEWEST_EXAMPLES, "different": different, "fix": "write what else such requests say"}
+        raise PydanticCustomError("equal_examples", message, context)
+    return examples
+
+
+Examples = Annotated[tuple[Example, ...], Field(min_length=_FEWEST_EXAMPLES, max_length=10_000), AfterValidator(_differ)]
 
 
 class Analysis(Section):

@@ -7,6 +7,7 @@ newer version can add one without being silent.
 from __future__ import annotations
 
 import difflib
+import re
 import types
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -18,6 +19,7 @@ from router_extproc.config import schema, values
 from router_extproc.config.redaction import shown
 from router_extproc.config.source import Path, Source
 from router_extproc.config.tree import Scalar
+from router_extproc.config.when import Keywords, Probability
 from router_extproc.errors import Problem
 
 # What each pattern of the schema asks for, and an example of it.
@@ -112,7 +114,20 @@ _SYNONYMS = {
     "selector": "match",
     "labels": "match",
     "group_by": "per",
+    "min": "at_least",
+    "minimum": "at_least",
+    "from": "at_least",
+    "gte": "at_least",
+    "ge": "at_least",
+    "above": "at_least",
+    "max": "at_most",
+    "maximum": "at_most",
+    "to": "at_most",
+    "lte": "at_most",
+    "le": "at_most",
+    "below": "at_most",
 }
+_FIGURE = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,6})?")
 _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
@@ -265,9 +280,27 @@ def _truth(value: object, *_: object) -> tuple[str, str]:
     return f"expected true or false, found {_found(value)}", f"write {meaning}" if meaning else ""
 
 
-def _mapping(value: object, *_: object) -> tuple[str, str]:
+def _mapping(value: object, _: Source, path: Path) -> tuple[str, str]:
     found = "text" if isinstance(value, str) else _found(value)
+    section = section_at(path)
+    if section is not None and {"at_least", "at_most"} == set(section.model_fields):
+        return f"expected bounds, found {_found(value)}", _as_bounds(value, "0.5" if section is Probability else "5")
+    if section is Keywords and isinstance(value, str):
+        return "expected a list of words, found text", f"write it in brackets: [{shown(value)}]"
     return f"expected keys with values, found {found}", "write {} for one that is empty" if value is None else ""
+
+
+def _as_bounds(value: object, example: str) -> str:
+    """How what was written without keys is written with them; which bound is meant is only sometimes to be seen."""
+    figures = _FIGURE.findall(str(value)) if isinstance(value, (int, float, str, list, tuple)) else []
+    if isinstance(value, bool) or not figures:
+        return f"for example {{at_least: {example}}}"
+    if len(figures) > 1:
+        return f"write {{at_least: {figures[0]}, at_most: {figures[1]}}}"
+    if isinstance(value, str) and "<" in value:
+        return f"write {{at_most: {figures[0]}}}"
+    other = "" if isinstance(value, str) and ">" in value else f" or {{at_most: {figures[0]}}}"
+    return f"write {{at_least: {figures[0]}}}{other}"
 
 
 def _list(value: object, *_: object) -> tuple[str, str]:
