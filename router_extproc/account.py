@@ -19,22 +19,32 @@ _MILLION = 1_000_000
 class Rates(msgspec.Struct, frozen=True, array_like=True):
     """Micro-dollars per million tokens, whole numbers. ``tiers`` (ascending by ``above``) replace the rates for longer prompts.
 
-    A tier is (prompt tokens above which it holds, input, output, cached input).
+    A tier is (prompt tokens above which it holds, input, output, cached input). ``fixed`` is charged for each answer beside its
+    tokens. ``by_piece``: instead of tokens, for pictures, sound and videos, and beside it ``per_second`` micro-dollars for a
+    million seconds of sound, of which there are ``most_seconds`` where nobody says how many.
     """
 
     input: int
     output: int
     cached_input: int
     tiers: tuple[tuple[int, int, int, int], ...] = ()
+    fixed: int = 0
+    by_piece: bool = False
+    per_second: int = 0
+    most_seconds: int = 0
 
-    def cost(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> int:
+    def cost(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0, seconds: int | None = None) -> int:
         """Micro-dollars for one answer, rounded up: whoever sums them never has spent more than the sum."""
+        if self.by_piece:
+            lasting = self.most_seconds if seconds is None else seconds
+            return self.fixed - (-lasting * self.per_second // _MILLION)
         fresh_rate, output_rate, cached_rate = self.input, self.output, self.cached_input
         for above, tier_input, tier_output, tier_cached in self.tiers:
             if prompt_tokens > above:
                 fresh_rate, output_rate, cached_rate = tier_input, tier_output, tier_cached
         fresh = prompt_tokens - cached_tokens
-        return -(-(fresh * fresh_rate + cached_tokens * cached_rate + completion_tokens * output_rate) // _MILLION)
+        exact = fresh * fresh_rate + cached_tokens * cached_rate + completion_tokens * output_rate
+        return self.fixed - (-exact // _MILLION)
 
 
 class Held(msgspec.Struct, frozen=True, array_like=True):

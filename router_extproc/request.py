@@ -24,6 +24,9 @@ EMBEDDINGS = "/v1/embeddings"
 BY_PATH = "path"
 """The name of the route of requests that name no model."""
 
+FORM_FIELDS = frozenset({"n", "n_variants", "seconds", "duration", "n_seconds", "url", "file_url", "file_id"})
+"""Fields of forms that say how much is asked for, or that what is sent lies elsewhere."""
+
 NOTHING_KNOWN = Facts()
 
 
@@ -33,6 +36,7 @@ class Request(msgspec.Struct, frozen=True):
     ``model`` is what the client wrote. ``headers`` holds lower-case names. ``analysis`` answers everything about the
     content; it finds out what it is asked for and nothing else, so a request that is passed through costs no reading.
     ``caller`` is who asks, as proved. ``body`` is the body of JSON as it came, for whoever must not rely on a reading of it.
+    Of a form ``form`` has the fields that are among ``FORM_FIELDS``, and ``form_bytes`` is its size.
     """
 
     path: str
@@ -43,3 +47,5 @@ class Request(msgspec.Struct, frozen=True):
     headers: Mapping[str, str] = {}
     caller: Caller = NOBODY
     body: bytes = b""
+    form: Mapping[str, str] = {}
+    form_bytes: int = 0

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from urllib.parse import unquote
 
 from router_extproc.analysis.analyser import Analyser
-from router_extproc.dialects.openai import is_multipart, read_head, read_multipart_model
+from router_extproc.dialects.openai import is_multipart, read_head, read_multipart_fields, read_multipart_model
 from router_extproc.errors import BadRequestError, PathNotFoundError
-from router_extproc.request import CHAT_COMPLETIONS, EMBEDDINGS, NOTHING_KNOWN, Request
+from router_extproc.request import CHAT_COMPLETIONS, EMBEDDINGS, FORM_FIELDS, NOTHING_KNOWN, Request
 
 PREFIX = "/v1/"
 # Without a model these cannot be routed; elsewhere it is for the provider to miss it.
@@ -26,6 +26,8 @@ _NAMES_A_MODEL = frozenset(
 )
 # Paths whose body is a prompt. It is JSON there, whatever it calls itself: many servers look no further either.
 _PROMPTS = (CHAT_COMPLETIONS, "/v1/completions", EMBEDDINGS, "/v1/responses")
+# Paths whose forms say how much they ask for.
+_BY_PIECE = ("/v1/images", "/v1/audio", "/v1/videos")
 
 _SHOWN = 200
 _AN_OBJECT = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{")
@@ -59,7 +61,8 @@ def read_request(
         raise BadRequestError("Compressed request bodies cannot be read: send them as they are.", code="compressed_body")
     if is_multipart(content_type) and not is_prompt:
         model = read_multipart_model(content_type, body) or ""
-        request = Request(path, model, method, headers=headers)
+        form = read_multipart_fields(content_type, body, FORM_FIELDS) if _is_below(path, _BY_PIECE) else {}
+        request = Request(path, model, method, headers=headers, form=form, form_bytes=len(body))
     elif is_prompt or (method == "POST" and _AN_OBJECT.match(body) is not None):
         request = _read_json(path, headers, body, analyser)
     else:

@@ -171,11 +171,30 @@ class Provider(Section):
 
 
 class Prices(Section):
-    """USD per million tokens."""
+    """USD per million tokens, and of what has none: pictures, sound and videos by the piece."""
 
-    input: Price = Field(description="Prompt tokens.")
-    output: Price = Field(description="Tokens of the answer.")
+    input: Price | None = Field(None, description="Prompt tokens. Required, unless something has a price by the piece.")
+    output: Price | None = Field(None, description="Tokens of the answer. Required as `input`.")
     cached_input: Price | None = Field(None, description="Prompt tokens read from the provider's cache. Default: as input.")
+    request: Price | None = Field(None, description="USD for each request, beside its tokens or pieces.")
+    image: Price | None = Field(None, description="USD for each picture made, in place of tokens.")
+    characters: Price | None = Field(None, description="USD per million characters spoken, in place of tokens.")
+    audio_minute: Price | None = Field(None, description="USD for each minute transcribed or translated, in place of tokens.")
+    video_second: Price | None = Field(None, description="USD for each second of a video made, in place of tokens.")
+
+    @model_validator(mode="after")
+    def _has_a_price(self) -> Prices:
+        missing = [name for name in ("input", "output") if getattr(self, name) is None]
+        needed = len(missing) == 1 or self.cached_input is not None or not (self.makes_no_text or self.request is not None)
+        if missing and needed:
+            message = f"`{missing[0]}` is missing"
+            raise PydanticCustomError("missing_price", message, {"fix": f"write `{missing[0]}: …`, USD per million tokens"})
+        return self
+
+    @property
+    def makes_no_text(self) -> bool:
+        """Whether something has a price by the piece."""
+        return any(price is not None for price in (self.image, self.characters, self.audio_minute, self.video_second))
 
 
 class Deployment(Section):

@@ -6,12 +6,13 @@ skipped and the rest still read; only malformed JSON and a ``model`` that is no 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
 
 from router_extproc.dialects.json_body import check_text, decode, splice_value
-from router_extproc.dialects.multipart import is_multipart, read_field, splice_field
+from router_extproc.dialects.multipart import is_multipart, read_field, read_fields, splice_field
 from router_extproc.dialects.openai_models import model_names, write_model, write_models
 from router_extproc.errors import BadRequestError, RequestError
 
@@ -24,6 +25,7 @@ __all__ = [
     "model_names",
     "read_envelope",
     "read_head",
+    "read_multipart_fields",
     "read_multipart_model",
     "splice_model",
     "splice_multipart_model",
@@ -164,6 +166,15 @@ def read_multipart_model(content_type: str, body: bytes) -> str | None:
         BadRequestError: the body is not the form that its content type says.
     """
     return read_field(content_type, body, "model")
+
+
+def read_multipart_fields(content_type: str, body: bytes, names: Collection[str]) -> dict[str, str]:
+    """The fields of these names that the form has, in short.
+
+    Raises:
+        BadRequestError: the body is not the form that its content type says, or has one of them twice.
+    """
+    return read_fields(content_type, body, names)
 
 
 def splice_multipart_model(content_type: str, body: bytes, model: str) -> bytes:

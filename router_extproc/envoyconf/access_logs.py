@@ -45,6 +45,7 @@ A line of a request, also of one that was refused::
      "prompt_tokens": 12, "completion_tokens": 34, "cached_tokens": 0, "total_tokens": 46,
                                             as the provider reported; null: it did not. A total may have more than the others:
                                             what the model thought
+     "seconds": null,                       of sound that the provider says it heard; null: it did not
      "events": 36,                          events of the stream that reached Envoy, also when it was broken off; null: none
      "billed": {"1": {"prompt_tokens": 12, "completion_tokens": 0, "cached_tokens": 0}},
                                             by attempt: what the provider reported for answers that were turned down, or null;
@@ -128,6 +129,7 @@ _REQUEST_LINE = {
     "completion_tokens": _metadata(names.USAGE, "completion_tokens"),
     "cached_tokens": _metadata(names.USAGE, "cached_tokens"),
     "total_tokens": _metadata(names.USAGE, "total_tokens"),
+    "seconds": _metadata(names.USAGE, "seconds"),
     "events": _metadata(names.USAGE, "events"),
     "billed": f"%DYNAMIC_METADATA({names.BILLED})%",
     "text_tokens": _metadata(names.REQUEST, "text_tokens"),

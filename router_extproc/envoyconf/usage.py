@@ -27,6 +27,8 @@ _COUNTS = (
     (("usage", "output_tokens"), "completion_tokens"),
     (("usage", "input_tokens_details", "cached_tokens"), "cached_tokens"),
 )
+# How long the sound was that was transcribed: all of it, and by newer answers rounded up as it is billed.
+_LASTED = ((("duration",), "seconds"), (("usage", "seconds"), "seconds"))
 # The last event of a streamed response holds the whole of it.
 _COUNTS_OF_EVENTS = (*_COUNTS, *((("response", *path), name) for path, name in _COUNTS[5:]))
 
@@ -50,7 +52,7 @@ def _from_json() -> Message:
     return extension(
         "usage",
         "extensions.filters.http.json_to_metadata.v3.JsonToMetadata",
-        response_rules={"allow_content_types": ["application/json"], "rules": _rules(_COUNTS)},
+        response_rules={"allow_content_types": ["application/json"], "rules": _rules((*_COUNTS, *_LASTED))},
     )
 
 

@@ -18,7 +18,6 @@ import functools
 import heapq
 import math
 from collections.abc import Collection, Mapping
-from decimal import ROUND_CEILING, Decimal
 
 import msgspec
 
@@ -26,6 +25,7 @@ from router_extproc.account import Rates, Unit
 from router_extproc.decision import Attempt, Decision
 from router_extproc.limits.asked import Asked, read_asked
 from router_extproc.limits.counted_prompt import CountedPrompt, count_prompt, has_known_vocabulary
+from router_extproc.limits.pieces import is_free, micro_usd, piece_rates
 from router_extproc.registry.health import NO_RATIOS
 from router_extproc.registry.snapshot import Model, Prices, Registry
 from router_extproc.request import AUDIO, CHAT_COMPLETIONS, EMBEDDINGS, FILES, VISION, Request
@@ -48,7 +48,6 @@ _GENERATES = frozenset({CHAT_COMPLETIONS, "/v1/completions", "/v1/responses"})
 _PRICED_BY_TOKENS = _GENERATES | {EMBEDDINGS}
 # What these ask for is not counted by a tokenizer: learned ratios say nothing about it.
 _NO_TEXT = frozenset({VISION, AUDIO, FILES})
-_MICRO = 1_000_000
 # No amount is larger, so that sums of amounts stay exact in every store: a billion dollars.
 _MOST = 10**15
 _MILLION = 1_000_000
@@ -77,7 +76,8 @@ class Measure(msgspec.Struct, frozen=True):
     ``wish`` is the caller's own limit of each answer, ``answers`` how many it asks for, ``billed`` how many places may be
     paid for one of them, and ``silent`` how many further ones for reading the prompt. ``prompt_tokens`` and
     ``output_tokens`` are those likely for one place, all answers together. ``detached``: they are bounded, and made in the
-    background, so the bound is what will be settled.
+    background, so the bound is what will be settled. ``by_piece``: what is made has a price of its own at some place, and no
+    tokens. ``is_known``: what it costs is bounded at every place that has prices at all.
     """
 
     places: tuple[Place, ...]
@@ -90,6 +90,8 @@ class Measure(msgspec.Struct, frozen=True):
     priced: bool
     silent: int = 0
     detached: bool = False
+    by_piece: bool = False
+    is_known: bool = True
 
     def most(self, unit: Unit, limit: int | None, deployments: Collection[str] | None = None) -> int:
         """The bound in tokens or micro-dollars with answers of at most ``limit`` tokens each; None: the caller's wish, or
@@ -106,7 +108,7 @@ class Measure(msgspec.Struct, frozen=True):
 
     def requested(self, limit: int | None, deployments: Collection[str]) -> int:
         """Tokens as a provider counts a request when it comes in: an estimate of the prompt, and the answer's limit."""
-        if not self.priced:
+        if not self.priced or self.by_piece:
             return 0
         places = [place for place in self.places if place.deployment in deployments]
         found = (place.prompt_tokens + self._output(place, limit) * self.answers for place in places)
@@ -120,7 +122,7 @@ class Measure(msgspec.Struct, frozen=True):
             return 0
         places = [place for place in self.places if deployments is None or place.deployment in deployments]
         if unit == "tokens":
-            return min(_MOST, self.prompt_tokens + self.output_tokens) if places else 0
+            return min(_MOST, self.prompt_tokens + self.output_tokens) if places and not self.by_piece else 0
         priced = next((place.rates for place in places if place.rates is not None), None)
         return 0 if priced is None else min(_MOST, priced.cost(self.prompt_tokens, self.output_tokens))
 
@@ -142,6 +144,8 @@ class Measure(msgspec.Struct, frozen=True):
         """Tokens of prompt and answers that are settled where nobody reports any: what is likely, and for no place more than
         was set aside for it. In the background it is what was set aside.
         """
+        if self.by_piece:
+            return 0, 0
         if self.detached:
             return self._most_at_any_place(None)
         outputs = (self._output(place, None) * self.answers for place in self.places)
@@ -184,7 +188,7 @@ class Measure(msgspec.Struct, frozen=True):
         if self.detached:
             prompt, output = self._most_at_any_place(limit)
         if unit == "tokens":
-            return prompt + output
+            return 0 if self.by_piece else prompt + output
         return 0 if place.rates is None else _dearest(place.rates, prompt, output)
 
     def _most_at_any_place(self, limit: int | None) -> tuple[int, int]:
@@ -222,6 +226,7 @@ def measure(
     if bounds:
         known = any(has_known_vocabulary(attempt.provider_model) for attempt in attempts.values())
         counted = count_prompt(request, asked, counts_texts=known)
+    by_tokens = makes and _is_below(request.path, _PRICED_BY_TOKENS)
     places = tuple(
         _place(
             attempt,
@@ -230,9 +235,11 @@ def measure(
             asked,
             counted,
             has_text_only=has_text_only,
+            by_piece=request if makes and not by_tokens else None,
         )
         for attempt in attempts.values()
     )
+    has_piece_rates = [place.rates is not None and place.rates.by_piece for place in places]
     first = decision.chain[0]
     wish = asked.wish if generates else None
     known = predicts or any(signal.name == "answer_tokens" for signal in decision.signals)
@@ -247,8 +254,10 @@ def measure(
         prompt_tokens=round(prompt * ratios.get(first.model, 1.0)),
         output_tokens=output * asked.answers if generates else 0,
         generates=generates,
-        priced=makes and _is_below(request.path, _PRICED_BY_TOKENS),
+        priced=by_tokens or any(has_piece_rates),
         detached=asked.is_detached and bounds and generates,
+        by_piece=any(has_piece_rates),
+        is_known=by_tokens or not makes or is_free(request) or all(has_piece_rates),
     )
 
 
@@ -289,37 +298,43 @@ def model_of(attempt: Attempt, registry: Registry) -> Model | None:
 def _rates(prices: Prices) -> Rates:
     cached = prices.input if prices.cached_input is None else prices.cached_input
     return Rates(
-        _micro(prices.input),
-        _micro(prices.output),
-        _micro(cached),
+        micro_usd(prices.input),
+        micro_usd(prices.output),
+        micro_usd(cached),
         tuple(
             (
                 tier.above_tokens,
-                _micro(tier.input),
-                _micro(tier.output),
-                _micro(tier.input if tier.cached_input is None else tier.cached_input),
+                micro_usd(tier.input),
+                micro_usd(tier.output),
+                micro_usd(tier.input if tier.cached_input is None else tier.cached_input),
             )
             for tier in prices.tiers
         ),
+        fixed=micro_usd(prices.request or 0.0),
     )
-
-
-def _micro(usd: float) -> int:
-    """Dollars as written in decimals, in whole micro-dollars, rounded up; nobody is paid for asking."""
-    return max(0, int((Decimal(str(usd)) * _MICRO).to_integral_value(ROUND_CEILING)))
 
 
 def _dearest(rates: Rates, prompt_tokens: int, completion_tokens: int) -> int:
     """Micro-dollars at the highest rates that any prompt of up to so many tokens may be charged, rounded up."""
+    if rates.by_piece:
+        return rates.cost(0, 0)
     tiers = [tier for tier in rates.tiers if prompt_tokens > tier[0]]
     prompt_rate = max(rates.input, rates.cached_input, *(max(tier[1], tier[3]) for tier in tiers))
     output_rate = max((rates.output, *(tier[2] for tier in tiers)))
-    return -(-(prompt_tokens * prompt_rate + completion_tokens * output_rate) // _MILLION)
+    return rates.fixed - (-(prompt_tokens * prompt_rate + completion_tokens * output_rate) // _MILLION)
 
 
 def _place(
-    attempt: Attempt, prompt: int, registry: Registry, asked: Asked, counted: CountedPrompt | None, *, has_text_only: bool
+    attempt: Attempt,
+    prompt: int,
+    registry: Registry,
+    asked: Asked,
+    counted: CountedPrompt | None,
+    *,
+    has_text_only: bool,
+    by_piece: Request | None,
 ) -> Place:
+    """``by_piece`` is the request where what it makes is no text."""
     model = model_of(attempt, registry)
     window = None if model is None else model.context_window
     usual = prompt + PROMPT_ALLOWANCE
@@ -336,7 +351,7 @@ def _place(
         _with_unseen(bound, asked, window),
         output_limit=_least(model.output_limit, window),
         accepts=_least(model.output_limit, room),
-        rates=rates_of(model),
+        rates=(None if by_piece is None else piece_rates(model.prices, by_piece)) or rates_of(model),
     )
 
 

@@ -24,7 +24,7 @@ from router_extproc.limits.counter_names import counter_name
 from router_extproc.limits.loop_guard import FINGERPRINT, guard_budgets
 from router_extproc.limits.selection import Budgets, budgets_for, cap_at, is_provider_limit, labels_of, matches, place_labels
 from router_extproc.limits.shares import portion
-from router_extproc.limits.uncounted import refuse_unseen
+from router_extproc.limits.uncounted import refuse_unpriced, refuse_unseen
 from router_extproc.limits.windows import Part, part
 from router_extproc.registry.health import NO_RATIOS
 from router_extproc.registry.snapshot import Registry
@@ -96,6 +96,8 @@ def plan(
     wanted = _wanted(found, labels, measured)
     counting = tuple(one.budget for one in wanted)
     refuse_unseen(request, counting)
+    if not measured.is_known:
+        refuse_unpriced(request, counting)
     limit = _limit(request, counting, measured, constraints)
     written = None if limit is None else measured.writable(limit)
     first = decision.chain[0].deployment

@@ -63,6 +63,23 @@ def refuse_unseen(request: Request, budgets: Sequence[Budget] = ()) -> None:
     )
 
 
+def refuse_unpriced(request: Request, budgets: Sequence[Budget]) -> None:
+    """Lets a request whose cost nobody can bound pass where no budget that it falls under holds an amount.
+
+    Raises:
+        PermissionDeniedError: it might cost more than is left.
+    """
+    counting = next((one.name for one in budgets if _holds_amounts(one)), None)
+    if counting is None or _is_allowed(request.caller):
+        return
+    hint = " Say how long it is to be, in 'seconds'." if request.path.startswith("/v1/videos") else ""
+    raise PermissionDeniedError(
+        f"You may not use {request.path[:_SHOWN]} with '{request.model[:_SHOWN]}': what it costs is not known before, so it"
+        f" cannot be held to the budget '{counting}'.{hint}",
+        param="model",
+    )
+
+
 def _runs_unseen(request: Request) -> bool:
     if request.method in _READS or request.path.endswith("/cancel"):
         return False

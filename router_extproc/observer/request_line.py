@@ -65,6 +65,7 @@ class RequestLine(msgspec.Struct, frozen=True, kw_only=True):
     completion_tokens: Any = None
     cached_tokens: Any = None
     total_tokens: Any = None
+    seconds: Any = None
     events: Any = None
     billed: dict[str, Any] | None = None
     text_tokens: Any = None
@@ -74,6 +75,12 @@ class RequestLine(msgspec.Struct, frozen=True, kw_only=True):
     def usage(self) -> Usage | None:
         """What the provider reported for the answer; None when nothing."""
         return _usage(self.prompt_tokens, self.completion_tokens, self.cached_tokens, self.total_tokens)
+
+    @property
+    def lasted(self) -> int | None:
+        """Seconds of sound that the provider says it heard, rounded up; None: it did not say."""
+        whole = count_of(self.seconds)
+        return whole if whole is None or whole == float(self.seconds) else whole + 1
 
     @property
     def estimated_prompt(self) -> int:

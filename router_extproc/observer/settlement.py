@@ -220,9 +220,15 @@ def paid_for_answer(line: RequestLine, account: Account) -> Paid:
 
 
 def _row(line: RequestLine, account: Account, attempt: _Attempt, place: Place) -> LedgerRow:
-    usage = attempt.paid.usage
+    usage, source = attempt.paid.usage, attempt.paid.source
     rates: Rates | None = account.rates.get(attempt.deployment)
-    cost = 0 if rates is None else rates.cost(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
+    cost = 0
+    if rates is not None and source != "none":
+        seconds = line.lasted if attempt.is_last else None
+        cost = rates.cost(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, seconds)
+        if rates.by_piece:
+            # Tokens of pictures or sound are not what is paid for, and nobody has set any aside.
+            usage, source = NOTHING, "price"
     if cost > LARGEST_COST:
         raise OverflowError("a cost that cannot be counted exactly")
     return LedgerRow(
@@ -245,7 +251,7 @@ def _row(line: RequestLine, account: Account, attempt: _Attempt, place: Place) -
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
         cached_tokens=usage.cached_tokens,
-        usage_source=attempt.paid.source,
+        usage_source=source,
         cost_micro_usd=max(0, cost),
     )
 

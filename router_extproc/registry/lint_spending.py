@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from router_extproc.caller import Permissions
+from router_extproc.config import budgets
 from router_extproc.config.check_spending import all_budgets
 from router_extproc.config.conditions import covers_text
 from router_extproc.config.redaction import shown
 from router_extproc.config.schema import RouterConfig
 from router_extproc.config.source import Path, Source
 from router_extproc.errors import Problem
-from router_extproc.registry.models import is_wildcard
-from router_extproc.registry.snapshot import Model, Registry
+from router_extproc.registry.models import is_wildcard, makes_pieces
+from router_extproc.registry.snapshot import Model, Prices, Registry
 
 
 def lint_spending(config: RouterConfig, source: Source, registry: Registry) -> Iterator[Problem]:
@@ -63,12 +64,35 @@ def _uncounted(config: RouterConfig, source: Source, registry: Registry) -> Iter
     # Also a wildcard: the catalogue knows its models by their names, and nobody looks there for each that a client may write.
     unpriced = {name: model for name, model in registry.models.items() if model.prices is None}
     path = next((path for path, budget in all_budgets(config) if budget.unit == "usd" and budget.mode == "enforce"), None)
-    if path is not None and unpriced:
-        yield _unpriced(source, path, list(unpriced))
+    texts = [name for name, model in unpriced.items() if not makes_pieces(model)]
+    if path is not None and texts:
+        yield _unpriced(source, path, texts)
+    pieces = [name for name, model in registry.models.items() if makes_pieces(model) and not _has_piece_price(model.prices)]
+    hard = next(((*path, budget.unit) for path, budget in all_budgets(config) if _holds_an_amount(budget)), None)
+    if hard is not None and pieces:
+        yield _refused(source, hard, pieces)
     for provider, written in config.providers.items():
         there = [name for name, model in unpriced.items() if any(one.provider == provider for one in model.deployments)]
         if written.budget is not None and written.budget.mode == "enforce" and there:
             yield _unpriced(source, ("providers", provider, "budget"), there)
+
+
+def _holds_an_amount(budget: budgets.Budget) -> bool:
+    return budget.unit in ("usd", "tokens") and budget.mode == "enforce" and budget.at_cap == "reject"
+
+
+def _has_piece_price(prices: Prices | None) -> bool:
+    if prices is None:
+        return False
+    told = (prices.request, prices.image, prices.characters, prices.audio_minute, prices.video_second)
+    return any(price is not None for price in told)
+
+
+def _refused(source: Source, path: Path, names: Sequence[str]) -> Problem:
+    others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    message = f"`{shown(names[0])}`{others} has no price by the piece: it is refused to whoever falls under this budget"
+    fix = f"write models.{shown(names[0])}.prices with `image`, `characters`, `audio_minute`, `video_second` or `request`"
+    return source.problem(path, message, fix=fix, code="no_price_by_piece", severity="warning", key=True)
 
 
 def _unpriced(source: Source, path: Path, names: Sequence[str]) -> Problem:

@@ -17,8 +17,10 @@ DEFAULT_QUALITY = 0.5
 
 # A model that can do these and nothing else generates no text.
 _NOT_TEXT = frozenset({"embeddings", "speech", "transcription"})
+_PIECES = frozenset({"speech", "transcription"})
 # Parts of names that say the same of models no catalogue describes.
-_NOT_TEXT_NAMES = ("embed", "whisper", "-tts", "tts-", "moderation", "dall-e", "gpt-image", "rerank")
+_PIECES_NAMES = ("whisper", "-tts", "tts-", "transcribe", "dall-e", "gpt-image", "sora-")
+_NOT_TEXT_NAMES = (*_PIECES_NAMES, "embed", "moderation", "rerank")
 
 
 def compile_models(
@@ -37,9 +39,18 @@ def compile_models(
 
 def generates_text(model: Model) -> bool:
     """Whether the model can answer a chat: one that only embeds, speaks, transcribes or draws cannot."""
+    if model.prices is not None and model.prices.by_piece_only:
+        return False
     if model.capabilities:
         return not model.capabilities <= _NOT_TEXT
     return not any(part in model.name.lower() for part in _NOT_TEXT_NAMES)
+
+
+def makes_pieces(model: Model) -> bool:
+    """Whether what the model makes or hears is no text and no vector: pictures, sound, videos."""
+    if model.capabilities:
+        return not generates_text(model) and not model.capabilities.isdisjoint(_PIECES)
+    return any(part in model.name.lower() for part in _PIECES_NAMES)
 
 
 def is_wildcard(name: str) -> bool:
@@ -91,7 +102,17 @@ def _overridden(model: Model, written: schema.Model) -> Model:
         changes["tier"] = Tier[written.tier.upper()]
     if written.prices is not None:
         prices = written.prices
-        changes["prices"] = Prices(input=prices.input, output=prices.output, cached_input=prices.cached_input)
+        changes["prices"] = Prices(
+            input=prices.input or 0.0,
+            output=prices.output or 0.0,
+            cached_input=prices.cached_input,
+            request=prices.request,
+            image=prices.image,
+            characters=prices.characters,
+            audio_minute=prices.audio_minute,
+            video_second=prices.video_second,
+            by_piece_only=prices.input is None and prices.makes_no_text,
+        )
     if written.capabilities is not None:
         changes["capabilities"] = frozenset(written.capabilities)
     for name in ("quality", "context_window", "output_limit", "strengths"):

@@ -51,7 +51,9 @@ class Prices(msgspec.Struct, frozen=True):
     """USD per million tokens; ``source`` says where the figures come from, with its date.
 
     ``cached_input`` of None means that a prompt read from the provider's cache costs as any other. ``tiers`` are in
-    ascending order: the last one whose threshold the prompt exceeds replaces the figures.
+    ascending order: the last one whose threshold the prompt exceeds replaces the figures. ``request`` is USD for each request
+    beside its tokens. The rest is charged instead of tokens: USD for each picture, for a million characters that are spoken,
+    for each minute of sound that is heard, for each second of a video; None: not known. ``by_piece_only``: tokens have none.
     """
 
     input: float
@@ -59,6 +61,12 @@ class Prices(msgspec.Struct, frozen=True):
     cached_input: float | None = None
     source: str = "router.yaml"
     tiers: tuple[PriceTier, ...] = ()
+    request: float | None = None
+    image: float | None = None
+    characters: float | None = None
+    audio_minute: float | None = None
+    video_second: float | None = None
+    by_piece_only: bool = False
 
     def cost(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float:
         """USD for one request; ``cached_tokens`` are those of the prompt that the provider had in its cache."""
@@ -68,7 +76,8 @@ class Prices(msgspec.Struct, frozen=True):
                 rates = tier
         cached_rate = rates.input if rates.cached_input is None else rates.cached_input
         fresh = prompt_tokens - cached_tokens
-        return (fresh * rates.input + cached_tokens * cached_rate + completion_tokens * rates.output) / _MILLION
+        tokens = fresh * rates.input + cached_tokens * cached_rate + completion_tokens * rates.output
+        return (self.request or 0.0) + tokens / _MILLION
 
 
 class Deployment(msgspec.Struct, frozen=True):

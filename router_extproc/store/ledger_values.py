@@ -24,14 +24,14 @@ COLUMNS_OF_TEXT = (
     "cause",
     "usage_source",
 )
-UsageSource = Literal["provider", "events", "estimate", "none"]
+UsageSource = Literal["provider", "events", "estimate", "price", "none"]
 
 
 class LedgerRow(msgspec.Struct, frozen=True, kw_only=True):
     """One call to a provider and what it cost, in micro-dollars; unique by ``request``, ``attempt`` and ``purpose``.
 
     ``at`` is when it was made, in epoch seconds. ``usage_source`` says who counted the tokens: the provider, we by the events
-    of its stream, the estimate, or nobody. ``cached_tokens`` are among ``prompt_tokens``.
+    of its stream, the estimate, or nobody; ``price``: it is paid by the piece. ``cached_tokens`` are among ``prompt_tokens``.
     """
 
     request: str

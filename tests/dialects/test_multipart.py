@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router_extproc.dialects.openai import read_multipart_model, splice_multipart_model
+from router_extproc.dialects.openai import read_multipart_fields, read_multipart_model, splice_multipart_model
 from router_extproc.errors import BadRequestError
 
 BOUNDARY = "----form-7MA4YWx"
@@ -93,3 +93,21 @@ def test_a_broken_form_is_refused(content_type: str, body: bytes) -> None:
     """What is not the form its content type announces is a 400, after a bounded search."""
     with pytest.raises(BadRequestError):
         read_multipart_model(content_type, body)
+
+
+def named(name: str, content: bytes) -> bytes:
+    return part(f'Content-Disposition: form-data; name="{name}"', content)
+
+
+def test_fields_are_read_in_one_go() -> None:
+    """Those that are asked for; files and look-alikes are none, and what is long is cut."""
+    body = form(named("n", b"3"), part(FILE, b'name="seconds"\r\n\r\n9'), named("url", b"u" * 5_000), named("prompt", b"x"))
+    assert read_multipart_fields(TYPE, body, {"n", "seconds", "url", "file"}) == {"n": "3", "url": "u" * 1_024}
+    assert read_multipart_fields(TYPE, form(named("n", b"\xff")), {"n"}) == {"n": "\ufffd"}
+
+
+def test_a_field_that_is_asked_for_stands_once() -> None:
+    """Readers differ in which of two they believe."""
+    with pytest.raises(BadRequestError, match="more than one field 'n'"):
+        read_multipart_fields(TYPE, form(named("n", b"1"), named("n", b"9")), {"n"})
+    assert read_multipart_fields(TYPE, form(named("image[]", b"1"), named("image[]", b"9")), {"n"}) == {}

@@ -72,6 +72,19 @@ def test_a_model_without_a_price_under_a_budget_in_money() -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["whisper-1", "tts-1-hd", "gpt-4o-mini-transcribe", "dall-e-3", "gpt-image-1"])
+def test_a_model_without_a_price_by_the_piece_under_a_budget(name: str) -> None:
+    """Tokens do not say what sound or a picture costs: whoever falls under the budget is refused there."""
+    text = BASE.replace("models: [small, large]}", f"models: [small, large, {name}]}}", 1)
+    message = f"`{name}` has no price by the piece: it is refused to whoever falls under this budget"
+    for unit in ("usd", "tokens"):
+        assert f"budgets.a.{unit}: no_price_by_piece: {message}" in warnings(text + f"budgets: {{a: {{{unit}: 1}}}}\n")
+    for harmless in ("{requests: 1}", "{usd: 1, mode: observe}", "{usd: 1, at_cap: allow_and_flag}"):
+        assert not any("no_price_by_piece" in one for one in warnings(text + f"budgets: {{a: {harmless}}}\n"))
+    priced = text.replace(f", {name}", "") + f"  {name}: {{deployments: [{{provider: one}}], prices: {{request: 0.1}}}}\n"
+    assert not any("no_price" in one or "unpriced" in one for one in warnings(priced + "budgets: {a: {usd: 1}}\n"))
+
+
 def test_a_wildcard_without_a_price_under_a_budget_in_money() -> None:
     """What its models cost stands in a catalogue under names that nobody knows before: without a price nothing is counted."""
     wild = BASE.replace("models: [small, large]}", "models: [small, large, 'gpt-*']}", 1)
