@@ -24,6 +24,7 @@ HIDDEN, DISGUISED, ROT13, REVERSED, LEET = "hidden_text", "disguised_text", "rot
 
 # Long words of Base64 (either alphabet) or hexadecimal; how many are decoded, and how much of each.
 _LONG_WORD = re.compile(r"(?<![\w+/=-])[A-Za-z0-9+/_-]{16,}={0,2}")
+_LONG = 24
 _HEXADECIMAL = re.compile(r"[0-9a-fA-F]+")
 _MOST_WORDS, _LONGEST_WORD = 16, 8_192
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -86,13 +87,13 @@ def _decoded(text: str, met: Collection[str], *, is_ascii: bool) -> str:
         text = _unescaped(text)
     if text.count("%") >= _FEWEST_ESCAPES:
         text = _PERCENT.sub(lambda match: _read(bytes.fromhex(match[0].replace("%", ""))) or match[0], text)
-    # Which words are long or repeated is known of ASCII alone.
-    if ENCODED in met or not is_ascii:
+    # That rule looks at plain ASCII alone.
+    if ENCODED in met or (not is_ascii and any(len(word) >= _LONG and word.isascii() for word in text.split())):
         text = _replaced(_LONG_WORD, text, _of_long_word)
-    if REPEATED in met or not is_ascii:
+    if REPEATED in met:
         text = _replaced(_BINARY, text, lambda digits: _of_bits(re.sub(r"[ ,;]", "", digits)))
         text = _replaced(_DECIMAL, text, lambda row: bytes(int(figure) & 0xFF for figure in re.findall(r"\d+", row)))
-    if IN_PAIRS in met or not is_ascii:
+    if IN_PAIRS in met:
         text = _replaced(_PAIRS, text, lambda row: bytes.fromhex("".join(re.findall(r"[0-9a-fA-F]{2}", row.replace("0x", "")))))
     if SPELLED_OUT in met:
         text = _SINGLE_LETTERS.sub(lambda match: _joined(match[0]), text)

@@ -29,11 +29,12 @@ _STYLED = re.compile(
     "\u1d00-\u1d22\u0262\u026a\u0274\u0280\u028f\u0299\u029c\u029f\ua730\ua731]"
 )
 _OTHER_ALPHABETS = "\u0370-\u0373\u0376-\u03ff\u0400-\u052f\u0531-\u0587"
+_OTHER = re.compile(f"[{_OTHER_ALPHABETS}]")
 _MIXED = re.compile(f"[A-Za-z][{_OTHER_ALPHABETS}]|[{_OTHER_ALPHABETS}][A-Za-z]")
 _WORD = re.compile(r"[^\W\d_]+")
 _MARKS = re.compile(r"[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+")
 _MARKED = re.compile(f"[A-Za-z\u00c0-\u024f\u1e00-\u1eff]{_MARKS.pattern}")
-_ACCENTED = re.compile(r"\b\w*[\u00c0-\u024f]\w*")
+_ACCENT = re.compile("[\u00c0-\u024f]")
 # Fewer may be a formula, a brand or a slip.
 _FEWEST = 4
 _FEWEST_WORDS = 2
@@ -49,13 +50,16 @@ class _Letters(NamedTuple):
 
 def plain_letters(text: str) -> str:
     """A text with its letters as they are read; the same text where nothing is disguised."""
-    if len(_STYLED.findall(text)) >= _FEWEST:
+    # The characters that occur are few: a look at these alone saves most texts the searches.
+    occurring = "".join(set(text))
+    if _STYLED.search(occurring) and len(_STYLED.findall(text)) >= _FEWEST:
         text = text.translate(_letters().styles)
-    if _MIXED.search(text) is not None:
+    if _OTHER.search(occurring) and _MIXED.search(text):
         text = _WORD.sub(lambda match: _of_one_alphabet(match[0]), text)
-    composed = unicodedata.normalize("NFC", text)
-    if len(_MARKED.findall(composed)) >= _FEWEST or _hides_words(composed):
-        text = _without_marks(composed)
+    has_marks = _MARKS.search(occurring) is not None
+    composed = unicodedata.normalize("NFC", text) if has_marks else text
+    if (has_marks and len(_MARKED.findall(composed)) >= _FEWEST) or (_ACCENT.search(occurring) and _hides_words(composed)):
+        return _without_marks(composed)
     return text
 
 
@@ -86,7 +90,8 @@ def _of_one_alphabet(word: str) -> str:
 
 def _hides_words(text: str) -> bool:
     """Whether accents stand on words that have none, and that attacks are made of."""
-    bare = {_without_marks(word).lower() for word in _ACCENTED.findall(text)}
+    accented = {word for word in text.split() if not word.isascii()}
+    bare = {word for words in accented for word in _WORD.findall(_without_marks(words).lower())}
     return len(bare & _letters().attacking) >= _FEWEST_WORDS
 
 
