@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,14 +17,18 @@ from router_extproc.config.schema import RouterConfig
 from router_extproc.envoyconf import render
 from router_extproc.registry.snapshot import Registry
 from tests.envoyconf.samples import Folders
+from tests.kept_ports import KeptPort
 
 ENVOY = Path(sys.executable).parent / "envoy"
 
 
+_kept: list[KeptPort] = []
+
+
 def free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return int(trial.getsockname()[1])
+    """One that nobody else is given as long as these tests run, and that refuses whoever connects until somebody listens."""
+    _kept.append(KeptPort())
+    return _kept[-1].number
 
 
 def write(files: Mapping[str, bytes], folder: Path) -> None:

@@ -65,13 +65,13 @@ def test_default_chain_may_be_empty() -> None:
 
 @pytest.mark.end_to_end
 class TestIdleTimeout:
-    """The listener's default is 600 ms, the routes patient and calm have 3 s."""
+    """The route brief has 600 ms, the routes patient and calm have 3 s, the listener's default is a minute."""
 
     def test_silent_stream_is_ended(self, client: httpx.Client, live: Envoy, providers: Providers) -> None:
         """A started stream that falls silent is cut, so that the client sees that it is not whole."""
         providers.reset(a=stream(EVENT, DONE, pause=1.2))
         with (
-            client.stream("POST", CHAT, json=BODY, headers=ticket("a", stream=True)) as answer,
+            client.stream("POST", CHAT, json=BODY, headers=ticket("a", stream=True, route="brief")) as answer,
             pytest.raises(httpx.RemoteProtocolError),
         ):
             answer.read()
@@ -81,7 +81,7 @@ class TestIdleTimeout:
     def test_silent_attempt_moves_on(self, client: httpx.Client, providers: Providers) -> None:
         """A stream that stays silent before its first byte is left for the next deployment after the same time."""
         providers.reset(a=stream(EVENT, DONE, wait=2))
-        answer = client.post(CHAT, json=BODY, headers=ticket("a", "b", stream=True))
+        answer = client.post(CHAT, json=BODY, headers=ticket("a", "b", stream=True, route="brief"))
         assert (answer.headers["x-router-deployment"], providers.names()) == ("b", ["a", "b"])
 
     @pytest.mark.parametrize("route", ["patient", "calm"])
@@ -94,7 +94,7 @@ class TestIdleTimeout:
     def test_plain_answer_may_take_its_time(self, client: httpx.Client, providers: Providers) -> None:
         """A plain answer is bounded by its deadline only: it is silent until it is complete."""
         providers.reset(a=Answer(wait=1.2))
-        assert client.post(CHAT, json=BODY, headers=ticket("a")).status_code == 200
+        assert client.post(CHAT, json=BODY, headers=ticket("a", route="brief")).status_code == 200
 
     def test_running_stream_outlasts_every_timeout(self, client: httpx.Client, providers: Providers) -> None:
         """A stream that keeps sending is cut by neither its attempt timeout nor its deadline."""
