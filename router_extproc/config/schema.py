@@ -177,6 +177,7 @@ class Prices(Section):
     output: Price | None = Field(None, description="Tokens of the answer. Required as `input`.")
     cached_input: Price | None = Field(None, description="Prompt tokens read from the provider's cache. Default: as input.")
     request: Price | None = Field(None, description="USD for each request, beside its tokens or pieces.")
+    tool_call: Price | None = Field(None, description="USD for each use of a tool that the provider runs itself, the dearest.")
     image: Price | None = Field(None, description="USD for each picture made, in place of tokens.")
     characters: Price | None = Field(None, description="USD per million characters spoken, in place of tokens.")
     audio_minute: Price | None = Field(None, description="USD for each minute transcribed or translated, in place of tokens.")

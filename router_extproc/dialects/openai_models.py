@@ -101,7 +101,7 @@ def _model(model: Model) -> Entry:
 
 def _route(name: str, route: Route, registry: Registry) -> Entry:
     models = list(_models_of(route, registry))
-    priced = [model.prices for model in models if model.prices is not None]
+    priced = [model.prices for model in models if model.prices is not None and not model.prices.by_piece_only]
     window = max((model.context_window for model in models if model.context_window is not None), default=None)
     return Entry(
         id=name,
@@ -135,7 +135,7 @@ def _alias(name: str, entry: Entry | None, target: str) -> Entry:
 
 
 def _pricing(prices: Prices | None) -> Pricing | None:
-    if prices is None:
+    if prices is None or prices.by_piece_only:
         return None
     return Pricing(
         prompt=_per_token(prices.input),

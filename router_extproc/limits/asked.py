@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from router_extproc.limits.unseen import has_unseen, payload_bytes, payload_tokens
+from router_extproc.limits.unseen import RESPONSES, has_unseen, payload_bytes, payload_tokens, picture_count, provider_tools
 from router_extproc.request import Request
 
 # No amount is larger, so that sums of amounts stay exact in every store; answers beyond are as good as any number of them.
@@ -26,8 +26,9 @@ class Asked(NamedTuple):
 
     ``wish`` is the highest of the limits that the caller sets for each answer, ``answers`` how many may be written.
     ``has_unseen``: the prompt goes on from, or will hold, something that only the provider has. ``payload_tokens`` are those of
-    files and pictures at the most. ``is_detached``: the provider is to make the answer whether or not anybody waits for it, and
-    says only later, to whoever fetches it, what it used.
+    files and sounds at the most, ``pictures`` how many it shows. ``is_detached``: the provider is to make the answer whether or
+    not anybody waits for it, and says only later, to whoever fetches it, what it used. ``tool_calls`` is how often the provider
+    may run tools of its own, None where that is any number, and ``readings`` how often it may read the prompt then.
     """
 
     text_bytes: int
@@ -37,6 +38,9 @@ class Asked(NamedTuple):
     has_unseen: bool = False
     payload_tokens: int = 0
     is_detached: bool = False
+    pictures: int = 0
+    tool_calls: int | None = 0
+    readings: int = 1
 
 
 class _Body(msgspec.Struct):
@@ -50,6 +54,7 @@ class _Body(msgspec.Struct):
     previous_response_id: Any = None
     conversation: Any = None
     web_search_options: Any = None
+    max_tool_calls: Any = None
     # Answers that are fetched later: of OpenAI's Responses, and xAI's word for the same.
     background: Any = None
     deferred: Any = None
@@ -75,11 +80,11 @@ def read_asked(request: Request) -> Asked:
     if not request.body:
         return believed
     payload = payload_bytes(request)
-    text, others = len(request.body) - payload, payload_tokens(request, payload)
+    text, others, pictures = len(request.body) - payload, payload_tokens(request, payload), picture_count(request)
     try:
         body = _body.decode(request.body)
     except (msgspec.DecodeError, ValueError):
-        return believed._replace(text_bytes=text, payload_tokens=others)
+        return believed._replace(text_bytes=text, payload_tokens=others, pictures=pictures)
     prompts, prompt_ids = _prompts(body.prompt)
     _, input_ids = _prompts(body.input)
     written = [limit for limit in (body.max_tokens, body.max_completion_tokens, body.max_output_tokens) if limit is not None]
@@ -89,6 +94,7 @@ def read_asked(request: Request) -> Asked:
     answers = max(1, _number(body.n), _number(body.best_of)) * prompts
     kept = (body.previous_response_id, body.conversation)
     found = (body.web_search_options, body.plugins, body.search_parameters, body.enable_search)
+    tool_calls = _tool_calls(request, body)
     unseen = any(one not in (None, False) for one in (*kept, *found)) or _first_byte(body.prompt) == b"{"
     unseen = unseen or (body.extra_body is not msgspec.UNSET and _KEPT_PREFIX.search(body.extra_body) is not None)
     return Asked(
@@ -100,7 +106,27 @@ def read_asked(request: Request) -> Asked:
         payload_tokens=others,
         # Whatever a lenient provider may take for a yes.
         is_detached=any(one is not None and one is not False for one in (body.background, body.deferred)),
+        pictures=pictures,
+        tool_calls=tool_calls,
+        # What a search model of the chat API finds is not read anew.
+        readings=1 + (tool_calls or 0) if request.path.startswith(RESPONSES) else 1,
     )
+
+
+def _tool_calls(request: Request, body: _Body) -> int | None:
+    """How often the provider may run tools of its own; None: nobody limits it."""
+    runs, is_limited = provider_tools(body.tools)
+    searches = any(one not in (None, False) for one in (body.plugins, body.search_parameters, body.enable_search))
+    is_asked_to_search = body.web_search_options not in (None, False)
+    # A prompt that the provider keeps may come with tools.
+    if not (runs or searches or is_asked_to_search or _first_byte(body.prompt) == b"{"):
+        return 0
+    if not request.path.startswith(RESPONSES):
+        # OpenAI's models that search do so once for each answer.
+        return None if runs or searches else 1
+    told = body.max_tool_calls
+    is_number = isinstance(told, int) and not isinstance(told, bool) and 0 <= told <= MOST_ANSWERS
+    return told if is_number and is_limited and not searches else None
 
 
 def _prompts(raw: msgspec.Raw | msgspec.UnsetType) -> tuple[int, int]:

@@ -20,12 +20,14 @@ import math
 from collections.abc import Collection, Mapping
 
 import msgspec
+from msgspec.structs import replace
 
 from router_extproc.account import Rates, Unit
 from router_extproc.decision import Attempt, Decision
 from router_extproc.limits.asked import Asked, read_asked
 from router_extproc.limits.counted_prompt import CountedPrompt, count_prompt, has_known_vocabulary
 from router_extproc.limits.pieces import is_free, micro_usd, piece_rates
+from router_extproc.limits.unseen import PICTURE_TOKENS, most_of_a_picture
 from router_extproc.registry.health import NO_RATIOS
 from router_extproc.registry.snapshot import Model, Prices, Registry
 from router_extproc.request import AUDIO, CHAT_COMPLETIONS, EMBEDDINGS, FILES, VISION, Request
@@ -240,6 +242,7 @@ def measure(
         for attempt in attempts.values()
     )
     has_piece_rates = [place.rates is not None and place.rates.by_piece for place in places]
+    are_bounded = all(_is_bounded(model_of(attempt, registry), asked) for attempt in attempts.values())
     first = decision.chain[0]
     wish = asked.wish if generates else None
     known = predicts or any(signal.name == "answer_tokens" for signal in decision.signals)
@@ -257,7 +260,7 @@ def measure(
         priced=by_tokens or any(has_piece_rates),
         detached=asked.is_detached and bounds and generates,
         by_piece=any(has_piece_rates),
-        is_known=by_tokens or not makes or is_free(request) or all(has_piece_rates),
+        is_known=(by_tokens and are_bounded) or not makes or is_free(request) or all(has_piece_rates),
     )
 
 
@@ -341,18 +344,36 @@ def _place(
     bound = usual if counted is None else _bound(usual, attempt, counted, window, has_text_only=has_text_only)
     if model is None:
         return Place(attempt.deployment, attempt.model, attempt.deployment.partition("/")[0], usual, bound)
+    likely = _with_unseen(usual, asked, window, PICTURE_TOKENS)
     provider = next((one.provider for one in model.deployments if one.name == attempt.deployment), "")
     room = None if window is None else max(1, window - usual)
     return Place(
         attempt.deployment,
         attempt.model,
         provider,
-        _with_unseen(usual, asked, window),
-        _with_unseen(bound, asked, window),
+        likely,
+        likely if counted is None else _with_unseen(bound, asked, window, most_of_a_picture(attempt.provider_model)),
         output_limit=_least(model.output_limit, window),
         accepts=_least(model.output_limit, room),
-        rates=(None if by_piece is None else piece_rates(model.prices, by_piece)) or rates_of(model),
+        rates=(None if by_piece is None else piece_rates(model.prices, by_piece)) or _with_tools(model, asked),
     )
+
+
+def _with_tools(model: Model, asked: Asked) -> Rates | None:
+    """What the model charges, and the most that its provider may take for its tools: nobody tells how often they were used."""
+    rates, prices = rates_of(model), model.prices
+    if rates is None or prices is None or not asked.tool_calls or not prices.tool_call:
+        return rates
+    return replace(rates, fixed=rates.fixed + asked.tool_calls * micro_usd(prices.tool_call))
+
+
+def _is_bounded(model: Model | None, asked: Asked) -> bool:
+    """Whether what is no text in the body is bounded: by the model's window, and by a price for each use of a tool."""
+    if not asked.has_unseen and asked.tool_calls == 0:
+        return True
+    if model is None or model.context_window is None or asked.tool_calls is None:
+        return False
+    return asked.tool_calls == 0 or (model.prices is not None and model.prices.tool_call is not None)
 
 
 def _bound(usual: int, attempt: Attempt, counted: CountedPrompt, window: int | None, *, has_text_only: bool) -> int:
@@ -363,12 +384,12 @@ def _bound(usual: int, attempt: Attempt, counted: CountedPrompt, window: int | N
     return most if window is None else max(usual, min(most, window))
 
 
-def _with_unseen(bound: int, asked: Asked, window: int | None) -> int:
-    """The bound with what of a prompt is no text in the body."""
+def _with_unseen(bound: int, asked: Asked, window: int | None, of_a_picture: int) -> int:
+    """The bound with what of a prompt is no text in the body; a picture has so many tokens."""
     if asked.has_unseen and window is not None:
-        # What the provider keeps or finds may fill the whole window.
-        return max(bound, window)
-    whole = bound + asked.payload_tokens
+        # What the provider keeps or finds may fill the whole window, and again after each use of a tool.
+        return max(bound, window * asked.readings)
+    whole = bound + asked.payload_tokens + asked.pictures * of_a_picture
     return whole if window is None else max(bound, min(whole, window))
 
 

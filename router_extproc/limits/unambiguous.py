@@ -34,6 +34,7 @@ NAMES = frozenset(
         "max_completion_tokens",
         "max_output_tokens",
         "tools",
+        "max_tool_calls",
         "web_search_options",
         "previous_response_id",
         "conversation",

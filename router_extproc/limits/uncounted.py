@@ -72,7 +72,8 @@ def refuse_unpriced(request: Request, budgets: Sequence[Budget]) -> None:
     counting = next((one.name for one in budgets if _holds_amounts(one)), None)
     if counting is None or _is_allowed(request.caller):
         return
-    hint = " Say how long it is to be, in 'seconds'." if request.path.startswith("/v1/videos") else ""
+    hints = {"/v1/videos": " Say how long it is to be, in 'seconds'.", "/v1/responses": " Say 'max_tool_calls'."}
+    hint = next((hint for root, hint in hints.items() if request.path.startswith(root)), "")
     raise PermissionDeniedError(
         f"You may not use {request.path[:_SHOWN]} with '{request.model[:_SHOWN]}': what it costs is not known before, so it"
         f" cannot be held to the budget '{counting}'.{hint}",

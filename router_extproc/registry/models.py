@@ -107,6 +107,7 @@ def _overridden(model: Model, written: schema.Model) -> Model:
             output=prices.output or 0.0,
             cached_input=prices.cached_input,
             request=prices.request,
+            tool_call=prices.tool_call,
             image=prices.image,
             characters=prices.characters,
             audio_minute=prices.audio_minute,

@@ -52,8 +52,9 @@ class Prices(msgspec.Struct, frozen=True):
 
     ``cached_input`` of None means that a prompt read from the provider's cache costs as any other. ``tiers`` are in
     ascending order: the last one whose threshold the prompt exceeds replaces the figures. ``request`` is USD for each request
-    beside its tokens. The rest is charged instead of tokens: USD for each picture, for a million characters that are spoken,
-    for each minute of sound that is heard, for each second of a video; None: not known. ``by_piece_only``: tokens have none.
+    beside its tokens, ``tool_call`` for each use of a tool that the provider runs itself. The rest is charged instead of
+    tokens: USD for each picture, for a million characters that are spoken, for each minute of sound that is heard, for each
+    second of a video; None: not known. ``by_piece_only``: tokens have none.
     """
 
     input: float
@@ -62,6 +63,7 @@ class Prices(msgspec.Struct, frozen=True):
     source: str = "router.yaml"
     tiers: tuple[PriceTier, ...] = ()
     request: float | None = None
+    tool_call: float | None = None
     image: float | None = None
     characters: float | None = None
     audio_minute: float | None = None

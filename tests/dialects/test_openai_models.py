@@ -64,6 +64,14 @@ def test_limits_and_prices_stand_beside_the_name(registry: Registry) -> None:
     assert json.loads(write_model(registry, "unknown"))["pricing"] is None
 
 
+def test_what_is_paid_by_the_piece_is_not_shown_as_free() -> None:
+    """Its tokens have no price, and a route is not called free because of it."""
+    painter = build.model("painter", Tier.ECONOMY, prices=Prices(0.0, 0.0, image=0.04, by_piece_only=True))
+    found = build.registry(painter, build.model("small", prices=Prices(0.15, 0.6)), routes=(Route("auto"),))
+    assert json.loads(write_model(found, "painter"))["pricing"] is None
+    assert json.loads(write_model(found, "auto"))["pricing"]["input_per_million"] == 0.15
+
+
 def test_a_route_shows_the_best_of_its_models(registry: Registry) -> None:
     """A route promises its widest window and its lowest price; an alias shows what it stands for."""
     auto, team = (json.loads(write_model(registry, name)) for name in ("auto", "team"))

@@ -19,6 +19,7 @@ from tests.end_to_end.spending import ledger, micro_usd, quiet_budget
 pytestmark = pytest.mark.end_to_end
 
 IMAGES, EDITS, SPEECH, VIDEOS = "/v1/images/generations", "/v1/images/edits", "/v1/audio/speech", "/v1/videos"
+RESPONSES = "/v1/responses"
 TRANSCRIPTIONS, TRANSLATIONS = "/v1/audio/transcriptions", "/v1/audio/translations"
 # Micro-dollars: a picture 40,000; a character 15; a second of sound 100, of a video 100,000; each request 5,000.
 PICTURE, CHARACTER, HEARD, FILMED, FEE = 40_000, 15, 100, 100_000, 5_000
@@ -65,6 +66,9 @@ class _Answer(Answering):
         elif self.path == VIDEOS:
             self.server.bill(int(said["seconds"]) * FILMED)
             self.answer(json.dumps({"id": "video_1", "object": "video", "status": "queued"}).encode())
+        elif self.path == RESPONSES:
+            self.server.bill(3 * 25_000 + 90_000 + 200)
+            self.answer(json.dumps({"object": "response", "output": [], "usage": USED}).encode())
         elif self.path == CHAT:
             self.server.bill(FEE + 12)
             message = {"role": "assistant", "content": "x"}
@@ -91,15 +95,18 @@ PRICES = {
     "voice": "characters: 15",
     "ear": "audio_minute: 0.006",
     "film": "video_second: 0.1",
+    "searching": "input: 1, output: 2, tool_call: 0.025",
     "sonar": "input: 1, output: 2, request: 0.005",
 }
 UNPRICED = ("drawing", "tokens")
+USED: dict[str, Any] = {"input_tokens": 90_000, "output_tokens": 100, "total_tokens": 90_100}
+SEARCH: dict[str, Any] = {"input": "What is new?", "tools": [{"type": "web_search"}], "max_output_tokens": 100}
 
 
 @pytest.fixture(scope="module")
 def instance(provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     """A model for each kind of price, each with a budget of its own; and two that have none for pictures."""
-    known = "tier: economy, capabilities: [], context_window: 128000, output_limit: 4000"
+    known = "tier: economy, capabilities: [tools], context_window: 128000, output_limit: 4000"
     models = {name: f"{known}, prices: {{{price}}}" for name, price in PRICES.items()}
     models |= {"drawing": known, "tokens": f"{known}, prices: {{input: 5, output: 40}}", "unlimited": known}
     written = "".join(f"\n  {name}: {{deployments: [{{provider: one}}], {rest}}}" for name, rest in models.items())
@@ -240,6 +247,22 @@ def test_a_number_that_is_not_told_is_no_way_around(
     """What may be any length or number is not begun."""
     assert post(instance, path, model, **body).status_code == 403
     assert provider.asked == 0
+
+
+def test_tools_of_the_provider_are_paid_for_each_use_that_is_allowed(instance: Instance, provider: Provider) -> None:
+    """As often as the caller lets them be used, which is what is billed at the most; without a limit nobody is asked."""
+    for refused in (
+        post(instance, RESPONSES, "searching", **SEARCH),
+        post(instance, RESPONSES, "searching", **{**SEARCH, "tools": [{"type": "mcp"}]}, max_tool_calls=3),
+        post(instance, RESPONSES, "tokens", **SEARCH, max_tool_calls=3),
+        post(instance, CHAT, "tokens", messages=HELLO, web_search_options={}),
+    ):
+        assert refused.status_code == 403, refused.text
+    assert provider.asked == 0
+    answer = post(instance, RESPONSES, "searching", **SEARCH, max_tool_calls=3)
+    assert answer.status_code == 200
+    assert (row_of(instance, answer)["cost_micro_usd"], row_of(instance, answer)["prompt_tokens"]) == (provider.billed, 90_000)
+    assert settled(instance, "searching") == provider.billed
 
 
 def test_two_numbers_are_no_way_around(instance: Instance, provider: Provider) -> None:

@@ -15,7 +15,7 @@ from router_extproc.errors import RequestError
 from router_extproc.facts import Facts
 from router_extproc.limits.asked import MOST_ANSWERS, read_asked
 from router_extproc.limits.bound import measure
-from router_extproc.limits.unseen import PICTURE_TOKENS
+from router_extproc.limits.unseen import PICTURE_TOKENS, most_of_a_picture
 from router_extproc.request import CHAT_COMPLETIONS, Request
 from router_extproc.router import Router, read_request
 from router_extproc.simulator.openai.chat_request import ChatRequest, prompt_tokens
@@ -224,10 +224,88 @@ def test_every_picture_is_counted_whatever_holds_it() -> None:
     assert bound(chat(messages=[{"role": "user", "content": [picture] * 500}])) >= 128_000
 
 
+@pytest.mark.parametrize(
+    ("model", "most"),
+    [
+        ("gpt-4o-mini", 48_169),
+        ("gpt-4o-mini-2024-07-18", 48_169),
+        ("gpt-4o", 1_445),
+        ("gpt-4.1-nano", 3_779),
+        ("o4-mini", 2_642),
+        ("ft:gpt-5-nano:acme", 3_779),
+        ("gpt-5.5", 12_000),
+        ("anthropic/claude-opus-4-8", 4_784),
+        ("gemini-3-pro", 2_240),
+        ("google/gemini-2.5-pro", 4_128),
+        ("Qwen/Qwen3-VL-8B", 16_384),
+        ("grok-4", 1_792),
+        ("azure-name", 12_000),
+    ],
+)
+def test_a_picture_is_bounded_by_what_its_model_makes_of_the_largest(model: str, most: int) -> None:
+    """As documented or measured; what is not known is taken for the dearest that is usual."""
+    assert most <= most_of_a_picture(model) <= max(48_169, 2 * most)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "video_url", "video_url": {"url": "https://example.com/x.mp4"}},
+        {"type": "video_url", "video_url": {"url": "data:video/mp4;base64,AAAA"}},
+        {"type": "input_video", "input_video": {"data": "AAAA"}},
+        {"type": "video", "video": ["data:image/png;base64,AAAA"]},
+    ],
+)
+def test_a_video_may_fill_the_window(part: dict[str, Any]) -> None:
+    """Nobody here knows how long it is, whatever spells its type; nor how long an answer in sound was that a provider keeps."""
+    assert bound(chat(messages=[{"role": "user", "content": [part]}])) == 128_000
+    escaped = json.dumps({"messages": [{"role": "user", "content": [part]}], "model": "large"}).replace(
+        '"video', '"vide\\u006f'
+    )
+    assert bound(read_request("POST", CHAT_COMPLETIONS, {}, escaped.encode())) == 128_000
+    kept = {"role": "assistant", "audio": {"id": "audio_1"}}
+    assert bound(chat(messages=[kept, {"role": "user", "content": "go on"}])) == 128_000
+    assert bound(chat(messages=[{"role": "user", "content": 'a "video" of \u00e9t\u00e9, "type": "video"'}])) < 200
+
+
+def test_sound_is_bounded_by_its_size() -> None:
+    """A minute at speech's lowest rate is a minute at the provider that makes most tokens of it."""
+    sound = {"type": "input_audio", "input_audio": {"data": base64.b64encode(bytes(60_000)).decode(), "format": "mp3"}}
+    assert 60 * 32 <= bound(chat(messages=[{"role": "user", "content": [sound]}])) < 10_000
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "calls", "readings"),
+    [
+        ("/v1/responses", {"tools": [{"type": "web_search"}], "max_tool_calls": 3}, 3, 4),
+        ("/v1/responses", {"tools": [{"type": "web_search"}], "max_tool_calls": 0}, 0, 1),
+        ("/v1/responses", {"tools": [{"type": "web_search"}]}, None, 1),
+        ("/v1/responses", {"tools": [{"type": "web_search"}], "max_tool_calls": "3"}, None, 1),
+        ("/v1/responses", {"tools": [{"type": "web_search"}], "max_tool_calls": True}, None, 1),
+        ("/v1/responses", {"tools": [{"type": "web_search"}], "max_tool_calls": -1}, None, 1),
+        ("/v1/responses", {"tools": [{"type": "mcp"}, {"type": "web_search"}], "max_tool_calls": 3}, None, 1),
+        ("/v1/responses", {"tools": ["strange"], "max_tool_calls": 3}, None, 1),
+        ("/v1/responses", {"tools": [{"type": "function", "name": "f"}, {"type": "local_shell"}]}, 0, 1),
+        ("/v1/responses", {"prompt": {"id": "p"}}, None, 1),
+        ("/v1/responses", {"prompt": {"id": "p"}, "max_tool_calls": 2}, 2, 3),
+        ("/v1/responses", {"search_parameters": {"mode": "on"}, "max_tool_calls": 2}, None, 1),
+        (CHAT_COMPLETIONS, {"web_search_options": {}}, 1, 1),
+        (CHAT_COMPLETIONS, {"tools": [{"type": "web_search"}], "max_tool_calls": 2}, None, 1),
+        (CHAT_COMPLETIONS, {"enable_search": True}, None, 1),
+        (CHAT_COMPLETIONS, {"plugins": [{"id": "web"}]}, None, 1),
+        (CHAT_COMPLETIONS, {"tools": [{"type": "function", "function": {"name": "f"}}]}, 0, 1),
+    ],
+)
+def test_how_often_a_provider_may_run_its_own_tools(path: str, body: dict[str, Any], calls: int | None, readings: int) -> None:
+    """As often as the caller limits it in words that hold; each use may have the whole window read again."""
+    found = read_asked(asked(path, **body))
+    assert (found.tool_calls, found.readings) == (calls, readings)
+
+
 def test_without_a_body_the_analysis_is_believed() -> None:
     """A program that asks for itself says in its facts what it asks for."""
     request = Request(CHAT_COMPLETIONS, "large", analysis=Facts(choices=3, max_output_tokens=7))
-    assert read_asked(request) == (0, 0, 3, 7, False, 0, False)
+    assert read_asked(request) == (0, 0, 3, 7, False, 0, False, 0, 0, 1)
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,45 @@ def test_what_has_no_price_is_refused_where_an_amount_holds(budget: Budget, pric
     plan(allowed, decision, found, [budget], NOON, reservation="d")
 
 
+RESPONSES = "/v1/responses"
+SEARCH = {"input": "x", "tools": [{"type": "web_search"}], "max_output_tokens": 10}
+TOOLS = Prices(1.0, 1.0, tool_call=0.025)
+
+
+def test_tools_of_a_provider_are_set_aside_as_often_as_they_may_be_used() -> None:
+    """Each use for its price, which is settled, as nobody tells how often it was, and for a window that is read again."""
+    found = measured(model("m", Tier.ECONOMY, TOOLS), request=said(RESPONSES, **SEARCH, max_tool_calls=3))
+    assert found.is_known
+    assert found.most("tokens", 10) == 4 * 128_000 + 10
+    assert found.most("usd", 10) == 4 * 128_000 + 10 + 3 * 25_000
+    rates = found.places[0].rates
+    assert rates is not None
+    assert rates.cost(1_000, 10) == 1_010 + 75_000
+
+
+@pytest.mark.parametrize(
+    ("prices", "body", "more"),
+    [
+        (TOOLS, SEARCH, {}),
+        (Prices(1.0, 1.0), {**SEARCH, "max_tool_calls": 3}, {}),
+        (TOOLS, {**SEARCH, "max_tool_calls": 3}, {"context_window": None}),
+        (Prices(1.0, 1.0), {"input": "x", "previous_response_id": "r"}, {"context_window": None}),
+    ],
+    ids=["any number", "no price", "no window", "no window to keep"],
+)
+def test_what_a_provider_adds_without_a_bound_is_refused_where_an_amount_holds(
+    prices: Prices, body: dict[str, Any], more: dict[str, Any]
+) -> None:
+    """Any number of searches, or a conversation of any length, is no amount that could be held to."""
+    found = registry(models=[model("m", Tier.ECONOMY, prices, **more)])
+    decision = Decision("m", "named", (Attempt("p/m", "m", "m", "economy"),))
+    with pytest.raises(PermissionDeniedError, match="cannot be held to the budget 'house'"):
+        plan(said(RESPONSES, **body), decision, found, [MONEY], NOON, reservation="d")
+    plan(said(RESPONSES, **body), decision, found, [Budget("calls", "requests", 5)], NOON, reservation="d")
+    known = registry(models=[model("m", Tier.ECONOMY, TOOLS)])
+    plan(said(RESPONSES, **{**body, "max_tool_calls": 1}), decision, known, [MONEY], NOON, reservation="d")
+
+
 def test_what_is_free_or_only_read_is_not_refused() -> None:
     """Moderations cost nothing anywhere, and reading or removing makes nothing."""
     found = registry(models=[model("m", Tier.ECONOMY, None)])

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from router_extproc.account import Account, Held, Rates, Unit
+from router_extproc.account import Account, Held, Rates, Unit, decode_account
 from router_extproc.observer.request_line import read_line
 from router_extproc.observer.settlement import Place, Settled, is_pressing, settle
 from router_extproc.store.counters import Release
@@ -474,3 +474,10 @@ def test_a_fee_is_paid_with_each_answer_that_was_made() -> None:
     fee = replace(ACCOUNT, rates={"openai/small": replace(RATES, fixed=5_000)})
     assert render(settled(fee)) == ["1 openai/small 120+30 provider 5575"]
     assert render(settled(fee, **unreported(status=500))) == ["1 openai/small 0+0 none 0"]
+
+
+def test_a_line_that_was_written_before_there_were_pieces_is_settled_as_it_was() -> None:
+    """Accounts travel through logs that outlive an upgrade: rates of three figures and tiers are those of tokens."""
+    old = decode_account('{"reservation":"d-1","rates":{"openai/small":[2500000,10000000,1250000,[]]}}')
+    assert old.rates["openai/small"] == RATES
+    assert render(settled(old)) == ["1 openai/small 120+30 provider 575"]
