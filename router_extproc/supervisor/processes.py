@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -12,10 +13,12 @@ from router_extproc.config.state import StateDirectory
 from router_extproc.store.lives import VARIABLE
 from router_extproc.supervisor.child import Child
 from router_extproc.supervisor.drain import announce, drain
-from router_extproc.supervisor.envoy import EnvoyAdmin, command_line, find_envoy
+from router_extproc.supervisor.envoy import EnvoyAdmin, EnvoyUnreachableError, command_line, find_envoy
 from router_extproc.supervisor.options import Options
 
 _STOP_SECONDS = 10.0
+# Envoy sends what it logged after a tenth of a second; who was asked then has as much time again to read it.
+_LOGGED_SECONDS = (0.15, 0.05)
 # A worker has one core. Threads of the numerical libraries would take turns with it and with each other; the libraries
 # read this when they are loaded.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -39,6 +42,8 @@ class Processes:
             child = Child(name, worker, speaks=True, output=_log_of(state, name), environment={**os.environ, **_ONE_THREAD})
             self._workers.append(child)
         self.admin = EnvoyAdmin(config.envoy.admin_address, config.envoy.admin_port)
+        # It speaks HTTP as Envoy's does.
+        self._observer_admin = EnvoyAdmin(config.admin.address, config.admin.port)
         self.envoy: Child | None = None
         if options.with_envoy:
             envoy = command_line(find_envoy(), state.envoy / "bootstrap.json", state.envoy_log, config.envoy.concurrency)
@@ -66,6 +71,7 @@ class Processes:
             self.envoy.retire()
             if self.envoy.ready.is_set():
                 await drain(self.admin, drain_seconds)
+                await self._let_observer_read()
             await self.envoy.stop(_STOP_SECONDS)
         for worker in self._workers:
             worker.retire()
@@ -74,6 +80,13 @@ class Processes:
             socket.unlink(missing_ok=True)
         await asyncio.gather(*(child.stop(drain_seconds) for child in (*self._workers, *self._companions)))
         await self._observer.stop(_STOP_SECONDS)
+
+    async def _let_observer_read(self) -> None:
+        """What waits in Envoy's connections to the observer is lost when Envoy ends: one that stands still is waited for."""
+        for seconds in _LOGGED_SECONDS:
+            await asyncio.sleep(seconds)
+            with contextlib.suppress(EnvoyUnreachableError):
+                await self._observer_admin.ask("/healthz")
 
 
 def _log_of(state: StateDirectory, name: str) -> Path:

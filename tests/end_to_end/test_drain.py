@@ -159,6 +159,30 @@ def test_an_instance_ends_only_after_its_streams(tmp_path: Path) -> None:
         assert len(instance.decisions()) == 8
 
 
+def test_an_observer_that_stands_still_at_the_end_misses_nothing(tmp_path: Path) -> None:
+    """What the last answers left in the log is read before Envoy, who wrote it, ends."""
+    with (
+        at_work(HeldStreams()) as provider,
+        running(Instance(tmp_path, CONFIGURATION.format(one=provider.host, workers=2))) as instance,
+    ):
+        with Load([instance.port], STREAMS, connections=8, requests=8) as load:
+            until(lambda: provider.open == 8)
+            [observer] = instance.pids("observer")
+            os.kill(observer, signal.SIGSTOP)
+            try:
+                provider.end()
+                load.join()
+                assert instance.process is not None
+                instance.process.send_signal(signal.SIGTERM)
+                until(lambda: not instance.accepts_connections())
+                # Longer than Envoy takes to end where nobody is connected any more.
+                time.sleep(1)
+            finally:
+                os.kill(observer, signal.SIGCONT)
+        assert instance.process.wait(20) == 0
+        assert len(instance.decisions()) == 8
+
+
 def test_streams_that_outlast_the_drain_timeout_are_ended(simulators: Simulators, tmp_path: Path) -> None:
     """`workers.drain_timeout` bounds the wait; what it cut off looks cut to the client, not complete."""
     text = configuration(simulators).replace("drain_timeout: 60s", "drain_timeout: 1s")
