@@ -4,11 +4,13 @@ Rules of this file
 - A store that does not answer delays nothing, and is told once: each instance goes by its own findings meanwhile.
 - What was heard is forgotten when its instance, or the way to it, gives no sign any more; an opening that the breakers took
   over ends by itself.
+- Who has not heard the others for a moment, because it stood still, lets nobody probe: they may be at it.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 # Under load latencies change with every answer: others are told of them no more often than this, in seconds.
 _LATENCY_SECONDS = 1.0
+# That a probe was taken gets around in less time than lies between two turns (``shared_health``).
+_FRESH_SECONDS = 0.5
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +50,8 @@ class HealthExchange:
         self._latencies: dict[str, Latency] = {}
         self._latencies_at = 0.0
         self._is_away = False
+        # When the others were last asked, with an answer or without.
+        self._asked_at = -math.inf
 
     async def step(self, settings: StoreSettings, deployments: Collection[str]) -> None:
         """Tells what is new, hears what others say of these ``deployments``; to be called a few times a second."""
@@ -56,6 +62,7 @@ class HealthExchange:
                 return
             heard = await self._store.exchange(encode_word(self._own_word(self._clock())))
         except (RouterError, OSError) as error:
+            self._asked_at = self._clock()
             if not self._is_away:
                 _log.error("deployments are judged without the other instances' findings", extra={"reason": str(error)})
             self._is_away = True
@@ -63,7 +70,7 @@ class HealthExchange:
         if self._is_away:
             _log.warning("deployments are judged with the other instances' findings again")
             self._is_away = False
-        now = self._clock()
+        now = self._asked_at = self._clock()
         self._take(heard, now)
         self._breakers.hear(join(self._others(now).values(), deployments), now)
 
@@ -71,6 +78,8 @@ class HealthExchange:
         self, view: Mapping[str, DeploymentHealth], deployments: Collection[str], now: float
     ) -> dict[str, DeploymentHealth]:
         """The breakers' ``view`` as deciders are to see it."""
+        if self._store is not None and not 0 <= now - self._asked_at <= _FRESH_SECONDS:
+            view = {name: msgspec.structs.replace(health, probe=None) for name, health in view.items()}
         return put_together(view, (self._instance, self._latencies), self._others(now), deployments, now)
 
     def instances(self) -> int:

@@ -113,6 +113,18 @@ async def test_one_of_both_probes(pair: tuple[Instance, Instance]) -> None:
     assert turns == {"one", "two"}
 
 
+async def test_who_stood_still_lets_nobody_probe_before_it_has_heard_the_others(pair: tuple[Instance, Instance]) -> None:
+    """What it heard is too old by then, and the others may be at it; with their word it takes its turns again."""
+    one, two = pair
+    one.end(FAILURE)
+    await step(one, two)
+    one.clock[0] = NOW + 5 + STALE_SECONDS
+    assert one.health().state == two.health().state == HALF_OPEN
+    assert one.health().probe is two.health().probe is None
+    await step(one, two)
+    assert len([instance for instance in pair if instance.health().probe is not None]) == 1
+
+
 async def test_redis_away_takes_nothing(
     server: RedisServer, pair: tuple[Instance, Instance], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -127,6 +139,7 @@ async def test_redis_away_takes_nothing(
     assert one.exchange.instances() == two.exchange.instances() == 1
     assert one.health().state == two.health().state == OPEN
     one.clock[0] = NOW + 5
+    await step(one, two)
     assert (one.health().probe, two.health().probe) == ("probe-of-one", "probe-of-two")
     server.start()
     async with asyncio.timeout(20):
