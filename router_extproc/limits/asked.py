@@ -68,10 +68,19 @@ class _Body(msgspec.Struct):
     input: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
+# The end of a name by which OpenRouter is told to search.
+_SEARCHES = ":online"
 # ``cached_content`` in whatever spelling, or an escape that may spell it.
 _KEPT_PREFIX = re.compile(rb"cached_?content|\\u00", re.IGNORECASE)
 _body = msgspec.json.Decoder(_Body)
 _list = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def asked_of(asked: Asked, provider_model: str) -> Asked:
+    """What is asked of a model by its name at its provider, which may ask for more than the body."""
+    if asked.tool_calls is None or not provider_model.lower().endswith(_SEARCHES):
+        return asked
+    return asked._replace(has_unseen=True, tool_calls=max(1, asked.tool_calls))
 
 
 def read_asked(request: Request) -> Asked:

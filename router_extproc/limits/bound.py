@@ -24,7 +24,7 @@ from msgspec.structs import replace
 
 from router_extproc.account import Rates, Unit
 from router_extproc.decision import Attempt, Decision
-from router_extproc.limits.asked import Asked, read_asked
+from router_extproc.limits.asked import Asked, asked_of, read_asked
 from router_extproc.limits.counted_prompt import CountedPrompt, count_prompt, has_known_vocabulary
 from router_extproc.limits.pieces import is_free, micro_usd, piece_rates
 from router_extproc.limits.unseen import PICTURE_TOKENS, most_of_a_picture
@@ -220,13 +220,10 @@ def measure(
     floor = math.ceil(max(analysis.characters, asked.text_bytes) / CHARACTERS_PER_TOKEN) + asked.token_ids
     has_text_only = analysis.needs.isdisjoint(_NO_TEXT)
     ratios = token_ratios if token_ratios and has_text_only else NO_RATIOS
-    attempts: dict[str, Attempt] = {}
-    for chain in (decision.chain, *decision.cause_chains.values()):
-        for attempt in chain:
-            attempts.setdefault(attempt.deployment, attempt)
+    attempts = _attempts(decision)
     counted = None
     if bounds:
-        known = any(has_known_vocabulary(attempt.provider_model) for attempt in attempts.values())
+        known = any(has_known_vocabulary(attempt.provider_model) for attempt in attempts)
         counted = count_prompt(request, asked, counts_texts=known)
     by_tokens = makes and _is_below(request.path, _PRICED_BY_TOKENS)
     places = tuple(
@@ -234,15 +231,15 @@ def measure(
             attempt,
             max(math.ceil(prompt * ratios.get(attempt.model, 1.0) * PROMPT_MARGIN), floor),
             registry,
-            asked,
+            asked_of(asked, attempt.provider_model),
             counted,
             has_text_only=has_text_only,
             by_piece=request if makes and not by_tokens else None,
         )
-        for attempt in attempts.values()
+        for attempt in attempts
     )
     has_piece_rates = [place.rates is not None and place.rates.by_piece for place in places]
-    are_bounded = all(_is_bounded(model_of(attempt, registry), asked) for attempt in attempts.values())
+    are_bounded = all(_is_bounded(attempt, registry, asked_of(asked, attempt.provider_model)) for attempt in attempts)
     first = decision.chain[0]
     wish = asked.wish if generates else None
     known = predicts or any(signal.name == "answer_tokens" for signal in decision.signals)
@@ -262,6 +259,15 @@ def measure(
         by_piece=any(has_piece_rates),
         is_known=(by_tokens and are_bounded) or not makes or is_free(request) or all(has_piece_rates),
     )
+
+
+def _attempts(decision: Decision) -> tuple[Attempt, ...]:
+    """The places of the chain, and of those after certain causes, each once."""
+    attempts: dict[str, Attempt] = {}
+    for chain in (decision.chain, *decision.cause_chains.values()):
+        for attempt in chain:
+            attempts.setdefault(attempt.deployment, attempt)
+    return tuple(attempts.values())
 
 
 def _most_answers(decision: Decision, places: int, *, is_detached: bool) -> int:
@@ -367,10 +373,11 @@ def _with_tools(model: Model, asked: Asked) -> Rates | None:
     return replace(rates, fixed=rates.fixed + asked.tool_calls * micro_usd(prices.tool_call))
 
 
-def _is_bounded(model: Model | None, asked: Asked) -> bool:
+def _is_bounded(attempt: Attempt, registry: Registry, asked: Asked) -> bool:
     """Whether what is no text in the body is bounded: by the model's window, and by a price for each use of a tool."""
     if not asked.has_unseen and asked.tool_calls == 0:
         return True
+    model = model_of(attempt, registry)
     if model is None or model.context_window is None or asked.tool_calls is None:
         return False
     return asked.tool_calls == 0 or (model.prices is not None and model.prices.tool_call is not None)

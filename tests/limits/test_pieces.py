@@ -184,6 +184,17 @@ def test_tools_of_a_provider_are_set_aside_as_often_as_they_may_be_used() -> Non
     assert rates.cost(1_000, 10) == 1_010 + 75_000
 
 
+def test_a_name_that_asks_for_a_search_is_one() -> None:
+    """As OpenRouter has it: a caller who may write any name gets no search for nothing."""
+    found = registry(models=[model("m", Tier.ECONOMY, TOOLS)])
+    chat = said("/v1/chat/completions", messages=[{"role": "user", "content": "x"}], max_tokens=10)
+    searching = Decision("m", "named", (Attempt("p/m", "m", "openai/gpt-4o:online", "economy"),))
+    asked = measure(chat, searching, found, bounds=True)
+    assert (asked.is_known, asked.most("usd", 10)) == (True, 128_000 + 10 + 25_000)
+    free = registry(models=[model("m", Tier.ECONOMY, Prices(1.0, 1.0))])
+    assert not measure(chat, searching, free, bounds=True).is_known
+
+
 @pytest.mark.parametrize(
     ("prices", "body", "more"),
     [
