@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from router_extproc.registry.spending import StoreSettings
 from router_extproc.store.counters import Hold, HoldKind, Query, StoreUnavailableError
 from router_extproc.store.redis_counters import RedisCounters
+from router_extproc.store.redis_start import check_redis
 from tests.redis_servers import RedisServer
 
 NOW = 1_000_000.0
@@ -54,6 +55,17 @@ async def shown_in_vain(settings: StoreSettings, environ: Mapping[str, str]) -> 
     finally:
         await store.aclose()
     return str(failed.value), repr(store.__dict__)
+
+
+async def until_refused(settings: StoreSettings, environ: Mapping[str, str], seconds: float = 20.0) -> None:
+    """Asks as the start does until that refuses: a server that answers late, on a busy machine, is only away to it.
+
+    Raises:
+        StartError: what the start says.
+    """
+    give_up = time.monotonic() + seconds
+    while time.monotonic() < give_up:
+        await check_redis(settings, environ)
 
 
 async def ready(store: RedisCounters, seconds: float = 20.0) -> None:

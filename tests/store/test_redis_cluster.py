@@ -16,7 +16,7 @@ from router_extproc.store.lives import counter_of
 from router_extproc.store.redis_counters import RedisCounters
 from router_extproc.store.redis_start import check_redis
 from tests.redis_servers import RedisCluster, redis_cluster, until
-from tests.store.redis_counting import NOW, UNTIL, hold, opened, ready, undone
+from tests.store.redis_counting import NOW, UNTIL, hold, opened, ready, undone, until_refused
 
 LATER = int(NOW) + 3_600
 NAMES = [f"budget per tenant|tenant={number}" for number in range(40)]
@@ -123,7 +123,7 @@ async def test_every_master_is_looked_at_by_the_start(
             client.execute_command("ACL", "SETUSER", "default", "-eval")
             try:
                 with pytest.raises(StartError, match="eval"):
-                    await check_redis(written, {})
+                    await until_refused(written, {})
             finally:
                 client.execute_command("ACL", "SETUSER", "default", "+eval")
     await check_redis(msgspec.structs.replace(written, urls=("redis://127.0.0.1:1", *written.urls)), {})

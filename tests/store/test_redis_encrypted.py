@@ -18,7 +18,7 @@ from router_extproc.store.redis_identities import RedisIdentities
 from router_extproc.store.redis_start import check_redis
 from tests.end_to_end.certificates import Authority
 from tests.redis_servers import ROUTER_COMMANDS, RedisServer, encrypted_redis, kept_port, single_redis
-from tests.store.redis_counting import NOW, UNTIL, encrypted, hold, ready, shown_in_vain
+from tests.store.redis_counting import NOW, UNTIL, encrypted, hold, ready, shown_in_vain, until_refused
 
 ENVIRON = {"REDIS_PASSWORD": "horse"}
 
@@ -90,7 +90,7 @@ async def test_what_a_user_lacks_is_said_at_the_start(
         looker.execute_command("ACL", "SETUSER", "router", *rule.split())
     try:
         with pytest.raises(StartError, match=message) as refused:
-            await check_redis(written, ENVIRON)
+            await until_refused(written, ENVIRON)
     finally:
         with server.client() as looker:
             looker.execute_command("ACL", "SETUSER", "router", "on", "resetkeys", "~router:*", *ROUTER_COMMANDS.split())
@@ -105,7 +105,7 @@ async def test_no_right_is_asked_for_in_vain(server: RedisServer, written: Store
         looker.execute_command("ACL", "SETUSER", "router", f"-{right[1:]}")
     try:
         with pytest.raises(StartError, match=right[1:]):
-            await check_redis(written, ENVIRON)
+            await until_refused(written, ENVIRON)
     finally:
         with server.client() as looker:
             looker.execute_command("ACL", "SETUSER", "router", right)
@@ -115,7 +115,7 @@ async def test_another_database_needs_one_more_right(server: RedisServer, writte
     """Beyond database 0 the user has to be allowed to choose it: the start names that as well."""
     second = msgspec.structs.replace(written, urls=(f"{server.url}/2",))
     with pytest.raises(StartError, match=r"\+select$"):
-        await check_redis(second, ENVIRON)
+        await until_refused(second, ENVIRON)
     with server.client() as looker:
         looker.execute_command("ACL", "SETUSER", "router", "+select")
     try:
@@ -131,7 +131,7 @@ async def test_who_is_not_let_in_is_told_where_to_look(server: RedisServer, writ
         looker.execute_command("ACL", "SETUSER", "router", "off")
     try:
         with pytest.raises(StartError, match=r"refuses the user router: .*store\.redis\.username and store\.redis\.password"):
-            await check_redis(written, ENVIRON)
+            await until_refused(written, ENVIRON)
     finally:
         with server.client() as looker:
             looker.execute_command("ACL", "SETUSER", "router", "on")
@@ -142,7 +142,7 @@ async def test_a_wrong_password_is_said_and_not_shown(written: StoreSettings, ca
     caplog.set_level(logging.DEBUG)
     environ = {"REDIS_PASSWORD": "wrong-battery"}
     with pytest.raises(StartError, match="refuses the user router") as refused:
-        await check_redis(written, environ)
+        await until_refused(written, environ)
     shown = [
         str(refused.value),
         *(await shown_in_vain(written, environ)),
@@ -155,7 +155,7 @@ async def test_a_stranger_s_certificate_is_not_trusted(written: StoreSettings, t
     """Another authority's certificate ends the start, and no command is sent later either."""
     strange = msgspec.structs.replace(written, certificate_authority=str(Authority(tmp_path, "stranger").file))
     with pytest.raises(StartError, match="cannot be trusted"):
-        await check_redis(strange, ENVIRON)
+        await until_refused(strange, ENVIRON)
     store = RedisCounters(strange, ENVIRON)
     try:
         with pytest.raises(StoreUnavailableError):
@@ -178,7 +178,7 @@ async def test_scripts_that_are_renamed_away_are_said(tmp_path: Path) -> None:
     """Some keepers of Redis take EVAL away for everybody; that too is named at the start."""
     options = ['rename-command EVAL ""', 'rename-command EVALSHA ""']
     with single_redis(tmp_path / "redis", options) as server, pytest.raises(StartError, match="scripts cannot be run"):
-        await check_redis(StoreSettings(kind="redis", urls=(server.url,)), {})
+        await until_refused(StoreSettings(kind="redis", urls=(server.url,)), {})
 
 
 async def test_memory_that_is_given_away_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
