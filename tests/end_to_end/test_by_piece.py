@@ -184,6 +184,15 @@ def test_sound_whose_length_nobody_tells_is_settled_as_it_was_set_aside(instance
     assert HEARD * 50 < settled(instance, "ear") - before < HEARD * 55
 
 
+def test_a_large_form_is_measured_whole(instance: Instance) -> None:
+    """Also where its body is so large that Envoy asks a second time."""
+    with instance.http() as http:
+        form = {"model": "ear", "response_format": "text"}
+        answer = http.post(TRANSCRIPTIONS, data=form, files={"file": ("a.mp3", SOUND * 60)})
+    assert answer.text == "hello"
+    assert HEARD * 3_000 < row_of(instance, answer)["cost_micro_usd"] < HEARD * 3_005
+
+
 def test_a_fee_for_each_request_comes_on_top_of_tokens(instance: Instance, provider: Provider) -> None:
     """As of models that search for each question."""
     answer = post(instance, CHAT, "sonar", messages=HELLO)
