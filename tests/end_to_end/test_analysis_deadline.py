@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from router_extproc.extproc.deadline import PATIENCE
 from tests.end_to_end.load import Load, chat
 from tests.end_to_end.running import HELLO, Instance, Simulators, running, until
 
@@ -96,8 +97,8 @@ def test_the_strong_default_answers_within_the_deadline(instance: Instance) -> N
         answer = instance.ask(messages=HELLO)
         times.append(time.monotonic() - started)
         assert served(answer) == (200, "premium", LATE)
-    # The machine itself may stand still for longer, though hardly each time.
-    assert 0.1 <= min(times) < 1.0
+    # Work that has no core gets so many times as long; the machine itself may stand still for longer, though hardly each time.
+    assert 0.1 <= min(times) < PATIENCE * 0.1 + 1.0
     record = instance.decision(answer.headers["x-router-decision"])
     assert record["reason"] == LATE
     until(lambda: breaches(instance, "deadline") >= before + 3)

@@ -91,6 +91,7 @@ def _statuses(replicas: World, key: str) -> list[int]:
     return found
 
 
+@pytest.mark.alone  # a second over several instances
 def test_a_key_that_is_revoked_at_one_replica_is_revoked_at_all(replicas: World) -> None:
     """Within a second of the command nobody answers to the key any more, in the SDK's own words."""
     key = replicas.create_key("revoked")
@@ -104,6 +105,7 @@ def test_a_key_that_is_revoked_at_one_replica_is_revoked_at_all(replicas: World)
     assert refused.value.code == "invalid_api_key"
 
 
+@pytest.mark.alone  # a second over several instances
 def test_a_rotated_key_and_its_successor_both_hold_while_they_overlap(replicas: World) -> None:
     """The old key ends when the overlap does, the new one goes on; both lead to the same budgets."""
     key = replicas.create_key("rotated", "--budget-usd", "1", "--window", "month")

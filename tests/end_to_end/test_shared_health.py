@@ -79,6 +79,7 @@ def _fails_for(instance: Instance, case: str) -> None:
     until(lambda: instance.health(f"flaky/{case}") == "open", step=0.01)
 
 
+@pytest.mark.alone  # a second over several instances
 def test_what_fails_for_one_is_left_alone_by_both(replicas: tuple[Instance, Instance], simulators: Simulators) -> None:
     """Within a second the other replica, which never called it, calls it no more; in the end both use it again."""
     one, two = replicas
@@ -117,6 +118,7 @@ def test_one_request_of_all_replicas_tries_again(replicas: tuple[Instance, Insta
     assert later[0] - probe >= 5, "somebody else came before the probe was answered"
 
 
+@pytest.mark.alone  # a second over several instances
 def test_a_quota_used_up_for_one_is_used_up_for_both(replicas: tuple[Instance, Instance], simulators: Simulators) -> None:
     """The other replica knows of it within a second, without a request of its own."""
     one, two = replicas
