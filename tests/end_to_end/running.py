@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -241,6 +242,30 @@ class Instance:
         listening = sum(int(link.readlink().name.split(".")[1]) in alive for link in self.worker_links())
         asked = self.envoy_figures("^cluster.extproc.membership_healthy$").get("cluster.extproc.membership_healthy", 0)
         return listening if asked >= listening else 0
+
+    def kill_worker(self, place: int) -> None:
+        """``kill -9`` of one of the workers, under load; returns once every thread of Envoy that asked it asks its successor.
+
+        They hear of that one after the other: who killed another worker earlier would kill the last one that some know.
+        """
+        pids = self.pids("worker")
+        pid = pids[place]
+        [socket_name] = [link.name for link in self.worker_links() if link.readlink().name.split(".")[1] == str(pid)]
+        before = self._worker_connections()[socket_name]
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: pid not in self.pids("worker") and self.serving_workers() == len(pids))
+        until(lambda: self._worker_connections()[socket_name]["cx_total"] >= before["cx_total"] + before["cx_active"])
+
+    def _worker_connections(self) -> dict[str, Counter[str]]:
+        """How many connections of Envoy's threads there were and are to each worker, by the name of its socket."""
+        clusters = self.admin.get(f"{self.envoy_url}/clusters?format=json").json()["cluster_statuses"]
+        [hosts] = [cluster["host_statuses"] for cluster in clusters if cluster["name"] == "extproc"]
+        found = {}
+        for host in hosts:
+            # A figure that is 0 is left out.
+            figures = {one["name"]: int(one.get("value", 0)) for one in host["stats"]}
+            found[Path(host["address"]["pipe"]["path"]).name] = Counter(figures)
+        return found
 
     def worker_links(self) -> list[Path]:
         """Where Envoy finds the workers: links to the sockets of those that serve now."""

@@ -72,9 +72,7 @@ def test_a_killed_worker_costs_no_request_and_no_decision(instance: Instance, si
     with Load([instance.port], SIZES, connections=6) as load:
         for round_ in range(4):
             load.after(100)
-            os.kill(instance.pids("worker")[round_ % 2], signal.SIGKILL)
-            load.after(100)
-            until(lambda: instance.serving_workers() == 2)
+            instance.kill_worker(round_ % 2)
     assert not load.not_served
     assert not load.not_decided
     assert received(simulators) == len(load.outcomes)
@@ -87,8 +85,7 @@ def test_a_worker_killed_while_it_watches_answers_costs_none_of_them(instance: I
     with Load([instance.port], [chat("watched", stream=True), chat("watched")], connections=20) as load:
         for _ in range(2):
             load.after(20)
-            os.kill(instance.pids("worker")[0], signal.SIGKILL)
-            until(lambda: instance.serving_workers() == 2)
+            instance.kill_worker(0)
     assert not load.not_served
     assert not load.not_decided
     streams = [outcome.body for outcome in load.outcomes if b"data: " in outcome.body]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import os
-import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,9 +125,7 @@ def test_an_unknown_key_is_never_served_while_workers_die(instance: Instance, si
     with Load([instance.port], SIZES, connections=6, headers=with_key(UNKNOWN)) as load:
         for round_ in range(4):
             load.after(60)
-            os.kill(instance.pids("worker")[round_ % 2], signal.SIGKILL)
-            load.after(60)
-            until(lambda: instance.serving_workers() == 2)
+            instance.kill_worker(round_ % 2)
         with without_workers(instance):
             load.after(100)
     statuses: Counter[int] = load.by(lambda outcome: outcome.status)
@@ -143,9 +139,8 @@ def test_a_known_key_is_served_as_soon_as_there_is_a_worker(instance: Instance) 
     until(lambda: instance.serving_workers() == 2)
     with Load([instance.port], SIZES[:5], connections=6, headers=with_key(KEY)) as load:
         load.after(60)
-        os.kill(instance.pids("worker")[0], signal.SIGKILL)
+        instance.kill_worker(0)
         load.after(60)
-        until(lambda: instance.serving_workers() == 2)
     assert not load.not_served
     assert not load.not_decided
 
