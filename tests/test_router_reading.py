@@ -43,7 +43,7 @@ def reading(**readers: object) -> Router:
     found = {
         "encoder": object(),
         "routing": Always(needs_strong=0.1, complexity=1, adequacy=(0.9, 0.95, 1.0), verifiable=0.5, unsure=()),
-        "tasks": Always(name="code", scores={"code": 0.9}, unsure=False),
+        "tasks": Always(name="code", scores={"code": 0.9}, unsure=False, thought=0.0),
         "risk": Always(name="none", scores={}),
         **readers,
     }

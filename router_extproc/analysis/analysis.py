@@ -257,7 +257,7 @@ class RequestAnalysis:
         """How likely the task is to be thought through."""
         if self._text is None or self.kind is None or self.routing is None:
             return None
-        return read_reasoning(self._text.encoding, self.kind.scores, self.routing.needs_strong)
+        return read_reasoning(self._text.encoding, self.kind.scores, self.kind.thought, self.routing.needs_strong)
 
     @fact()
     def answer_tokens(self) -> int | None:

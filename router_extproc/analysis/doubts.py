@@ -55,6 +55,7 @@ class Doubts:
         self._english = frozenset(arrays["english"].tolist())
         self._foreign = frozenset(arrays["foreign"].tolist())
         self._short_talk = frozenset(arrays["short_talk"].tolist())
+        self._names = frozenset(arrays["names"].tolist())  # words that are no mistakes, though they are in pieces
 
     def of(
         self, encoding: TextEncoding, surface: SurfaceFeatures, language: str | None, *, is_beginning: bool = False
@@ -72,6 +73,8 @@ class Doubts:
             return
         alphabetic = encoding.alphabetic
         unknown = encoding.unknown_share
+        if unknown > _MISSPELT:
+            unknown = sum(word.isalpha() and word not in self._names for word in encoding.pieced) / alphabetic
         if alphabetic and unknown > _GIBBERISH:
             yield GIBBERISH
             return

@@ -38,10 +38,12 @@ class Named(Protocol):
 
 
 class Task(Named, Protocol):
-    """The kind of work; ``unsure`` when no kind is likely enough to act on."""
+    """The kind of work; ``unsure`` when no kind is likely enough to act on. ``thought``: see ``TaskScore``."""
 
     @property
     def unsure(self) -> bool: ...  # noqa: D102
+    @property
+    def thought(self) -> float: ...  # noqa: D102
 
 
 class Injection(Protocol):

@@ -53,6 +53,20 @@ class LinearHead:
             raise ValueError(f"{head.table.shape[0]} buckets are no power of two")
         return head
 
+    def beside(self, other: LinearHead) -> LinearHead:
+        """A head with the classes of both, this one's first, which costs little more than one of them.
+
+        Raises:
+            ValueError: they read different features.
+        """
+        return LinearHead(
+            classes=self.classes + other.classes,
+            dense=np.hstack((self.dense, other.dense)),
+            table=np.hstack((self.table, other.table)),
+            scale=np.append(self.scale, other.scale),
+            bias=np.append(self.bias, other.bias),
+        )
+
     def logits(self, dense: Values, ngrams: NDArray[np.int64]) -> Values:
         """One number a class, the greater, the likelier; from a text's dense features and ``TextEncoding.ngrams``."""
         rows = self.table.take(ngrams & (self.table.shape[0] - 1), axis=0).astype(np.float32)

@@ -1,7 +1,8 @@
 """How likely a task is to be thought through: a puzzle, a conclusion, mathematics beyond a sum.
 
 Such tasks are often short and in everyday words, and judged prompts hold few of them: the routing score takes them for easy.
-What gives them away is the kind of work they are, words that stand together in known puzzles, and how they are written down.
+What gives them away is how they are worded, the kind of work they are, words that stand together in known puzzles, and
+formulas.
 """
 
 from __future__ import annotations
@@ -19,29 +20,33 @@ PLAIN = 0.15
 # A puzzle is stated in a few sentences. In a long text the words of one may stand by chance.
 _MOST_WORDS = 120
 _CERTAIN, _IMPOSSIBLE = 1.0, 0.0
-# Powers, derivatives, factorials in a formula or before another word, signs of analysis and of sets.
-_formula = re.compile(r"\w\^[\w({-]|\)\^|[a-z]''|\bd[a-z]/d[a-z]\b|\d!(?: [a-z]|[ )]*[-+*/=])|[∫∑∏√∂∇∞≡∈∉⊂∀∃]|\blim\b").search
+# Powers, derivatives, factorials in a formula or before another word, signs of analysis and of sets, numbers that may be prime.
+_formula = re.compile(
+    r"\w\^[\w({-]|\)\^|[a-z]''|\bd[a-z]/d[a-z]\b|\d!(?: [a-z]|[ )]*[-+*/=])|[∫∑∏√∂∇∞≡∈∉⊂∀∃]|\blim\b"
+    r"|\d (?:a )?prime\b|\b(?:[enx]|pi|\d+) to the (?:[enx]|pi|power)\b"
+).search
 _PREMISES = frozenset({"all", "some", "no", "every", "if", "either"})
 _STOPS = frozenset({".", ";"})
 # So often a text compares before an order is to be found in it.
 _COMPARISONS = 2
 
 
-def read_reasoning(encoding: TextEncoding, scores: Mapping[str, float], needs_strong: float) -> float:
+def read_reasoning(encoding: TextEncoding, scores: Mapping[str, float], thought: float, needs_strong: float) -> float:
     """The likelihood, 0 to 1.
 
     Args:
         encoding: of the task.
         scores: the probability of each kind of work.
+        thought: the probability by the wording alone, which short requests have taught.
         needs_strong: the routing score.
     """
     if has_known_form(encoding.text, encoding.words):
         return _CERTAIN
     if encoding.pieced and len(encoding.words) <= _MOST_WORDS and has_known_form(encoding.text, _as_meant(encoding)):
         return _CERTAIN
-    if needs_strong < PLAIN:
-        return _IMPOSSIBLE
-    return min(_CERTAIN, scores.get("reasoning", 0.0) + scores.get("math", 0.0))
+    by_wording = thought if len(encoding.words) <= _MOST_WORDS else _IMPOSSIBLE
+    by_kind = scores.get("reasoning", 0.0) + scores.get("math", 0.0) if needs_strong >= PLAIN else _IMPOSSIBLE
+    return min(_CERTAIN, max(by_wording, by_kind))
 
 
 def has_known_form(text: str, words: Sequence[str]) -> bool:

@@ -24,8 +24,8 @@ QUALITY = 0.7
 DEADLINE = "analysis-deadline"
 UNCLASSIFIED = "unclassified"
 REASONING = "reasoning"
-# Of 172 real prompts that ask for no reasoning, none is as likely to; of 47 that do, a third would have been taken for easy
-# and are as likely (the tagged prompts of Just-Eval).
+# Of 175 real prompts that ask for no reasoning, 8 are lifted by it; of the 44 that do, 23 would have been taken for easy, and
+# 16 of these are lifted (the tagged prompts of Just-Eval).
 LIKELY_REASONING = 0.35
 NO_RISK = "none"
 

@@ -28,6 +28,7 @@ from router_extproc.training.calibration import fit_tiers
 from router_extproc.training.metrics import auc
 from router_extproc.training.pipeline import Context, Metrics
 from router_extproc.training.routing_data import Pool, read_pool
+from router_extproc.training.thought_texts import written_texts
 
 SIGNS_FILE = "routing/signs.json"
 WORD_CLASSES_FILE = "routing/word_classes.json"
@@ -147,6 +148,7 @@ def train(context: Context) -> Metrics:
     outputs = (demand, kind, readings["checkable"], document)
     typical = float(np.median(np.maximum(score, kind_held_out)[kinds == "document"]))
     centres, familiar = _centres(vectors, context.seed)
+    centres = np.concatenate((centres, _centres_of_short_texts(context, encoder)))
     np.savez_compressed(
         context.out / ROUTING_FILE,
         allow_pickle=False,
@@ -171,7 +173,7 @@ def train(context: Context) -> Metrics:
 def _signs(context: Context) -> dict[str, NDArray[np.str_]]:
     """The single words that say much, and those of the shortest written prompts, which are no riddle."""
     signs = msgspec.json.decode(context.own(SIGNS_FILE).read_bytes())
-    return {name: np.array(signs[name]) for name in ("expert", "cited", "english", "foreign", "short_talk")}
+    return {name: np.array(signs[name]) for name in ("expert", "cited", "english", "foreign", "short_talk", "names")}
 
 
 def read_word_classes(context: Context, vocabulary: Vocabulary) -> WordClasses:
@@ -280,6 +282,12 @@ def _centres(vectors: NDArray[np.float32], seed: int) -> tuple[NDArray[np.float3
     found = KMeans(_CENTRES, n_init=1, random_state=seed).fit(vectors).cluster_centers_
     centres = (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
     return centres, float(np.quantile((vectors @ centres.T).max(axis=1), _UNFAMILIAR_SHARE))
+
+
+def _centres_of_short_texts(context: Context, encoder: StaticEncoder) -> NDArray[np.float32]:
+    """What short requests are about, which the judged prompts hold few of: whoever reads them apart has learned from these."""
+    vectors = np.array([TextEncoding(text, encoder).vector for text in written_texts(context)], np.float32)
+    return _centres(vectors, context.seed)[0]
 
 
 def _figures(pool: Pool, held_out: dict[str, Values], score: Values) -> Metrics:

@@ -16,6 +16,7 @@ STAGES = (
     Stage("encoder", f"{_HERE}.distil"),
     Stage("routing", f"{_HERE}.routing", after=("encoder",)),
     Stage("tasks", f"{_HERE}.tasks", after=("encoder",)),
+    Stage("thought", f"{_HERE}.thought", after=("encoder",)),
     Stage("risk", f"{_HERE}.risk", after=("encoder",)),
     Stage("injection", f"{_HERE}.injection", after=("encoder",)),
 )

@@ -53,6 +53,8 @@ def found(doubts: Doubts, encoder: StaticEncoder, text: str, language: str | Non
         ("да \U0001f64f\U0001f64f\U0001f64f", None, ("foreign",)),
         ("\U0001f44d", None, ("too_short",)),
         ("qzxv wkjh plmnq", "en", ("gibberish",)),
+        ("Kubernetes vs Docker?", None, ()),
+        ("Redis or Memcached?", None, ()),
         ("mountain", None, ("too_short",)),
     ],
 )

@@ -69,3 +69,19 @@ def test_arrays_are_read_as_written(tmp_path: Path) -> None:
     read = LinearHead.from_arrays(read_arrays(tmp_path / "head.npz"))
     np.testing.assert_array_equal(read.table, LinearHead.from_arrays(_arrays()).table)
     assert read.classes == ("a", "b")
+
+
+def test_a_head_beside_another_reads_as_both_do() -> None:
+    """One product for both gives what each gives alone, in order."""
+    one, other = LinearHead.from_arrays(_arrays()), LinearHead.from_arrays(_arrays() | {"classes": np.array(["c", "d"])})
+    both, dense, ngrams = one.beside(other), np.array([1, 2, 3, 4], np.float32), np.array([1, 5])
+    assert both.classes == ("a", "b", "c", "d")
+    expected = np.append(one.logits(dense, ngrams), other.logits(dense, ngrams))
+    np.testing.assert_allclose(both.logits(dense, ngrams), expected, rtol=1e-5)
+
+
+def test_heads_of_other_features_do_not_stand_beside_each_other() -> None:
+    """Files of two versions are told at load."""
+    other = LinearHead.from_arrays(_arrays() | {"dense": np.zeros((3, 2), np.float32)})
+    with pytest.raises(ValueError, match="dimension"):
+        LinearHead.from_arrays(_arrays()).beside(other)

@@ -17,7 +17,7 @@ from router_extproc.analysis.encoders.static import StaticEncoder
 from router_extproc.analysis.encoding import TextEncoding
 from router_extproc.analysis.location import artefact_folder
 from router_extproc.analysis.reasoning import PLAIN, has_known_form, read_reasoning
-from router_extproc.policy.auto import LIKELY_REASONING, QUALITY, read_wish
+from router_extproc.policy.auto import LIKELY_REASONING, QUALITY, REASONING, Wish, read_wish
 from router_extproc.registry.snapshot import AnalysisSettings, Tier
 
 PROMPTS: dict[str, Any] = json.loads((Path(__file__).parent / "corpora" / "reasoning.json").read_text(encoding="utf-8"))
@@ -31,28 +31,49 @@ def analyser() -> Analyser:
     return Analyser(Classifier.load(artefact_folder(os.environ)))
 
 
-def tier(analyser: Analyser, prompt: str) -> Tier:
-    """The weakest that `auto` asks for at the default quality and with the default floors."""
+def wish(analyser: Analyser, prompt: str) -> Wish:
+    """What `auto` asks for at the default quality and with the default floors."""
     body = json.dumps({"model": "auto", "messages": [{"role": "user", "content": prompt}]}).encode()
-    return read_wish(analyser.analyse(body), QUALITY, SETTINGS.risk_floor, SETTINGS.reasoning_tier).tier
+    return read_wish(analyser.analyse(body), QUALITY, SETTINGS.risk_floor, SETTINGS.reasoning_tier)
+
+
+def tier(analyser: Analyser, prompt: str) -> Tier:
+    """The weakest that it asks for."""
+    return wish(analyser, prompt).tier
+
+
+def cheap(analyser: Analyser, prompts: list[str]) -> list[str]:
+    """Those that go to the economy tier."""
+    return [prompt for prompt in prompts if tier(analyser, prompt) == Tier.ECONOMY]
 
 
 def test_what_is_to_be_thought_through_is_not_cheap(analyser: Analyser) -> None:
-    """Of 118 short puzzles, proofs, statutes, diagnoses and problems at most three in a hundred go to the economy tier."""
-    cheap = [prompt for prompt in PROMPTS["thought"] if tier(analyser, prompt) == Tier.ECONOMY]
-    assert len(cheap) <= 0.03 * len(PROMPTS["thought"]), cheap
+    """Of 118 short puzzles, proofs, statutes, diagnoses and problems none goes to the economy tier."""
+    assert cheap(analyser, PROMPTS["thought"]) == []
 
 
-def test_hard_prompts_in_everyday_words_are_mostly_not_cheap(analyser: Analyser) -> None:
-    """Of 30 written to have none of the words one would expect at most a sixth goes to the economy tier."""
-    cheap = [prompt for prompt in PROMPTS["plainly_worded"] if tier(analyser, prompt) == Tier.ECONOMY]
-    assert len(cheap) <= len(PROMPTS["plainly_worded"]) / 6, cheap
+def test_hard_prompts_in_everyday_words_are_not_cheap(analyser: Analyser) -> None:
+    """Of 30 written to have none of the words one would expect at most one goes to the economy tier."""
+    assert len(cheap(analyser, PROMPTS["plainly_worded"])) <= 1
+
+
+def test_hard_prompts_that_nobody_looked_at_are_hardly_ever_cheap(analyser: Analyser) -> None:
+    """Of 186 written before training, half of them in everyday words, at most one in a hundred goes to the economy tier."""
+    found = cheap(analyser, PROMPTS["unseen_hard"])
+    assert len(found) <= 0.01 * len(PROMPTS["unseen_hard"]), found
 
 
 def test_everyday_prompts_go_to_the_economy_tier(analyser: Analyser) -> None:
     """Nine in ten at the least, the floors of risky domains and of reasoning included."""
-    dear = [prompt for prompt in PROMPTS["everyday"] if tier(analyser, prompt) > Tier.ECONOMY]
-    assert len(dear) <= 0.1 * len(PROMPTS["everyday"]), dear
+    assert len(cheap(analyser, PROMPTS["everyday"])) >= 0.9 * len(PROMPTS["everyday"])
+
+
+def test_everyday_prompts_that_nobody_looked_at_mostly_go_to_the_economy_tier(analyser: Analyser) -> None:
+    """Of 162, seven of them foreign, 86 in 100; wording and kind of work keep at most 5 in 100 from it."""
+    prompts = PROMPTS["unseen_everyday"]
+    assert len(cheap(analyser, prompts)) >= 0.86 * len(prompts)
+    found = [wish(analyser, prompt).because for prompt in prompts]
+    assert found.count(REASONING) <= 0.05 * len(prompts)
 
 
 def test_plain_questions_stay_cheap(analyser: Analyser) -> None:
@@ -87,21 +108,33 @@ def test_a_known_form_is_enough(words: str) -> None:
 )
 def test_a_misspelt_puzzle_is_one(prompt: str) -> None:
     """Spelling mistakes are undone before the words of puzzles are looked for."""
-    assert read_reasoning(TextEncoding(prompt, ENCODER), {"reasoning": 0.0, "math": 0.0}, 0.0) == 1
+    assert read_reasoning(TextEncoding(prompt, ENCODER), {"reasoning": 0.0, "math": 0.0}, 0.0, 0.0) == 1
 
 
 @pytest.mark.parametrize(
-    "formula", ["solve y'' = y", "is 2^67 - 1 prime", "dy/dx = x", "how many zeros has 100! in base 7", "\u222b x dx", "lim x"]
+    "formula",
+    [
+        "solve y'' = y",
+        "is 2^67 - 1 prime",
+        "dy/dx = x",
+        "how many zeros has 100! in base 7",
+        "\u222b x dx",
+        "lim x",
+        "is 91 prime?",
+        "x to the power of x",
+    ],
 )
 def test_a_formula_is_no_sum(formula: str) -> None:
     """Powers, derivatives, factorials and the signs of analysis are more than arithmetic."""
     assert has_known_form(formula, formula.split())
 
 
-@pytest.mark.parametrize("text", ["Congratulations on the 100! What a day", "add 17 and 25", "i'm here, it's 5 o'clock"])
+@pytest.mark.parametrize(
+    "text", ["Congratulations on the 100! What a day", "add 17 and 25", "i'm here, it's 5 o'clock", "is amazon prime free?"]
+)
 def test_a_sum_is_plain(text: str) -> None:
     """Mathematics that the routing score holds for plain asks for no reasoning, and no exclamation mark is a factorial."""
-    assert read_reasoning(TextEncoding(text, ENCODER), {"reasoning": 0.1, "math": 1.0}, PLAIN - 0.01) == 0
+    assert read_reasoning(TextEncoding(text, ENCODER), {"reasoning": 0.1, "math": 1.0}, 0.0, PLAIN - 0.01) == 0
 
 
 def test_the_words_of_a_puzzle_in_a_long_text_are_chance() -> None:
@@ -111,7 +144,14 @@ def test_the_words_of_a_puzzle_in_a_long_text_are_chance() -> None:
     assert has_known_form(" ".join(words[:3]), words[:3])
 
 
-@given(st.text(), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
-def test_it_is_a_likelihood(text: str, reasoning: float, math: float, needs_strong: float) -> None:
+def test_plain_words_may_ask_for_thought() -> None:
+    """Wording counts by itself, whatever kind of work it is and however easy it looks, but not that of a long text."""
+    assert read_reasoning(TextEncoding("Why is the night dark?", ENCODER), {}, 0.8, 0.0) == 0.8
+    assert read_reasoning(TextEncoding("The night was dark. " * 60, ENCODER), {}, 0.8, 0.0) == 0
+
+
+@given(st.text(), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_it_is_a_likelihood(text: str, reasoning: float, math: float, thought: float, needs_strong: float) -> None:
     """Whatever is read, the result lies between 0 and 1."""
-    assert 0 <= read_reasoning(TextEncoding(text, ENCODER), {"reasoning": reasoning, "math": math}, needs_strong) <= 1
+    scores = {"reasoning": reasoning, "math": math}
+    assert 0 <= read_reasoning(TextEncoding(text, ENCODER), scores, thought, needs_strong) <= 1

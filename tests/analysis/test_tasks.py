@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,3 +84,15 @@ def test_a_head_of_other_kinds_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / FILE, **arrays | {"classes": arrays["classes"][::-1]})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="expected code, math"):
         TaskHead.load(tmp_path)
+
+
+def test_an_artefact_that_cannot_tell_what_is_to_be_thought_through_says_no(tmp_path: Path) -> None:
+    """Kinds of work are the same with and without the column beside them."""
+    shutil.copy(_FOLDER / FILE, tmp_path)
+    encoding = TextEncoding("Why can no map of the world be right?", _ENCODER)
+    without, with_column = (
+        head.score(encoding, None, conversation_of(encoding.text)) for head in (TaskHead.load(tmp_path), _HEAD)
+    )
+    assert (without.thought, without.name) == (0.0, with_column.name)
+    assert 0 < with_column.thought < 1
+    assert list(without.scores.values()) == pytest.approx(list(with_column.scores.values()), abs=1e-5)
