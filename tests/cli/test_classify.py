@@ -36,7 +36,7 @@ def classifier(monkeypatch: pytest.MonkeyPatch) -> None:
     heads = Classifier(
         encoder=StaticEncoder(Vocabulary(["[UNK]", "a", "b"]), table, np.ones(3, np.float32)),
         routing=Head(needs_strong=0.91234, complexity=9, adequacy=(0.08766, 0.5, 0.9), verifiable=0.4, unsure=("foreign",)),
-        tasks=Head(name="qa", scores={"qa": 0.8, "code": 0.1, "reasoning": 0.3, "math": 0.1}, unsure=False),
+        tasks=Head(name="qa", scores={"qa": 0.8, "code": 0.1, "reasoning": 0.3, "math": 0.1}, unsure=False, thought=0.2),
         risk=Head(name="legal", scores={"legal": 0.7, "none": 0.3}),
         injection=Head(probability=0.01, source="user", rule=None, span=None, truncated=False),
     )
@@ -80,7 +80,7 @@ def test_the_likeliest_task_is_shown_even_when_nobody_would_act_on_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whoever reads the line sees the best guess and that it is one."""
-    guess = Head(name="chat", scores={"chat": 0.3}, unsure=True)
+    guess = Head(name="chat", scores={"chat": 0.3}, unsure=True, thought=0.0)
     loaded = Classifier.load()
     monkeypatch.setattr(Classifier, "load", lambda *_: dataclasses.replace(loaded, tasks=guess))
     monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(b'{"prompt": "a"}')))
