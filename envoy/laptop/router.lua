@@ -50,6 +50,76 @@ local function find_model(json, after)
 end
 
 
+-- Keeps from Envoy what ends it: a server-sent event whose data are a bare JSON number, string, true, false or null.
+--
+-- Envoy 1.40 reads usage from events (sse_to_metadata), and dies of data that are JSON and neither object nor list. No API
+-- of OpenAI's kind has such events, and none of its clients could use one: the line becomes a comment, which all ignore.
+--
+-- Rules of this file
+-- * An unfinished line that may become such data is held back until it ends, for nobody can read half a line. One that is
+--   held for too long becomes a comment before it ends. All others pass as they come.
+-- * Lines end with CR, LF or both, and the first may begin with a byte order mark.
+
+local LEFT_OUT = ": data that were no object"
+local LONGEST_HELD = 4096
+local LITERALS = { ["true"] = true, ["false"] = true, ["null"] = true }
+
+-- A line of data, after what ends the line before, that may be a bare value.
+local MARK = "\239?\187?\191?"
+local SUSPICIOUS = MARK .. 'data:[ \t]*[-%d"tfn]'
+local SUSPICIOUS_LINE = "([\r\n]" .. MARK .. ')data:[ \t]*([-%d"tfn][^\r\n]*)%f[\r\n]'
+
+local function is_bare(value)
+  value = string.match(value, "^(.-)[ \t]*$")
+  return LITERALS[value] ~= nil or tonumber(value) ~= nil or string.find(value, '^".*"$') ~= nil
+end
+
+local function left_out(before, value)
+  if is_bare(value) then return before .. LEFT_OUT end
+  return nil
+end
+
+-- Whether an unfinished line may end as data that are a bare value.
+local function may_become_bare(line)
+  line = string.gsub(line, "^" .. MARK, "")
+  local value = string.match(line, "^data:[ \t]*(.*)$")
+  if value == nil then return line == string.sub("data:", 1, #line) end
+  if value == "" or string.find(value, '^"') ~= nil or string.find(value, "^[-%d][-+.%deE]*[ \t]*$") ~= nil then
+    return true
+  end
+  local word = string.match(value, "^(%l+)[ \t]*$")
+  if word == nil then return false end
+  for literal in pairs(LITERALS) do
+    if word == string.sub(literal, 1, #word) then return true end
+  end
+  return false
+end
+
+-- What is remembered of an answer between its chunks: what is held back, and whether that or the next byte begins a line.
+local function new_events()
+  return { held = "", begins_line = true }
+end
+
+-- What of a chunk may go on now, with what was held back before; `is_last` when nothing follows.
+local function pass_events(events, chunk, is_last)
+  -- Most chunks are whole lines of objects.
+  if events.held == "" and not is_last and string.find(chunk, "[\r\n]$") ~= nil
+      and string.find(chunk, "^" .. SUSPICIOUS) == nil and string.find(chunk, "[\r\n]" .. SUSPICIOUS) == nil then
+    events.begins_line = true
+    return chunk
+  end
+  local text = (events.begins_line and "\n" or " ") .. events.held .. chunk
+  text = string.gsub(is_last and text .. "\n" or text, SUSPICIOUS_LINE, left_out)
+  if is_last then return string.sub(text, 2, -2) end
+  local line_end = string.find(text, "[\r\n][^\r\n]*$")
+  local line = line_end ~= nil and string.sub(text, line_end + 1) or nil
+  events.held, events.begins_line = "", line == ""
+  if line == nil or line == "" or not may_become_bare(line) then return string.sub(text, 2) end
+  if #line > LONGEST_HELD then return string.sub(text, 2, line_end) .. ":" .. line end
+  events.held, events.begins_line = line, true
+  return string.sub(text, 2, line_end)
+end
+
 -- What happens to every attempt inside Envoy, without Python. The same file for every configuration.
 --
 -- Rules of this file
@@ -313,24 +383,30 @@ end
 -- Counts the events as they come: of a stream that breaks off nothing else says how much of it there was. One that ended
 -- cleanly but without the last event it should have would look complete: say that it is not.
 local function watch_stream(handle, must_end_with_done)
-  local done, tail, events, last = false, "\n", 0, nil
+  local passing, done, tail, events, last = new_events(), false, "\n", 0, nil
   for chunk in handle:bodyChunks() do
-    local text = tail .. chunk:getBytes(0, chunk:length())
+    local received = chunk:getBytes(0, chunk:length())
+    local passed = pass_events(passing, received, false)
+    if passed ~= received then chunk:setBytes(passed) end
+    local text = tail .. passed
     local new = count_events(text, #tail)
     if new > 0 then
       events = events + new
       handle:streamInfo():dynamicMetadata():set(USAGE, "events", events)
     end
-    if string.find(text, "\ndata: [DONE]", 1, true) or string.find(text, "\ndata:[DONE]", 1, true) then done = true end
+    if string.find(text, "[\r\n]data: ?%[DONE%]") ~= nil then done = true end
     tail = string.sub(text, -16)
     last = chunk
   end
-  if done or last == nil or not must_end_with_done then return end
-  handle:streamInfo():dynamicMetadata():set(ATTEMPT, "incomplete", true) -- for the observer: this 200 is a failure
-  local separator = string.find(tail, "\n\r?\n$") ~= nil and "" or "\n\n"
-  local body = error_body("The provider ended the stream before it was complete.", "server_error", "stream_incomplete")
-  local event = "data: " .. body .. "\n\n"
-  last:setBytes(last:getBytes(0, last:length()) .. separator .. event)
+  if last == nil then return end
+  local ending = pass_events(passing, "", true)
+  if must_end_with_done and not done then
+    handle:streamInfo():dynamicMetadata():set(ATTEMPT, "incomplete", true) -- for the observer: this 200 is a failure
+    local separator = string.find(tail .. ending, "\n\r?\n$") ~= nil and "" or "\n\n"
+    local body = error_body("The provider ended the stream before it was complete.", "server_error", "stream_incomplete")
+    ending = ending .. separator .. "data: " .. body .. "\n\n"
+  end
+  if ending ~= "" then last:setBytes(last:getBytes(0, last:length()) .. ending) end
 end
 
 function envoy_on_response(handle)
@@ -339,11 +415,12 @@ function envoy_on_response(handle)
   local state = handle:streamInfo():dynamicMetadata():get(STATE)
   if state == nil then return end
   handle:requestHeaders():replace(":path", state["path"]) -- what the logs read
+  local is_stream = string.find(string.lower(headers:get("content-type") or ""), "text/event-stream", 1, true) ~= nil
+  -- An error is a body, whatever it calls itself: nobody looks for events in it, Envoy included.
+  if is_stream and status ~= 200 then headers:replace("content-type", "text/plain") end
   if status == 400 or REFUSED[status] ~= nil or status == 429 or status >= 500 then return on_failure(handle, state, status) end
-  local kind, encoding = headers:get("content-type"), headers:get("content-encoding")
-  if status ~= 200 or kind == nil or string.find(kind, "text/event-stream", 1, true) == nil then return end
-  if encoding ~= nil and encoding ~= "identity" then return end
-  local must_end_with_done = ends_with_done(state["path"])
-  if must_end_with_done then headers:remove("content-length") end -- something may be appended
-  watch_stream(handle, must_end_with_done)
+  if status ~= 200 or not is_stream then return end
+  headers:remove("content-length") -- something may be left out or appended
+  local encoding = headers:get("content-encoding")
+  watch_stream(handle, ends_with_done(state["path"]) and (encoding == nil or encoding == "identity"))
 end

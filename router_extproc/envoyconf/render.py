@@ -23,7 +23,7 @@ from router_extproc.registry.snapshot import Registry
 
 SCRIPTS = {
     "answered.lua": ("answered.lua",),
-    "router.lua": ("model.lua", "router.lua"),
+    "router.lua": ("model.lua", "events.lua", "router.lua"),
     "undecided.lua": ("model.lua", "undecided.lua"),
     "usage.lua": ("usage.lua",),
 }

@@ -127,7 +127,11 @@ def test_a_reset_is_understood_in_any_spelling(instance: Instance, provider: Pro
 @pytest.mark.parametrize(
     ("model", "unit", "headers"),
     [
-        ("m6", "tokens", lambda _: {"x-ratelimit-remaining-tokens-minute": "0", "x-ratelimit-reset-tokens-minute": "90.03840924263005"}),
+        (
+            "m6",
+            "tokens",
+            lambda _: {"x-ratelimit-remaining-tokens-minute": "0", "x-ratelimit-reset-tokens-minute": "90.03840924263005"},
+        ),
         ("m7", "requests", lambda _: {"x-ratelimit-remaining-requests-day": "0", "x-ratelimit-reset-requests-day": "90.0384"}),
         ("m8", "requests", lambda then: {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": f"{then * 1_000:.0f}"}),
         ("m9", "tokens", lambda _: {"x-tokenlimit-remaining": "0", "x-ratelimit-remaining": "9", "x-ratelimit-reset": "90"}),

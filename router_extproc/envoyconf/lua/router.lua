@@ -261,24 +261,30 @@ end
 -- Counts the events as they come: of a stream that breaks off nothing else says how much of it there was. One that ended
 -- cleanly but without the last event it should have would look complete: say that it is not.
 local function watch_stream(handle, must_end_with_done)
-  local done, tail, events, last = false, "\n", 0, nil
+  local passing, done, tail, events, last = new_events(), false, "\n", 0, nil
   for chunk in handle:bodyChunks() do
-    local text = tail .. chunk:getBytes(0, chunk:length())
+    local received = chunk:getBytes(0, chunk:length())
+    local passed = pass_events(passing, received, false)
+    if passed ~= received then chunk:setBytes(passed) end
+    local text = tail .. passed
     local new = count_events(text, #tail)
     if new > 0 then
       events = events + new
       handle:streamInfo():dynamicMetadata():set(USAGE, "events", events)
     end
-    if string.find(text, "\ndata: [DONE]", 1, true) or string.find(text, "\ndata:[DONE]", 1, true) then done = true end
+    if string.find(text, "[\r\n]data: ?%[DONE%]") ~= nil then done = true end
     tail = string.sub(text, -16)
     last = chunk
   end
-  if done or last == nil or not must_end_with_done then return end
-  handle:streamInfo():dynamicMetadata():set(ATTEMPT, "incomplete", true) -- for the observer: this 200 is a failure
-  local separator = string.find(tail, "\n\r?\n$") ~= nil and "" or "\n\n"
-  local body = error_body("The provider ended the stream before it was complete.", "server_error", "stream_incomplete")
-  local event = "data: " .. body .. "\n\n"
-  last:setBytes(last:getBytes(0, last:length()) .. separator .. event)
+  if last == nil then return end
+  local ending = pass_events(passing, "", true)
+  if must_end_with_done and not done then
+    handle:streamInfo():dynamicMetadata():set(ATTEMPT, "incomplete", true) -- for the observer: this 200 is a failure
+    local separator = string.find(tail .. ending, "\n\r?\n$") ~= nil and "" or "\n\n"
+    local body = error_body("The provider ended the stream before it was complete.", "server_error", "stream_incomplete")
+    ending = ending .. separator .. "data: " .. body .. "\n\n"
+  end
+  if ending ~= "" then last:setBytes(last:getBytes(0, last:length()) .. ending) end
 end
 
 function envoy_on_response(handle)
@@ -287,11 +293,12 @@ function envoy_on_response(handle)
   local state = handle:streamInfo():dynamicMetadata():get(STATE)
   if state == nil then return end
   handle:requestHeaders():replace(":path", state["path"]) -- what the logs read
+  local is_stream = string.find(string.lower(headers:get("content-type") or ""), "text/event-stream", 1, true) ~= nil
+  -- An error is a body, whatever it calls itself: nobody looks for events in it, Envoy included.
+  if is_stream and status ~= 200 then headers:replace("content-type", "text/plain") end
   if status == 400 or REFUSED[status] ~= nil or status == 429 or status >= 500 then return on_failure(handle, state, status) end
-  local kind, encoding = headers:get("content-type"), headers:get("content-encoding")
-  if status ~= 200 or kind == nil or string.find(kind, "text/event-stream", 1, true) == nil then return end
-  if encoding ~= nil and encoding ~= "identity" then return end
-  local must_end_with_done = ends_with_done(state["path"])
-  if must_end_with_done then headers:remove("content-length") end -- something may be appended
-  watch_stream(handle, must_end_with_done)
+  if status ~= 200 or not is_stream then return end
+  headers:remove("content-length") -- something may be left out or appended
+  local encoding = headers:get("content-encoding")
+  watch_stream(handle, ends_with_done(state["path"]) and (encoding == nil or encoding == "identity"))
 end
