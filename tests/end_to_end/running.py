@@ -51,6 +51,11 @@ def until(what: Callable[[], Any], seconds: float = 30.0, step: float = 0.05) ->
         time.sleep(step)
 
 
+def until_everywhere(condition: Callable[[], object]) -> None:
+    """Waits until every worker says so: each learns of a change by itself, and so many answers in a row come from all."""
+    until(lambda: all(condition() for _ in range(20)))
+
+
 @contextlib.contextmanager
 def at_work(server: _Server) -> Iterator[_Server]:
     """A server of the standard library, serving in a thread of its own."""

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.end_to_end.running import Instance, Simulators, until
+from tests.end_to_end.running import Instance, Simulators, until, until_everywhere
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("healed")]
 
@@ -182,7 +182,7 @@ def test_the_metrics_tell_where_auto_sends_requests(instance: Instance) -> None:
 def test_a_reload_keeps_the_classifier(instance: Instance, simulators: Simulators) -> None:
     """A changed file is in force without a worker reading its classifier again, and analysis goes on."""
     instance.write(instance.configuration + "aliases: {anything: auto}\n")
-    until(lambda: instance.ask("anything", messages=[{"role": "user", "content": "hi"}]).status_code == 200)
+    until_everywhere(lambda: instance.ask("anything", messages=[{"role": "user", "content": "hi"}]).status_code == 200)
     answer = instance.ask("anything", messages=[{"role": "user", "content": MEDICAL[0]}])
     assert answer.headers["x-router-tier"] == "premium"
     assert [answer["model"] for answer in simulators.bodies("three")] == ["large"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.end_to_end.load import Load, chat
-from tests.end_to_end.running import Instance, Simulators, running, until
+from tests.end_to_end.running import Instance, Simulators, running, until, until_everywhere
 
 pytestmark = pytest.mark.end_to_end
 
@@ -56,8 +56,7 @@ def test_a_provider_is_added_under_load(instance: Instance, simulators: Simulato
     with Load([instance.port], [chat("old-model"), chat("old-model", stream=True)], connections=4) as load:
         load.after(20)
         instance.write(instance.configuration + simulators.fill(FOUR_LINES))
-        # Each worker reads its snapshot by itself: so many answers in a row come from both.
-        until(lambda: all(knows(instance, "new-model") for _ in range(20)))
+        until_everywhere(lambda: knows(instance, "new-model"))
         first = instance.ask("new-model")
         assert (first.status_code, first.headers["x-router-deployment"]) == (200, "newcomer/new-model"), first.text
         load.after(20)

@@ -14,7 +14,7 @@ import pytest
 
 from tests.end_to_end.held_streams import HeldStreams
 from tests.end_to_end.load import Load, chat
-from tests.end_to_end.running import Instance, Simulators, at_work, running, until
+from tests.end_to_end.running import Instance, Simulators, at_work, running, until, until_everywhere
 from tests.end_to_end.stopwatch import Stopwatch
 
 pytestmark = pytest.mark.end_to_end
@@ -96,8 +96,7 @@ def deployment_of(instance: Instance) -> str | None:
 
 
 def until_all_choose(instance: Instance, deployment: str) -> None:
-    """Waits until every worker has taken over the change: each looks for itself, ten times a second."""
-    until(lambda: {deployment_of(instance) for _ in range(12)} == {deployment})
+    until_everywhere(lambda: deployment_of(instance) == deployment)
 
 
 def report(instance: Instance) -> dict[str, Any]:
