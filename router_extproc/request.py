@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 
@@ -28,6 +28,11 @@ FORM_FIELDS = frozenset({"n", "n_variants", "seconds", "duration", "n_seconds", 
 """Fields of forms that say how much is asked for, or that what is sent lies elsewhere."""
 
 NOTHING_KNOWN = Facts()
+
+
+def is_below(path: str, roots: Collection[str]) -> bool:
+    """Whether a path is one of the roots, or leads on from one: ``/v1/responses/compact`` runs a model too."""
+    return any(path == root or path.startswith(f"{root}/") for root in roots)
 
 
 class Request(msgspec.Struct, frozen=True):

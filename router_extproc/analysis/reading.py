@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from router_extproc.analysis.analyser import Analyser
 from router_extproc.dialects.openai import is_multipart, read_head, read_multipart_fields, read_multipart_model
 from router_extproc.errors import BadRequestError, PathNotFoundError
-from router_extproc.request import CHAT_COMPLETIONS, EMBEDDINGS, FORM_FIELDS, NOTHING_KNOWN, Request
+from router_extproc.request import CHAT_COMPLETIONS, EMBEDDINGS, FORM_FIELDS, NOTHING_KNOWN, Request, is_below
 
 PREFIX = "/v1/"
 # Without a model these cannot be routed; elsewhere it is for the provider to miss it.
@@ -56,12 +56,12 @@ def read_request(
     if not path.startswith(PREFIX):
         raise PathNotFoundError(f"The path {path[:_SHOWN]} does not exist: all paths begin with {PREFIX}.")
     content_type = headers.get("content-type", "")
-    is_prompt = method == "POST" and _is_below(path, _PROMPTS)
+    is_prompt = method == "POST" and is_below(path, _PROMPTS)
     if method == "POST" and headers.get("content-encoding", "identity") != "identity":
         raise BadRequestError("Compressed request bodies cannot be read: send them as they are.", code="compressed_body")
     if is_multipart(content_type) and not is_prompt:
         model = read_multipart_model(content_type, body) or ""
-        form = read_multipart_fields(content_type, body, FORM_FIELDS) if _is_below(path, _BY_PIECE) else {}
+        form = read_multipart_fields(content_type, body, FORM_FIELDS) if is_below(path, _BY_PIECE) else {}
         request = Request(path, model, method, headers=headers, form=form, form_bytes=len(body))
     elif is_prompt or (method == "POST" and _AN_OBJECT.match(body) is not None):
         request = _read_json(path, headers, body, analyser)
@@ -74,7 +74,7 @@ def read_request(
 
 def _read_json(path: str, headers: Mapping[str, str], body: bytes, analyser: Analyser) -> Request:
     head = read_head(body)
-    analysis = analyser.analyse(body) if _is_below(path, _PROMPTS) else NOTHING_KNOWN
+    analysis = analyser.analyse(body) if is_below(path, _PROMPTS) else NOTHING_KNOWN
     return Request(path, head.model, stream=bool(head.stream), analysis=analysis, headers=headers, body=body)
 
 
@@ -102,9 +102,4 @@ def _leads_elsewhere(path: str) -> bool:
 
 def _place(path: str) -> tuple[str, bool]:
     """What a path is below: ``files`` of ``/v1/files/x``, and whether its body is a prompt."""
-    return path.removeprefix(PREFIX).partition("/")[0], _is_below(path, _PROMPTS)
-
-
-def _is_below(path: str, roots: tuple[str, ...]) -> bool:
-    """Whether the path is one of the roots, or leads on from one."""
-    return path.startswith(roots) and any(path == root or path.startswith(f"{root}/") for root in roots)
+    return path.removeprefix(PREFIX).partition("/")[0], is_below(path, _PROMPTS)

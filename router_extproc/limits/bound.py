@@ -30,7 +30,7 @@ from router_extproc.limits.pieces import is_free, micro_usd, piece_rates
 from router_extproc.limits.unseen import PICTURE_TOKENS, most_of_a_picture
 from router_extproc.registry.health import NO_RATIOS
 from router_extproc.registry.snapshot import Model, Prices, Registry
-from router_extproc.request import AUDIO, CHAT_COMPLETIONS, EMBEDDINGS, FILES, VISION, Request
+from router_extproc.request import AUDIO, CHAT_COMPLETIONS, EMBEDDINGS, FILES, VISION, Request, is_below
 
 # Estimates are those of one tokenizer. Of what other vocabularies make of the same text, learned ratios know; this is for the
 # rest, and for the wrapping of messages, which each provider does in its own way.
@@ -214,7 +214,7 @@ def measure(
     analysis = request.analysis
     # An answer that is read again was paid for when it was made.
     makes = request.method == "POST" and not request.path.endswith("/cancel")
-    generates = makes and _is_below(request.path, _GENERATES)
+    generates = makes and is_below(request.path, _GENERATES)
     asked = read_asked(request)
     prompt = max(analysis.prompt_tokens, 0)
     floor = math.ceil(max(analysis.characters, asked.text_bytes) / CHARACTERS_PER_TOKEN) + asked.token_ids
@@ -225,7 +225,7 @@ def measure(
     if bounds:
         known = any(has_known_vocabulary(attempt.provider_model) for attempt in attempts)
         counted = count_prompt(request, asked, counts_texts=known)
-    by_tokens = makes and _is_below(request.path, _PRICED_BY_TOKENS)
+    by_tokens = makes and is_below(request.path, _PRICED_BY_TOKENS)
     places = tuple(
         _place(
             attempt,
@@ -398,11 +398,6 @@ def _with_unseen(bound: int, asked: Asked, window: int | None, of_a_picture: int
         return max(bound, window * asked.readings)
     whole = bound + asked.payload_tokens + asked.pictures * of_a_picture
     return whole if window is None else max(bound, min(whole, window))
-
-
-def _is_below(path: str, roots: Collection[str]) -> bool:
-    """Whether the path is one of the roots, or leads on from one: ``/v1/responses/compact`` runs a model too."""
-    return path in roots or any(path.startswith(f"{root}/") for root in roots)
 
 
 def _least(*limits: int | None) -> int | None:

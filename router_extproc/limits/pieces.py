@@ -17,7 +17,7 @@ import msgspec
 
 from router_extproc.account import Rates
 from router_extproc.registry.snapshot import Prices
-from router_extproc.request import FORM_FIELDS, Request
+from router_extproc.request import FORM_FIELDS, Request, is_below
 
 # By the beginning of the path: the name of the price.
 _UNITS = {
@@ -44,7 +44,7 @@ _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 def is_free(request: Request) -> bool:
     """Whether providers take nothing for what the path does."""
-    return _is_below(request.path, _FREE)
+    return is_below(request.path, _FREE)
 
 
 def piece_rates(prices: Prices | None, request: Request) -> Rates | None:
@@ -73,7 +73,7 @@ def micro_usd(usd: float) -> int:
 
 
 def _unit(path: str) -> str | None:
-    return next((unit for root, unit in _UNITS.items() if _is_below(path, (root,))), None)
+    return next((unit for root, unit in _UNITS.items() if is_below(path, (root,))), None)
 
 
 def _count(request: Request, unit: str) -> int | None:
@@ -118,7 +118,3 @@ def _number(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return max(1, math.ceil(min(value, _MOST)))
-
-
-def _is_below(path: str, roots: tuple[str, ...]) -> bool:
-    return any(path == root or path.startswith(f"{root}/") for root in roots)

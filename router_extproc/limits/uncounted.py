@@ -20,7 +20,7 @@ from router_extproc.caller import Caller
 from router_extproc.errors import PermissionDeniedError
 from router_extproc.limits.selection import is_provider_limit
 from router_extproc.registry.spending import Budget
-from router_extproc.request import BY_PATH, Request
+from router_extproc.request import BY_PATH, Request, is_below
 
 _READS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 _STORES = ("/v1/files", "/v1/uploads", "/v1/conversations", "/v1/vector_stores", "/v1/moderations")
@@ -57,7 +57,7 @@ def refuse_unseen(request: Request, budgets: Sequence[Budget] = ()) -> None:
         raise PermissionDeniedError(
             f"You may not name further models in '{further}': whichever answers cannot be held to {why}.", param=further
         )
-    how = "" if _is_below(request.path, _NEVER_SEEN) else " without naming a model"
+    how = "" if is_below(request.path, _NEVER_SEEN) else " without naming a model"
     raise PermissionDeniedError(
         f"You may not use {request.path[:_SHOWN]}{how}: what it runs cannot be held to {why}.", param="model"
     )
@@ -84,7 +84,7 @@ def refuse_unpriced(request: Request, budgets: Sequence[Budget]) -> None:
 def _runs_unseen(request: Request) -> bool:
     if request.method in _READS or request.path.endswith("/cancel"):
         return False
-    return _is_below(request.path, _NEVER_SEEN) if request.model else not _is_below(request.path, _STORES)
+    return is_below(request.path, _NEVER_SEEN) if request.model else not is_below(request.path, _STORES)
 
 
 class _Further(msgspec.Struct):
@@ -108,10 +108,6 @@ def _further_models(body: bytes) -> str:
     except (msgspec.DecodeError, ValueError):
         return ""
     return "models" if found.models else "fallbacks" if found.fallbacks else ""
-
-
-def _is_below(path: str, roots: Sequence[str]) -> bool:
-    return any(path == root or path.startswith(f"{root}/") for root in roots)
 
 
 def _is_allowed(caller: Caller) -> bool:
