@@ -1,4 +1,4 @@
-"""Lines of Envoy's access log file, as tests write them."""
+"""Lines of Envoy's access log file, as tests write them, and what is made of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 from router_extproc.account import Account, Held, Rates, encode_account
+from router_extproc.observer.request_line import read_line
+from router_extproc.observer.settlement import Place, Settled, settle
 
 RATES = Rates(input=2_500_000, output=10_000_000, cached_input=1_250_000)
 MONEY = Held("usd:month|tenant=acme", "usd", 0, 0, 9_000, 2_000_000_000, "month", 1_000_000, (0.8,))
@@ -68,3 +70,19 @@ def attempt_line(decision: str = "d-1", **fields: Any) -> bytes:
         "flags": "-",
     }
     return json.dumps(line | fields).encode()
+
+
+def settled(account: Account = ACCOUNT, **fields: Any) -> Settled:
+    line = read_line(request_line(account=account, **fields))
+    assert line is not None
+    found = settle(line, {"openai/small": Place("small", "openai")})
+    assert found is not None
+    return found
+
+
+def render(found: Settled) -> list[str]:
+    """One line for each row: what was called, what it is paid for and by whose count."""
+    return [
+        f"{row.attempt} {row.deployment} {row.prompt_tokens}+{row.completion_tokens} {row.usage_source} {row.cost_micro_usd}"
+        for row in (one.row for one in found.settlements)
+    ]
